@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+"""The webhook: what a web server (by CGI), or inetd and its like, runs for each delivery."""
+
+import os
+
+from deployctl.cgi import is_cgi
+
+if is_cgi(os.environ):
+    from deployctl.cgi import main
+else:
+    from deployctl.inetd import main
+
+main()

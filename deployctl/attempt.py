@@ -1,0 +1,222 @@
+"""One attempt to carry out a deployment: what it knows, and its beginning and end in the record.
+
+The record is written before each effect (the intent, as ``phase``) and after it (the outcome), so
+that whoever comes after a crash knows what was begun.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from deployctl import notices
+from deployctl.deployment import Deployment, Failure
+from deployctl.environment import step_environment
+from deployctl.errors import ConfigError, DeployctlError
+from deployctl.journal import Journal
+from deployctl.layout import Live
+from deployctl.masking import Masker
+from deployctl.output import Output
+from deployctl.pipeline import Surroundings
+from deployctl.site import Site
+from deployctl.store import deployments, freezes, releases
+from deployctl.store.database import Database
+from deployctl.store.freezes import Hold
+from deployctl.worker import start_worker
+
+_BROKEN = ("failed", "rolled_back", "degraded")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The revision that is to go live; ``number`` is the deployment that built (or builds) it."""
+
+    number: int
+    revision: str
+    name: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended.
+
+    ``held`` is the revision that a rollback left, ``left`` the number of its release; ``quiet``
+    sends no notice.
+    """
+
+    status: str
+    reason: str | None = None
+    failure: Failure | None = None
+    held: str | None = None
+    left: int | None = None
+    phase: str = ""
+    quiet: bool = False
+
+
+class Attempt:
+    """A claimed deployment while it runs; the process holds the repo's lock.
+
+    ``trouble`` is what keeps it from beginning: a missing secret, a checkout that git cannot read.
+    """
+
+    def __init__(self, site: Site, deployment: Deployment, show: Output) -> None:
+        self.site = site
+        self.deployment = deployment
+        self.marker = marker_of(site, deployment)
+        self.trouble: DeployctlError | None = None
+        self.secrets = self._reveal()
+        masker = Masker(self.secrets.values())
+        self.journal = Journal(site.db, deployment, masker=masker, show=show)
+        self.previous = self._find_live()
+        self.target: Target | None = None
+        self.phase = deployment.phase
+
+    def _reveal(self) -> Mapping[str, str]:
+        try:
+            return {name: secret.reveal() for name, secret in self.site.repo.secrets.items()}
+        except ConfigError as error:
+            self.trouble = error
+            return {}
+
+    def _find_live(self) -> Live | None:
+        try:
+            return self.site.layout.live()
+        except DeployctlError as error:
+            self.trouble = error
+            return None
+
+    def enter(self, phase: str, **columns: str | None) -> None:
+        """Write down what is about to be done."""
+        self.journal.note(phase=phase, **columns)
+        self.phase = phase
+
+    def stopped_by_hand(self) -> None:
+        """Whoever watched it pressed Ctrl-C: nothing automatic begins it again."""
+        db, number = self.site.db, self.deployment.number
+        deployments.mark_to_cancel(db, number, self.deployment.actor)
+
+    def announce(self) -> None:
+        """Tell those who want to hear of the beginning; a worker of its own sends it."""
+        site = self.site
+        if not notices.subscribers(site.repo, "started"):
+            return
+        running = _reread(site.db, self.deployment.number)
+        with site.db.writing() as connection:
+            notices.enqueue(connection, site.repo, running, recovered=False, now=time.time())
+        start_worker(site.config.path, site.config.env_names)
+
+    def surroundings(self, revision: str | None, release: str | None, place: str) -> Surroundings:
+        """What steps get that run for a revision in a directory."""
+        facts = {
+            "REPO": self.site.repo.name,
+            "REVISION": revision,
+            "PREVIOUS_REVISION": self.previous.revision if self.previous else None,
+            "REF": self.deployment.ref,
+            "DEPLOYMENT": str(self.deployment.number),
+            "TASK": self.deployment.task,
+            "TRIGGER": self.deployment.trigger,
+            "ACTOR": self.deployment.actor,
+            "RELEASE": release,
+            "HOST": os.uname().nodename,
+        }
+        named = {f"DEPLOYCTL_{name}": value or "" for name, value in facts.items()}
+        return Surroundings(
+            directory=place,
+            env=step_environment(self.site.repo.env, self.secrets, named),
+            marker=self.marker,
+            timeout=self.site.repo.timeout,
+        )
+
+    def conclude(self, outcome: Outcome) -> Deployment:
+        """The outcome, its hold, the state of the releases and the notice: one commit."""
+        db, repo, number = self.site.db, self.site.repo, self.deployment.number
+        before = deployments.newest_tried(db, repo.name)
+        now = time.time()
+        with db.writing() as connection:
+            deployments.finish(
+                connection,
+                number,
+                status=outcome.status,
+                reason=outcome.reason,
+                failure=outcome.failure,
+                now=now,
+                phase=outcome.phase,
+            )
+            self._judge(connection, outcome, now)
+            ended = _reread(db, number)
+            if not outcome.quiet and outcome.status != "cancelled":
+                recovered = before is not None and before.status in _BROKEN
+                notices.enqueue(connection, repo, ended, recovered=recovered, now=now)
+        self.journal.line(_last_line(ended))
+        return ended
+
+    def _judge(self, connection: sqlite3.Connection, outcome: Outcome, now: float) -> None:
+        """What the outcome says of the releases, and what must not come again by itself."""
+        repo, target = self.site.repo.name, self.target
+        if target and outcome.status == "succeeded":
+            releases.set_state(connection, repo, target.number, "good")
+            freezes.lift_hold(connection, repo, target.revision)
+        elif target:
+            releases.set_state(connection, repo, target.number, "bad")
+        if outcome.left is not None:
+            releases.set_state(connection, repo, outcome.left, "left")
+        if outcome.held:
+            why = f"deployment #{self.deployment.number} rolled back from it"
+            freezes.set_hold(connection, repo, Hold(outcome.held, now, why))
+
+    def close(self) -> None:
+        self.journal.close()
+
+
+@contextmanager
+def begin(site: Site, deployment: Deployment, show: Output) -> Iterator[Attempt]:
+    """Open the log, find out what is live, and write that down before anything changes."""
+    attempt = Attempt(site, deployment, show)
+    try:
+        attempt.journal.line(_first_line(deployment))
+        if attempt.trouble is None:
+            previous = attempt.previous or Live(None)
+            attempt.enter(
+                "building", previous_revision=previous.revision, previous_link=previous.link
+            )
+        yield attempt
+    finally:
+        attempt.close()
+
+
+def marker_of(site: Site, deployment: Deployment) -> str:
+    """What every process of this attempt carries in its environment, and no other process."""
+    return f"{site.db.identity}-{deployment.number}-{deployment.attempts}"
+
+
+def _reread(db: Database, number: int) -> Deployment:
+    found = deployments.get(db, number)
+    if found is None:
+        raise LookupError(f"deployment {number} vanished from the record")
+    return found
+
+
+def _first_line(deployment: Deployment) -> str:
+    what = deployment.wanted_revision or deployment.ref
+    task = f"{deployment.task} {what}" if what else deployment.task
+    by = f"({deployment.trigger}, asked by {deployment.actor})"
+    return f"{deployment.repo} #{deployment.number}: {task} {by}"
+
+
+def _last_line(deployment: Deployment) -> str:
+    revision = (deployment.revision or "")[:12]
+    before = (deployment.previous_revision or "")[:12]
+    had_live = deployment.previous_revision or deployment.previous_link
+    says = {
+        "succeeded": f"{revision} is live",
+        "rolled_back": f"{revision} failed; {before} is live again",
+        "degraded": "DEGRADED: it failed and going back failed too; look at it now",
+        "failed": "failed; " + ("what was live stays live" if had_live else "nothing is live"),
+        "cancelled": "cancelled",
+    }
+    reason = f" ({deployment.reason})" if deployment.reason else ""
+    return f"{deployment.repo} #{deployment.number}: {says[deployment.status]}{reason}"

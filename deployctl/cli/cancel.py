@@ -1,0 +1,26 @@
+"""``deployctl cancel``."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from deployctl.cancel import cancel
+from deployctl.cli.session import Session, here, need_number, options
+
+
+@click.command("cancel")
+@click.argument("number")
+@options(writes=True)
+def command(session: Session, number: str) -> int:
+    """Drop a queued deployment, or stop a running one.
+
+    The running step's processes end, what was live before is live again.
+    """
+    actor = here(time.time()).actor
+    ended = cancel(session.db, need_number(number), actor, session.config.path)
+    said = f"{ended.repo} #{ended.number}: {ended.status}"
+    reason = f" ({ended.reason})" if ended.reason else ""
+    session.answer(ended.to_json(), said + reason)
+    return 0 if ended.status == "cancelled" else ended.exit_code or 1

@@ -1,0 +1,136 @@
+"""``deployctl deploy``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from deployctl.cli import text
+from deployctl.cli.session import Session, here, options
+from deployctl.cli.streams import complain
+from deployctl.deploy_request import Wish, deploy_here, detach, plan, unchanged
+from deployctl.deployment import REFUSED
+from deployctl.errors import DeployctlError, RefusedError, UsageError
+
+# From best to worst: what a command over several repos ends with is the worst of theirs.
+_SEVERITY = (0, 75, 5, 2, 1, 3, 4)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What became of one repo: the JSON document, text for people, the exit code."""
+
+    document: Any
+    text: str = ""
+    code: int = 0
+
+
+_Act = Callable[[Session, str, Wish], _Answer]
+
+
+@click.command("deploy")
+@click.argument("repos", metavar="[REPO...]", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every repo of repos.yml.")
+@click.option("--ref", metavar="REF", help="Another branch or tag than the configured one.")
+@click.option("--revision", metavar="SHA", help="A commit of the branch instead of its tip.")
+@click.option("--if-changed", is_flag=True, help="Do nothing where the tip is live already.")
+@click.option("--force", is_flag=True, help="Even if held, or not on the branch.")
+@click.option("--detach", is_flag=True, help="Queue, start the worker, print the number.")
+@click.option("--no-wait", is_flag=True, help="Exit with 75 if another deployment is running.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@options(writes=True)
+def command(
+    session: Session,
+    repos: tuple[str, ...],
+    every: bool,
+    ref: str | None,
+    revision: str | None,
+    if_changed: bool,
+    force: bool,
+    detach: bool,
+    no_wait: bool,
+    dry_run: bool,
+) -> int:
+    """Deploy here and now, stage by stage.
+
+    Waits while another deployment of the repo runs; a newer request takes its place.
+    """
+    names = _names(session, repos, every)
+    wish = Wish(
+        request=here(time.time()),
+        ref=ref,
+        revision=None if revision is None else revision.lower(),
+        force=force,
+        if_changed=if_changed,
+        wait=not no_wait,
+    )
+    if detach and no_wait:
+        raise UsageError("--detach never waits: leave out --no-wait")
+    act = _plan if dry_run else _unless_unchanged(_detach if detach else _deploy)
+    if len(names) > 1 or every:
+        return _each(session, names, wish, act)
+    answer = act(session, names[0], wish)
+    session.answer(answer.document, answer.text)
+    return answer.code
+
+
+def _names(session: Session, repos: tuple[str, ...], every: bool) -> list[str]:
+    if every and repos:
+        raise UsageError("name repos or say --all, not both")
+    if every:
+        return list(session.config.repos)
+    if not repos:
+        known = ", ".join(session.config.repos) or "none"
+        raise UsageError(f"name a repo, or say --all (there are: {known})")
+    return list(dict.fromkeys(session.known(name) for name in repos))
+
+
+def _each(session: Session, names: list[str], wish: Wish, act: _Act) -> int:
+    """One after the other; one repo's trouble does not keep the next from its turn."""
+    answers, codes = [], [0]
+    for name in names:
+        try:
+            answers.append(act(session, name, wish))
+            codes.append(answers[-1].code)
+        except DeployctlError as error:
+            complain(f"{name}: {error}")
+            codes.append(error.exit_code)
+    documents = [answer.document for answer in answers if answer.document]
+    texts = [answer.text for answer in answers if answer.text]
+    session.answer({"deployments": documents}, "\n".join(texts))
+    return max(codes, key=_SEVERITY.index)
+
+
+def _unless_unchanged(act: _Act) -> _Act:
+    """With ``--if-changed``: what is live already is the answer."""
+
+    def act_or_not(session: Session, name: str, wish: Wish) -> _Answer:
+        live = unchanged(session.site(name), wish)
+        if live is None:
+            return act(session, name, wish)
+        document = live.deployment.to_json() if live.deployment else None
+        return _Answer(document, f"{name}: {live.revision[:12]} is live already, nothing to do")
+
+    return act_or_not
+
+
+def _deploy(session: Session, name: str, wish: Wish) -> _Answer:
+    site = session.site(name)
+    ended = deploy_here(session.worker(), site, wish)
+    if ended.phase == REFUSED:
+        raise RefusedError(ended.reason or ended.status)
+    return _Answer(ended.to_json(), text.more_of(ended), ended.exit_code)
+
+
+def _detach(session: Session, name: str, wish: Wish) -> _Answer:
+    queued = detach(session.worker(), session.site(name), wish)
+    return _Answer(queued.to_json(), str(queued.number))
+
+
+def _plan(session: Session, name: str, wish: Wish) -> _Answer:
+    steps = plan(session.site(name), wish)
+    return _Answer({"repo": name, "plan": steps}, "\n".join(map(text.one_line, steps)))

@@ -1,0 +1,24 @@
+"""``deployctl history``."""
+
+from __future__ import annotations
+
+import click
+
+from deployctl.cli import text
+from deployctl.cli.session import Session, limit_option, options
+from deployctl.store import deployments
+
+
+@click.command("history")
+@click.argument("repo", required=False)
+@limit_option
+@options(writes=False)
+def command(session: Session, repo: str | None, limit: int) -> int:
+    """Past deployments, the newest first."""
+    name = session.known(repo) if repo else None
+    found = deployments.history(session.db, name, limit)
+    columns = text.width()
+    lines = text.history_lines(found, columns, with_repo=name is None)
+    document = {"deployments": [each.to_json() for each in found]}
+    session.answer(document, "\n".join(lines) or "no deployments yet")
+    return 0

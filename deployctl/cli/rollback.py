@@ -1,0 +1,77 @@
+"""``deployctl rollback``."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from deployctl.cli import text
+from deployctl.cli.session import Session, here, options
+from deployctl.foreground import refuse_if_locked, run_in_turn
+from deployctl.pipeline import describe
+from deployctl.rollback import candidates, choose_target, default_target, request_rollback
+from deployctl.site import Site
+from deployctl.store import releases
+from deployctl.store.releases import ReleaseRecord
+
+
+@click.command("rollback")
+@click.argument("repo")
+@click.option("--to", metavar="NUMBER-or-SHA", help="The release to go back to.")
+@click.option("--list", "listing", is_flag=True, help="Show what can be gone back to.")
+@click.option("--check", is_flag=True, help="Prove that the target is usable; switch nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@options(writes=True)
+def command(
+    session: Session, repo: str, to: str | None, listing: bool, check: bool, dry_run: bool
+) -> int:
+    """Back to the last good release, or to the one named.
+
+    Nothing is built: the release is still on disk. Restart and health check run as in a
+    deployment. The revision it leaves is held until the branch moves.
+    """
+    site = session.site(repo)
+    if listing:
+        return _list(session, site)
+    target = choose_target(site, to)
+    if check or dry_run:
+        return _describe(session, site, target, usable=check)
+    refuse_if_locked(site)
+    number = request_rollback(site, target, here(time.time()))
+    ended = run_in_turn(session.worker(), site, number)
+    session.answer(ended.to_json(), text.more_of(ended))
+    return ended.exit_code
+
+
+def _list(session: Session, site: Site) -> int:
+    found = candidates(site)
+    default = default_target(site, releases.of_repo(site.db, site.repo.name))
+    lines = text.release_lines(found, default, time.time(), text.width())
+    document = {"releases": [_json(release, release == default) for release in found]}
+    session.answer(document, "\n".join(lines) or f"{site.repo.name} has nothing to go back to")
+    return 0
+
+
+def _describe(session: Session, site: Site, target: ReleaseRecord, *, usable: bool) -> int:
+    where = site.layout.directory(target.name)
+    check = site.repo.healthcheck
+    verb = "usable: switch" if usable else "switch"
+    steps = [
+        f"{verb} {site.repo.name} to {text.short(target.revision)} in {where}",
+        *(f"restart: {describe(command)}" for command in site.repo.restart),
+        *([f"health check: {describe(check)}"] if check else []),
+    ]
+    session.answer(_json(target, default=True), "\n".join(map(text.one_line, steps)))
+    return 0
+
+
+def _json(release: ReleaseRecord, default: bool) -> dict[str, object]:
+    return {
+        "deployment": release.number or None,
+        "release": release.name,
+        "revision": release.revision,
+        "subject": release.subject,
+        "actor": release.actor or None,
+        "default": default,
+    }

@@ -1,0 +1,22 @@
+"""``deployctl run``."""
+
+from __future__ import annotations
+
+import click
+
+from deployctl.cli.session import Session, options
+from deployctl.run import run
+
+
+@click.command("run")
+@click.option("-q", "--quiet", is_flag=True, help="Show no output; the logs have it.")
+@options(writes=True)
+def command(session: Session, quiet: bool) -> int:
+    """Work the queue off: what the webhook and cron start.
+
+    Repairs what a crash left, runs what is queued until nothing is, sends due notices. Safe to
+    start at any time, any number of times. Prints nothing when there was nothing to do.
+    """
+    done = run(session.worker(quiet=quiet))
+    session.answer({"deployments": [each.to_json() for each in done]}, "")
+    return 0

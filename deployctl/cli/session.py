@@ -1,0 +1,119 @@
+"""What the commands share: the options every one has, the configuration, the record, the answer."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import click
+
+from deployctl.cli.streams import say
+from deployctl.config.load import load
+from deployctl.config.locate import find_config
+from deployctl.deployment import Request
+from deployctl.errors import UsageError
+from deployctl.masking import escape_controls
+from deployctl.output import Screen, Silence
+from deployctl.repo import Config
+from deployctl.site import Site, Worker, find_repo, open_site
+from deployctl.store.database import Database
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MAX_NUMBER = 10**9  # of lines asked for; SQLite knows no more than 64 bits
+
+
+class Session:
+    """One call of the command line."""
+
+    def __init__(self, config: Config, db: Database, *, as_json: bool) -> None:
+        self.config = config
+        self.db = db
+        self.as_json = as_json
+        # Under --json only the document goes to stdout.
+        self.show = Screen(sys.stderr if as_json else sys.stdout)
+
+    def site(self, name: str) -> Site:
+        return open_site(self.config, self.db, name)
+
+    def sites(self, name: str | None) -> list[Site]:
+        """One repo's, or all of them."""
+        return [self.site(each) for each in ([name] if name else self.config.repos)]
+
+    def known(self, name: str) -> str:
+        return find_repo(self.config, name).name
+
+    def worker(self, *, quiet: bool = False) -> Worker:
+        return Worker(self.config, self.db, Silence() if quiet else self.show)
+
+    def answer(self, document: Any, text: str) -> None:
+        """Print what the command is for: as JSON, or as text for people."""
+        if self.as_json:
+            say(sys.stdout, json.dumps(document))  # ASCII: whole and harmless on every terminal
+        elif text:
+            say(sys.stdout, escape_controls(text))
+
+
+def options(*, writes: bool) -> Callable[[F], F]:
+    """Add --config and --json, and hand the command a :class:`Session`.
+
+    ``writes``: whether the command changes the record; questions open it for reading only.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def call(*arguments: Any, config: str | None, as_json: bool, **named: Any) -> Any:
+            meta = click.get_current_context().meta
+            path = find_config(meta.get("deployctl.config") if config is None else config)
+            loaded = load(path)
+            with Database(loaded.state_dir, read_only=not writes) as db:
+                session = Session(loaded, db, as_json=as_json)
+                return function(session, *arguments, **named)
+
+        json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+        config_option = click.option("-c", "--config", metavar="FILE", help="The repos.yml to use.")
+        return cast(F, config_option(json_option(call)))
+
+    return decorate
+
+
+limit_option = click.option(
+    "-n",
+    "limit",
+    type=click.IntRange(1, MAX_NUMBER),
+    default=20,
+    show_default=True,
+    help="How many to show.",
+)
+
+
+def here(now: float) -> Request:
+    """Who asks from this shell, and by which way."""
+    from deployctl.environment import account
+
+    actor = storable(os.environ.get("SUDO_USER") or account().user)
+    # ssh with a command has no terminal; a person who logged in first is at a shell like any other.
+    remote = "SSH_CONNECTION" in os.environ and "SSH_TTY" not in os.environ
+    return Request(actor=actor, trigger="ssh" if remote else "cli", now=now)
+
+
+def storable(text: str) -> str:
+    """A caller's words as the record can hold them: a byte that is not UTF-8 becomes ``\\xff``."""
+    return os.fsencode(text).decode(errors="backslashreplace")
+
+
+def number_of(text: str) -> int | None:
+    """``17`` or ``#17`` -> 17; None where it is not a number."""
+    digits = text.removeprefix("#")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else None
+
+
+def need_number(text: str) -> int:
+    number = number_of(text)
+    if number is None:
+        raise UsageError(f"{text} is not a deployment's number; see: deployctl history")
+    return number

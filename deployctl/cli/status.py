@@ -1,0 +1,44 @@
+"""``deployctl status``."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from deployctl.cli import text
+from deployctl.cli.session import Session, options
+from deployctl.history import RepoStatus, status
+from deployctl.store import deployments
+
+# How many past deployments of each repo the page shows.
+_RECENT = 10
+
+
+@click.command("status")
+@click.argument("repo", required=False)
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit with 1 if any repo's newest finished deployment did not succeed.",
+)
+@click.option("--page", metavar="DIR", help="Write the static status page, DIR/index.html.")
+@options(writes=False)
+def command(session: Session, repo: str | None, exit_code: bool, page: str | None) -> int:
+    """What is live, runs, waits, is held or locked."""
+    found = [status(site) for site in session.sites(repo)]
+    now, columns = time.time(), text.width()
+    if page is not None:
+        _write_page(session, page, found, now)
+    blocks = [text.status_block(each, now, columns) for each in found]
+    document = {"repos": [each.to_json() for each in found]}
+    session.answer(document, "\n\n".join(blocks) or f"no repos in {session.config.path}")
+    bad = any(each.last and each.last.status != "succeeded" for each in found)
+    return int(exit_code and bad)
+
+
+def _write_page(session: Session, page: str, found: list[RepoStatus], now: float) -> None:
+    from deployctl.page import write_page  # only who asks for the page pays for it
+
+    recent = [deployments.history(session.db, each.site.repo.name, _RECENT) for each in found]
+    write_page(page, list(zip(found, recent, strict=True)), now)

@@ -1,0 +1,35 @@
+"""``deployctl sync``."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from deployctl.cli.session import Session, here, options
+from deployctl.cli.streams import complain
+from deployctl.run import run
+from deployctl.sync import queue_what_differs
+
+
+@click.command("sync")
+@click.argument("repos", metavar="[REPO...]", nargs=-1)
+@click.option("-q", "--quiet", is_flag=True, help="Show no output; the logs have it.")
+@options(writes=True)
+def command(session: Session, repos: tuple[str, ...], quiet: bool) -> int:
+    """Deploy what differs from the remotes: for cron.
+
+    Asks each remote for the tip of its branch, so it makes up for every webhook that never came.
+    What is held, or failed before, is left alone until the branch moves.
+    """
+    worker = session.worker(quiet=quiet)
+    actor = here(time.time()).actor
+    sites = [session.site(name) for name in repos or session.config.repos]
+    unreachable = [
+        problem for site in sites if (problem := queue_what_differs(site, actor, time.time()))
+    ]
+    for problem in unreachable:
+        complain(problem)
+    done = run(worker)
+    session.answer({"deployments": [each.to_json() for each in done]}, "")
+    return int(bool(unreachable))

@@ -1,0 +1,228 @@
+"""How deployments and repos look to a person: plain text that fits the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+
+from deployctl.deployment import Deployment, Failure, StageRecord
+from deployctl.history import RepoStatus
+from deployctl.masking import escape_controls
+from deployctl.store.releases import ReleaseRecord
+from deployctl.times import age, duration, local
+
+_LABEL = 10
+_NARROW = 80
+
+
+def short(revision: str | None) -> str:
+    return (revision or "-")[:12]
+
+
+def one_line(text: str) -> str:
+    """Nothing in it moves the cursor or begins a second line."""
+    return escape_controls(text).replace("\n", " ").replace("\t", " ")
+
+
+def width() -> int | None:
+    """The terminal's columns; None where the output is no terminal and nothing is cut."""
+    if not sys.stdout.isatty():
+        return None
+    return os.get_terminal_size(sys.stdout.fileno()).columns or None
+
+
+def cut(text: str, columns: int | None) -> str:
+    """At most so many columns; characters of East Asian scripts take two."""
+    if columns is None or _columns(text) <= columns:
+        return text
+    while text and _columns(text) > columns - 3:
+        text = text[:-1]
+    return f"{text}..."
+
+
+def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
+    """Rows with their cells below each other; the last one gives way to a narrow terminal."""
+    widths = [max(map(_columns, cells)) for cells in zip(*rows, strict=True)][:-1]
+    lines = []
+    for *cells, last in rows:
+        padded = [_padded(cell, width) for cell, width in zip(cells, widths, strict=True)]
+        lines.append(cut("  ".join([*padded, last]), columns))
+    return lines
+
+
+def history_lines(
+    deployments: Sequence[Deployment], columns: int | None, *, with_repo: bool
+) -> list[str]:
+    """One line for each deployment; a narrow terminal does without year and duration."""
+    narrow = columns is not None and columns < _NARROW
+    return table([_history_row(each, with_repo, narrow) for each in deployments], columns)
+
+
+def release_lines(
+    releases: Sequence[ReleaseRecord],
+    default: ReleaseRecord | None,
+    now: float,
+    columns: int | None,
+) -> list[str]:
+    """The candidates for a rollback; the one that a plain rollback takes is marked."""
+    return table([_release_row(each, each == default, now) for each in releases], columns)
+
+
+def whole(deployment: Deployment, now: float) -> str:
+    """Everything about one deployment."""
+    return "\n".join([*_facts(deployment, now), *_stages(deployment.stages), *_failure(deployment)])
+
+
+def more_of(deployment: Deployment) -> str:
+    """What a person who watched a deployment fail wants to know at its end; else nothing."""
+    failure = deployment.failure
+    if failure is None:
+        return ""
+    told = deployment.reason and failure.message in deployment.reason
+    lines = [] if told else [f"failed in {failure.stage}: {one_line(failure.message)}"]
+    return "\n".join([*lines, f"more: deployctl show {deployment.number}"])
+
+
+def status_block(status: RepoStatus, now: float, columns: int | None) -> str:
+    """A repo's name and, indented below it, what is to be known of it."""
+    lines = [status.site.repo.name, *(f"  {line}" for line in _status_lines(status, now))]
+    return "\n".join(part for line in lines for part in _wrapped(line, columns))
+
+
+def _history_row(deployment: Deployment, with_repo: bool, narrow: bool) -> list[str]:
+    moment = local(deployment.started_at or deployment.queued_at)
+    revision = deployment.revision or deployment.wanted_revision or "-"
+    what = deployment.subject or deployment.reason or ""
+    prefix = "rollback: " if deployment.task == "rollback" else ""
+    return [
+        f"#{deployment.number}",
+        *([deployment.repo] if with_repo else []),
+        deployment.status,
+        *([moment[5:16]] if narrow else [moment[:16], duration(deployment.duration)]),
+        revision[:7],
+        one_line(f"{prefix}{what} ({deployment.actor})"),
+    ]
+
+
+def _release_row(release: ReleaseRecord, default: bool, now: float) -> list[str]:
+    return [
+        ("* " if default else "  ") + (f"#{release.number}" if release.number else "-"),
+        short(release.revision),
+        age(release.built_at, now) if release.built_at else "before deployctl",
+        one_line(f"{release.subject or ''} ({release.actor or 'unknown'})"),
+    ]
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _columns(text))
+
+
+def _wrapped(line: str, columns: int | None) -> list[str]:
+    """A long line goes on below itself."""
+    if columns is None or _columns(line) <= columns:
+        return [line]
+    indent = " " * (_LABEL + 2)
+    return [cut(part, columns) for part in wrap(line, columns, subsequent_indent=indent)]
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _labelled(label: str, text: str) -> str:
+    return f"{label.ljust(_LABEL)}{text}"
+
+
+def _facts(deployment: Deployment, now: float) -> Iterator[str]:
+    yield f"#{deployment.number} {deployment.repo}: {deployment.task}, {deployment.status}"
+    asked = f"by {deployment.actor} ({deployment.trigger}), {local(deployment.queued_at)}"
+    yield _labelled("asked", f"{one_line(asked)}, {age(deployment.queued_at, now)}")
+    if deployment.ref:
+        yield _labelled("ref", deployment.ref)
+    if deployment.revision:
+        yield _labelled("revision", f"{deployment.revision} {one_line(deployment.subject or '')}")
+    if deployment.previous_revision:
+        yield _labelled("before", deployment.previous_revision)
+    if deployment.release:
+        yield _labelled("release", deployment.release)
+    if deployment.rollback_of:
+        yield _labelled("undoes", f"#{deployment.rollback_of}")
+    if deployment.duration is not None:
+        yield _labelled("took", duration(deployment.duration))
+    if deployment.reason:
+        yield _labelled("reason", one_line(deployment.reason))
+
+
+def _stages(stages: Sequence[StageRecord]) -> Iterator[str]:
+    longest = max((len(stage.name) for stage in stages), default=0)
+    if stages:
+        yield ""
+    for stage in stages:
+        took = duration(stage.duration).rjust(8)
+        yield f"  {stage.name.ljust(longest)}  {stage.status.ljust(9)}  {took}"
+
+
+def _failure(deployment: Deployment) -> Iterator[str]:
+    failure = deployment.failure
+    if failure is None:
+        return
+    yield ""
+    yield f"failed in {failure.stage}: {one_line(failure.message)}"
+    if failure.command:
+        yield _labelled("command", one_line(failure.command))
+    if failure.tail:
+        yield "last lines:"
+        yield from (f"  {line}" for line in escape_controls(failure.tail).splitlines())
+
+
+def _status_lines(status: RepoStatus, now: float) -> Iterator[str]:
+    yield _labelled("live", _live(status, now))
+    last = status.last
+    if last and (status.made_live_by is None or last.number != status.made_live_by.number):
+        ended = age(last.finished_at or last.queued_at, now)
+        yield _labelled("last", f"#{last.number} {last.status}, {ended}{_why(last.failure)}")
+    if status.running:
+        yield _labelled("running", _asked(status.running, now))
+    for queued in status.queued:
+        yield _labelled("waiting", _asked(queued, now))
+    yield from _frozen(status, now)
+    target = status.rollback_to
+    if target:
+        number = f"#{target.number} " if target.number else ""
+        yield _labelled("rollback", f"would go to {number}{short(target.revision)}")
+
+
+def _frozen(status: RepoStatus, now: float) -> Iterator[str]:
+    name = status.site.repo.name
+    if status.hold:
+        hold = status.hold
+        yield _labelled("held", f"{short(hold.revision)}, {age(hold.since, now)}: {hold.why}")
+        yield _labelled("", f"push a fix, or: deployctl resume {name}")
+    if status.lock:
+        lock = status.lock
+        yield _labelled("locked", one_line(f"by {lock.actor}, {age(lock.since, now)}: {lock.why}"))
+        yield _labelled("", f"lift it with: deployctl unlock {name}")
+
+
+def _live(status: RepoStatus, now: float) -> str:
+    if status.problem is not None:
+        return one_line(status.problem)
+    if status.live is None:
+        return f"nothing yet; start with: deployctl deploy {status.site.repo.name}"
+    by = status.made_live_by
+    if by is None:
+        return f"{short(status.live.revision)} (not deployed by deployctl)"
+    since = age(by.finished_at or by.queued_at, now)
+    return f"{short(by.revision)} {one_line(by.subject or '')} (#{by.number}, {since})"
+
+
+def _asked(deployment: Deployment, now: float) -> str:
+    since = age(deployment.started_at or deployment.queued_at, now)
+    return one_line(f"#{deployment.number} {deployment.task} by {deployment.actor}, {since}")
+
+
+def _why(failure: Failure | None) -> str:
+    return one_line(f", in {failure.stage}: {failure.message}") if failure else ""

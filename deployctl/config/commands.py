@@ -1,0 +1,55 @@
+"""Commands in repos.yml: a string is a script for /bin/sh -eu, a list of words is argv."""
+
+from __future__ import annotations
+
+from deployctl.config.document import List, Node, Scalar
+from deployctl.config.readers import list_of, text
+from deployctl.config.reading import ComplaintError, Reading
+from deployctl.repo import Command
+
+
+def command(node: Node, reading: Reading) -> Command:
+    """One command."""
+    if isinstance(node, List):
+        return _argv(node, reading)
+    if not isinstance(node, Scalar):
+        raise ComplaintError(
+            node, f"wanted a command (a line of shell, or a list of words), found {node.what}"
+        )
+    if node.what == "nothing" or not node.text.strip():
+        raise ComplaintError(node, "a blank command: write one, or remove the key")
+    return node.text
+
+
+def commands(node: Node, reading: Reading) -> tuple[Command, ...]:
+    """One command, or a list of them; at least one.
+
+    A list is several commands where one of its elements is a list itself, or where its first one
+    contains white space; all others are the words of one command: ``[npm, ci]``.
+    """
+    if isinstance(node, List) and _holds_commands(node):
+        return list_of(command)(node, reading)
+    return (command(node, reading),)
+
+
+def commands_or_none(node: Node, reading: Reading) -> tuple[Command, ...]:
+    """As :func:`commands`; an empty list takes away what a deployer or the defaults say."""
+    if isinstance(node, List) and not node.items:
+        return ()
+    return commands(node, reading)
+
+
+def _holds_commands(node: List) -> bool:
+    first = node.items[0] if node.items else None
+    return any(isinstance(item, List) for item in node.items) or (
+        isinstance(first, Scalar) and any(letter.isspace() for letter in first.text)
+    )
+
+
+def _argv(node: List, reading: Reading) -> tuple[str, ...]:
+    if not node.items:
+        raise ComplaintError(node, "an empty list: write a command, or remove the key")
+    words = list_of(text)(node, reading)
+    if words and not words[0]:
+        raise ComplaintError(node, "the first word is empty: write the program's name")
+    return words

@@ -1,0 +1,80 @@
+"""What no value shows by itself: keys, paths and repos that get into each other's way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from deployctl.config.document import List, Node
+from deployctl.config.readers import mapping
+from deployctl.config.reading import Reading, shown
+from deployctl.config.schema import REPO_KEYS, Entry, shared_path
+
+
+def complain_about_conflicts(repos: Mapping[str, Entry], reading: Reading) -> None:
+    """``repos``: every repo over the defaults, as far as it could be read."""
+    for repo in repos.values():
+        _missing_keys(repo, reading)
+        _env_and_secrets(repo, reading)
+        _shared_paths(repo, reading)
+    _repo_paths(repos, reading)
+
+
+def _missing_keys(repo: Entry, reading: Reading) -> None:
+    for key in ("url", "path"):
+        if key not in repo.node.entries:
+            reading.complain(repo.node, f"missing key {key}: {REPO_KEYS[key].doc}")
+
+
+def _env_and_secrets(repo: Entry, reading: Reading) -> None:
+    for name in repo.values.get("env", {}).keys() & repo.values.get("secrets", {}).keys():
+        node = mapping(repo.node.entries["secrets"]).entries[name]
+        reading.complain(node, "stands under env too: keep one of the two")
+
+
+def _shared_paths(repo: Entry, reading: Reading) -> None:
+    """A link inside a linked directory would change what is shared, or fail."""
+    places: dict[str, Node] = {}
+    for node in _shared_nodes(repo):
+        place = reading.attempt(shared_path, node)
+        if place in places:
+            line = places[place].line
+            reading.complain(node, f"shared twice, first on line {line}: keep one")
+        elif place:
+            places[place] = node
+    for place, node in places.items():
+        for parent in _parents(place):
+            if parent in places:
+                reading.complain(node, f"inside {shown(parent)}, which is shared: keep one")
+
+
+def _shared_nodes(repo: Entry) -> Iterator[Node]:
+    for key in ("shared_dirs", "shared_files"):
+        node = repo.node.entries.get(key)
+        if isinstance(node, List):
+            yield from node.items
+
+
+def _repo_paths(repos: Mapping[str, Entry], reading: Reading) -> None:
+    owners: dict[str, str] = {}
+    for name, repo in repos.items():
+        place = repo.values.get("path")
+        if place in owners:
+            reading.complain(
+                repo.node.entries["path"],
+                f"repos.{owners[place]} and repos.{name} both deploy here: give each its own path",
+            )
+        elif place:
+            owners[place] = name
+    for place, name in owners.items():
+        for outer in (owners[parent] for parent in _parents(place) if parent in owners):
+            if repos[outer].values.get("strategy", "releases") == "releases":
+                reading.complain(
+                    repos[name].node.entries["path"],
+                    f"repos.{name} is inside the path of repos.{outer}: keep them apart",
+                )
+
+
+def _parents(path: str) -> Iterator[str]:
+    """``a/b/c`` -> ``a/b``, ``a``."""
+    while path := path.rpartition("/")[0]:
+        yield path

@@ -1,0 +1,286 @@
+"""The keys of repos.yml, one table a section: how each is read and what it means.
+
+The defaults stand in :mod:`deployctl.repo`; what a table does not list is an unknown key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from deployctl.config.commands import command, commands, commands_or_none
+from deployctl.config.deployers import Deployer
+from deployctl.config.document import List, Map, Node, Scalar
+from deployctl.config.readers import (
+    Key,
+    boolean,
+    choice,
+    defined,
+    duration,
+    fields,
+    header_fault,
+    inside,
+    line,
+    list_of,
+    mapping,
+    mapping_of,
+    name_fault,
+    one_or_more,
+    path,
+    read_keys,
+    secret,
+    size,
+    text,
+    variable_fault,
+    whole_number,
+)
+from deployctl.config.reading import ComplaintError, Reading, shown
+from deployctl.config.refs import is_branch_name, is_tag_pattern
+from deployctl.config.urls import channel_url, git_url, health_url
+from deployctl.repo import Channel, HealthCheck, Stage, Subscription
+from deployctl.secret import Secret
+
+FORGES = (
+    *("github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo", "gogs", "gitee"),
+    *("codeup", "coding", "azure-devops", "sourcehut", "standard-webhooks"),
+)
+FORGE_ALIASES = {"codeberg": "forgejo"}
+# Of two keys that stand for each other, the one that a repo has hides the default of the other.
+ALTERNATIVES = {"branch": "tags", "tags": "branch"}
+EVENTS = ("started", "succeeded", "failed", "rolled_back", "degraded", "recovered")
+# The phases that deployctl itself adds to a deployment; a stage with such a name would hide one.
+BUILT_IN_STAGES = ("fetch", "prepare", "switch", "restart", "healthcheck")
+RELEASE_FILES = ("REVISION", ".complete")
+MAX_BODY = 25 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A repo, or the defaults, as far as it could be read: values by key, and their nodes."""
+
+    node: Map
+    values: dict[str, Any]
+
+    def over(self, defaults: Entry) -> Entry:
+        """A key that is given replaces the whole value of the default."""
+        given = self.node.entries
+        hidden = {*given, *(ALTERNATIVES.get(key, key) for key in given)}
+        inherited = {key: value for key, value in defaults.values.items() if key not in hidden}
+        nodes = {key: node for key, node in defaults.node.entries.items() if key not in hidden}
+        node = Map(self.node.line, self.node.path, {**nodes, **given})
+        return Entry(node, {**inherited, **self.values})
+
+
+def branch(node: Node, reading: Reading) -> str:
+    name = line(node, reading).removeprefix("refs/heads/")
+    if not is_branch_name(name):
+        raise ComplaintError(node, "not the name of a branch (see man git-check-ref-format)")
+    return name
+
+
+def tags(node: Node, reading: Reading) -> str:
+    pattern = line(node, reading).removeprefix("refs/tags/")
+    if not is_tag_pattern(pattern):
+        raise ComplaintError(node, "not a pattern of tags: wanted one like v*, quoted")
+    return pattern
+
+
+def forge(node: Node, reading: Reading) -> str:
+    if isinstance(node, Scalar) and node.text in FORGE_ALIASES:
+        return FORGE_ALIASES[node.text]
+    return choice(*FORGES)(node, reading)
+
+
+def full_name(node: Node, reading: Reading) -> str:
+    name = line(node, reading)
+    if not re.fullmatch(r"[^\s/]+(/[^\s/]+)+", name):
+        raise ComplaintError(node, "wanted owner/name, as the forge shows it")
+    return name
+
+
+def deploy_path(node: Node, reading: Reading) -> str:
+    place = path(node, reading)
+    if place == "/":
+        raise ComplaintError(node, "must not be /: name a directory of its own")
+    return place
+
+
+def shared_path(node: Node, reading: Reading) -> str:
+    place = inside(node, reading)
+    if place.partition("/")[0] in (".", *RELEASE_FILES):
+        raise ComplaintError(node, f"must not be the release itself, {' or '.join(RELEASE_FILES)}")
+    return place
+
+
+def stage_name(node: Node, reading: Reading) -> str:
+    name = line(node, reading)
+    if name in BUILT_IN_STAGES or name.startswith("rollback"):
+        raise ComplaintError(
+            node, f"reserved ({', '.join(BUILT_IN_STAGES)}, rollback…): call it something else"
+        )
+    return name
+
+
+def stage(node: Node, reading: Reading) -> Stage:
+    values = read_keys(node, STAGE_KEYS, reading, required=("name", "run"))
+    return Stage(**{"name": "", "steps": (), **fields(values, STAGE_KEYS)})
+
+
+def stages(node: Node, reading: Reading) -> tuple[Stage, ...]:
+    found = list_of(stage)(node, reading)
+    lines: dict[str, int] = {}
+    for name in _stage_names(node):
+        if name.text in lines:
+            first = lines[name.text]
+            reading.complain(name, f"a second stage with this name, first on line {first}")
+        lines.setdefault(name.text, name.line)
+    return found
+
+
+def _stage_names(node: Node) -> list[Scalar]:
+    items = node.items if isinstance(node, List) else ()
+    names = [item.entries.get("name") for item in items if isinstance(item, Map)]
+    return [name for name in names if isinstance(name, Scalar)]
+
+
+def healthcheck(node: Node, reading: Reading) -> HealthCheck:
+    values = read_keys(node, HEALTHCHECK_KEYS, reading)
+    keys = mapping(node).entries
+    if ("url" in keys) == ("command" in keys):
+        raise ComplaintError(node, "wanted either url or command, one of the two")
+    for key in ("status", "contains", "headers"):
+        if "command" in keys and key in keys:
+            reading.complain(keys[key], "goes with url only: remove it, or use url")
+    found = HealthCheck(**values)
+    if found.stable_for >= found.deadline:
+        reading.complain(
+            keys.get("stable_for", node),
+            f"must be shorter than deadline ({found.deadline:g}s), or it can never pass",
+        )
+    return found
+
+
+def deployer(node: Node, reading: Reading) -> Deployer:
+    return Deployer(**read_keys(node, DEPLOYER_KEYS, reading))
+
+
+def channel(node: Node, reading: Reading) -> Channel:
+    """``URL`` or ``{url, timeout}``; the name comes from the key above."""
+    if not isinstance(node, Map):
+        return Channel("", channel_url(node, reading))
+    values = read_keys(node, CHANNEL_KEYS, reading, required=("url",))
+    return Channel(**{"name": "", "url": Secret(""), **values})
+
+
+def notify(node: Node, reading: Reading) -> tuple[Subscription, ...]:
+    found = list_of(subscription)(node, reading)
+    for name, times in Counter(one.channel for one in found if one.channel).items():
+        if times > 1:
+            reading.complain(node, f"{shown(name)} is listed twice: join the two")
+    return found
+
+
+def subscription(node: Node, reading: Reading) -> Subscription:
+    """``NAME``, ``{channel: NAME, on: […]}`` or ``{NAME: {on: […]}}``."""
+    if not isinstance(node, Map):
+        return Subscription(defined("channels")(node, reading), EVENTS[1:])
+    if "channel" not in node.entries and len(node.entries) == 1:
+        return _named_subscription(node, reading)
+    values = read_keys(node, NOTIFY_KEYS, reading, required=("channel",))
+    return Subscription(values.get("channel", ""), values.get("on", EVENTS[1:]))
+
+
+def _named_subscription(node: Map, reading: Reading) -> Subscription:
+    ((name, value),) = node.entries.items()
+    defined("channels")(Scalar(value.line, value.path, name, "text"), reading)
+    values = read_keys(value, {"on": NOTIFY_KEYS["on"]}, reading)
+    return Subscription(name, values.get("on", EVENTS[1:]))
+
+
+def entry(node: Node, reading: Reading) -> Entry:
+    keys = mapping(node)
+    if {"branch", "tags"} <= keys.entries.keys():
+        reading.complain(keys.entries["tags"], "stands beside branch: keep one of the two")
+    return Entry(keys, read_keys(node, REPO_KEYS, reading))
+
+
+_environment = mapping_of(text, variable_fault)
+_timeout = duration()
+
+STAGE_KEYS = {
+    "name": Key(stage_name, "what the stage is called in status, history and logs"),
+    "run": Key(commands, "the command or commands to run", "steps"),
+    "timeout": Key(_timeout, "how long each of its commands may take"),
+    "env": Key(_environment, "environment variables of this stage only"),
+    "dir": Key(inside, "where to run, relative to the release"),
+}
+
+HEALTHCHECK_KEYS = {
+    "url": Key(health_url, "the URL to ask"),
+    "command": Key(command, "the command that must exit 0"),
+    "status": Key(one_or_more(whole_number(100, 599)), "the statuses that are good"),
+    "contains": Key(text, "what the body must contain"),
+    "headers": Key(mapping_of(line, header_fault), "headers to send"),
+    "timeout": Key(_timeout, "how long one try may take"),
+    "interval": Key(_timeout, "the pause between two tries"),
+    "deadline": Key(_timeout, "how long all tries together may take"),
+    "stable_for": Key(duration(zero=True), "how long the answers must stay good"),
+}
+
+DEPLOYER_KEYS = {
+    "stages": Key(stages, "stages to run before the switch"),
+    "restart": Key(commands_or_none, "commands to run after the switch"),
+}
+
+CHANNEL_KEYS = {
+    "url": Key(channel_url, "an Apprise URL, or the secret that holds it"),
+    "timeout": Key(_timeout, "how long one sending may take"),
+}
+
+NOTIFY_KEYS = {
+    "channel": Key(defined("channels"), "the name of a channel"),
+    "on": Key(one_or_more(choice(*EVENTS)), "the events to tell it about"),
+}
+
+REPO_KEYS = {
+    "url": Key(git_url, "where git fetches from"),
+    "path": Key(deploy_path, "where it is deployed"),
+    "branch": Key(branch, "the branch that is deployed"),
+    "tags": Key(tags, "the tags that are deployed instead, a pattern"),
+    "forge": Key(forge, "the forge that sends the webhooks"),
+    "id": Key(line, "the forge's id of the repository"),
+    "full_name": Key(full_name, "the repository as the forge calls it, owner/name"),
+    "webhook_secret": Key(
+        one_or_more(secret), "one secret, or several while you change it", "webhook_secrets"
+    ),
+    "strategy": Key(
+        choice("releases", "in_place"), "a directory for each release, or one checkout"
+    ),
+    "deployer": Key(defined("deployers"), "a named set of stages and restart"),
+    "stages": Key(stages, "what to run before the switch"),
+    "restart": Key(commands_or_none, "what to run after the switch"),
+    "healthcheck": Key(healthcheck, "how to tell that what is live works"),
+    "auto_rollback": Key(boolean, "whether to go back when restart or health check fails"),
+    "keep_releases": Key(whole_number(1, 1000), "how many releases stay on disk"),
+    "shared_dirs": Key(list_of(shared_path), "directories that all releases share"),
+    "shared_files": Key(list_of(shared_path), "files that all releases share"),
+    "env": Key(_environment, "environment variables of all commands"),
+    "secrets": Key(mapping_of(secret, variable_fault), "the same, but hidden in all output"),
+    "ssh_key": Key(path, "the private key that git uses"),
+    "known_hosts": Key(path, "the host keys that git accepts"),
+    "fetch_timeout": Key(_timeout, "how long git may fetch"),
+    "timeout": Key(_timeout, "how long a command may take, unless its stage says otherwise"),
+    "notify": Key(notify, "which channels hear of what"),
+}
+
+TOP_KEYS = {
+    "state_dir": Key(path, "where the database, logs and mirrors are kept"),
+    "max_running": Key(whole_number(1, 1000), "how many deployments run at a time"),
+    "max_body": Key(size(MAX_BODY), "how large a webhook's body may be"),
+    "defaults": Key(entry, "values of repo keys for all repos"),
+    "deployers": Key(mapping_of(deployer, name_fault), "deployers of your own"),
+    "channels": Key(mapping_of(channel, name_fault), "where notices can go"),
+    "repos": Key(mapping_of(entry, name_fault), "what is deployed, by name"),
+}

@@ -1,0 +1,111 @@
+"""URLs in repos.yml: what git may fetch from, and what a health check may ask."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from urllib.parse import SplitResult, urlsplit
+
+from deployctl.config.document import Node
+from deployctl.config.readers import line, path, secret
+from deployctl.config.reading import ComplaintError, Reading
+from deployctl.secret import Secret
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# gitremote-helpers(7): `ext::sh -c …` runs any command, and others reach as far.
+_HELPER = re.compile(r"[A-Za-z0-9+.-]*::")
+_KINDS = "https://, ssh://, git@host:path, file:/// or a path"
+
+
+def git_url(node: Node, reading: Reading) -> str:
+    """Where git fetches from; a path comes back absolute, everything else as it stands."""
+    value = line(node, reading)
+    if value.startswith("-"):
+        raise ComplaintError(node, f"git would take it for an option: wanted {_KINDS}")
+    if _HELPER.match(value):
+        raise ComplaintError(node, f"transport helpers (xx::) can run commands: wanted {_KINDS}")
+    scheme = _SCHEME.match(value)
+    if scheme:
+        _check_scheme(node, scheme[1], value)
+    elif _is_scp_like(value):
+        _check_scp_like(node, value)
+    else:
+        return path(node, reading)
+    return value
+
+
+def _check_scheme(node: Node, scheme: str, value: str) -> None:
+    if scheme in ("http", "git"):
+        raise ComplaintError(
+            node, f"{scheme}:// is neither encrypted nor verified: use https:// or ssh://"
+        )
+    if scheme == "file" and not value.startswith("file:///"):
+        raise ComplaintError(node, "wanted an absolute path after file://")
+    if scheme not in ("https", "ssh", "file"):
+        raise ComplaintError(node, f"unknown kind of URL: wanted {_KINDS}")
+    if scheme != "file":
+        _split(node, value, "use an ssh url with a deploy key (ssh_key)")
+
+
+def _is_scp_like(value: str) -> bool:
+    """git-clone(1): a colon, and no slash before it."""
+    return ":" in value.partition("/")[0]
+
+
+def _check_scp_like(node: Node, value: str) -> None:
+    host, _, rest = value.partition(":")
+    name = host.rpartition("@")[2]
+    if not name or name.startswith("-") or " " in host or not rest:
+        raise ComplaintError(node, "wanted git@host:path, with a host and a path")
+
+
+def health_url(node: Node, reading: Reading) -> str:
+    """http or https, with a host, and not the address where clouds keep their credentials."""
+    value = line(node, reading)
+    if not re.match(r"https?://", value):
+        raise ComplaintError(node, "wanted a URL that starts with http:// or https://")
+    host = _split(node, value, "send it with headers").hostname or ""
+    if _is_link_local(host):
+        raise ComplaintError(
+            node, "a link-local address (169.254.0.0/16, fe80::/10): name the service itself"
+        )
+    return value
+
+
+def _split(node: Node, value: str, instead_of_password: str) -> SplitResult:
+    """The parts of a URL that has a sane host and keeps no password."""
+    try:
+        parts = urlsplit(value)
+        sane = parts.hostname and not parts.hostname.startswith("-") and parts.port != 0
+    except ValueError:
+        sane = False
+    if not sane or " " in value:
+        raise ComplaintError(node, "not a URL: look at its host and port")
+    if parts.password is not None:
+        raise ComplaintError(node, f"a password in a URL gets shown: {instead_of_password}")
+    return parts
+
+
+def _is_link_local(host: str) -> bool:
+    """Also where the address is spelled 2852039166 or 0xa9.254.169.254, as connect(2) allows."""
+    try:
+        return ipaddress.ip_address(socket.inet_aton(host)).is_link_local
+    except OSError:
+        pass
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_link_local
+
+
+def channel_url(node: Node, reading: Reading) -> Secret:
+    """An Apprise URL, or where it stands; it usually holds a token, so it is a secret."""
+    value = secret(node, reading)
+    if not value.reference.startswith(("env:", "file:")) and "://" not in value.reference:
+        raise ComplaintError(
+            node, "wanted an Apprise URL such as mailto://… or bark://…, env:NAME or file:PATH"
+        )
+    return value

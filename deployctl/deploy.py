@@ -1,0 +1,232 @@
+"""The story of one deployment, top to bottom: fetch, build, switch, restart, check, or go back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from deployctl import refusals
+from deployctl.attempt import Attempt, Outcome, Target, begin
+from deployctl.deployment import REFUSED, UNCHANGED, Deployment, Failure
+from deployctl.errors import DeployctlError, Interrupted, LayoutError, RefusedError
+from deployctl.git.mirror import Mirror, is_sha
+from deployctl.journal import StageFailed
+from deployctl.output import Output
+from deployctl.pipeline import check_health, restart, run_stages
+from deployctl.prune import prune
+from deployctl.rollback import find_release
+from deployctl.signals import interruptible, shielded
+from deployctl.site import Site
+from deployctl.store import deployments, freezes, releases
+from deployctl.undo import go_back, undo
+
+AUTOMATIC = ("webhook", "cron", "auto")
+
+
+def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
+    """Bring a claimed deployment to its end; the caller holds the repo's lock.
+
+    What interrupts it leaves again as what it was, after what was live is live again and that is
+    recorded; `deployctl cancel` ends this one deployment and not the process.
+    """
+    with begin(site, deployment, show) as attempt:
+        outcome, raised = _settle(attempt)
+        with shielded():
+            ended = attempt.conclude(outcome)
+        prune(site, attempt.journal)
+    if raised is not None:
+        raise raised
+    return ended
+
+
+def _settle(attempt: Attempt) -> tuple[Outcome, BaseException | None]:
+    """The outcome, and what must be raised again once that is recorded."""
+    try:
+        with interruptible():
+            return _bring_live(attempt), None
+    except (KeyboardInterrupt, Interrupted) as interruption:
+        with shielded():
+            by = deployments.cancelled_by(attempt.site.db, attempt.deployment.number)
+            if isinstance(interruption, KeyboardInterrupt):
+                attempt.stopped_by_hand()
+            why = f"cancelled by {by}" if by else f"interrupted ({_name(interruption)})"
+            return undo(attempt, Outcome("cancelled", reason=why)), None if by else interruption
+    except DeployctlError as error:
+        with shielded():
+            return undo(attempt, Outcome("failed", reason=str(error))), error
+    except Exception as bug:  # noqa: BLE001 - it is raised again once what was live is live again
+        with shielded():
+            return undo(attempt, Outcome("failed", reason="a bug in deployctl")), bug
+
+
+def _bring_live(attempt: Attempt) -> Outcome:
+    if attempt.trouble is not None:
+        return Outcome("failed", failure=_why_not_begun(attempt, attempt.trouble))
+    try:
+        if attempt.deployment.task == "rollback":
+            target = _recorded(attempt)
+        else:
+            revision = _fetch(attempt)
+            if _is_live_already(attempt, revision):
+                return _nothing_new(attempt, revision)
+            target = _build(attempt, revision)
+    except RefusedError as refused:
+        return Outcome("cancelled", reason=str(refused), phase=REFUSED)
+    except StageFailed as failed:
+        return undo(attempt, Outcome("failed", failure=failed.failure))
+    return _go_live(attempt, target)
+
+
+def _why_not_begun(attempt: Attempt, trouble: DeployctlError) -> Failure:
+    try:
+        with attempt.journal.stage("prepare"):
+            raise trouble
+    except StageFailed as failed:
+        return failed.failure
+
+
+def _fetch(attempt: Attempt) -> str:
+    """Bring the mirror up to date -> the revision that is to go live."""
+    site, deployment = attempt.site, attempt.deployment
+    own_ref = f"refs/heads/{site.repo.branch}"
+    ref = deployment.ref or own_ref
+    with attempt.journal.stage("fetch") as stage:
+        tip = site.mirror.fetch(ref)
+        wanted, forced = deployment.wanted_revision, deployment.forced
+        revision = choose(site.mirror, ref, tip, wanted, forced=forced)
+        commit = site.mirror.commit(revision)
+        stage.line(f"{ref} is at {tip[:12]}; deploying {revision[:12]} {commit.subject}")
+        subject = attempt.journal.masked(commit.subject)
+        attempt.journal.note(ref=ref, revision=revision, subject=subject)
+        attempt.deployment = replace(deployment, ref=ref, revision=revision)
+        _mind_the_hold(attempt, revision, moved=ref == own_ref and revision == tip)
+    return revision
+
+
+def choose(mirror: Mirror, ref: str, tip: str, wanted: str | None, *, forced: bool) -> str:
+    """The tip, or the revision a person asked for where it is reachable from there."""
+    if wanted is None:
+        return tip
+    if not mirror.has(wanted) and forced and is_sha(wanted):
+        mirror.fetch_revision(wanted)
+    if forced:
+        return mirror.resolve(wanted)
+    if not mirror.has(wanted) or not mirror.is_ancestor(mirror.resolve(wanted), tip):
+        raise RefusedError(
+            f"{wanted} is not reachable from {ref}: deploy a commit of that branch, or --force"
+        )
+    return mirror.resolve(wanted)
+
+
+def _mind_the_hold(attempt: Attempt, revision: str, *, moved: bool) -> None:
+    """A held revision is refused unless a person insists; a branch that moved lifts the holds.
+
+    ``moved``: the revision is the tip of the repo's own branch, so it tells whether that moved.
+    What a person insisted on is held until it has succeeded.
+    """
+    db, repo = attempt.site.db, attempt.site.repo.name
+    hold = freezes.hold_on(db, repo, revision)
+    if hold is not None and not attempt.deployment.forced:
+        raise RefusedError(refusals.held(repo, hold))
+    if hold is None and moved:
+        freezes.lift_holds(db, repo)
+
+
+def _is_live_already(attempt: Attempt, revision: str) -> bool:
+    """Two pushes, one deployment: the second trigger finds its commit live and healthy."""
+    site, live = attempt.site, attempt.previous
+    if attempt.deployment.trigger not in AUTOMATIC or live is None or live.revision != revision:
+        return False
+    return deployments.made_live(site.db, site.repo.name, revision, live.release) is not None
+
+
+def _nothing_new(attempt: Attempt, revision: str) -> Outcome:
+    live = attempt.previous
+    attempt.journal.note(release=live.release if live else None)
+    reason = f"{revision[:12]} was live already"
+    return Outcome("succeeded", reason=reason, phase=UNCHANGED, quiet=True)
+
+
+def _build(attempt: Attempt, revision: str) -> Target:
+    """A new release of the revision, all stages passed, nothing live touched (but in place)."""
+    site, number = attempt.site, attempt.deployment.number
+    layout, repo = site.layout, site.repo
+    with attempt.journal.stage("prepare") as stage:
+        layout.check()
+        target = Target(number, revision, layout.new_name(number, revision))
+        with site.db.writing() as connection:
+            releases.begin(connection, repo.name, number, target.name, revision)
+        attempt.journal.note(release=target.name)
+        attempt.target = target
+        _adopt(attempt)
+        for told in layout.prepare(number, revision, target.name):
+            stage.line(told)
+    attempt.announce()
+    directory = layout.directory(target.name)
+    around = attempt.surroundings(revision, target.name, directory)
+    run_stages(attempt.journal, repo.stages, around)
+    return target
+
+
+def _adopt(attempt: Attempt) -> None:
+    """What somebody else had put there is as good a release to go back to as any."""
+    site = attempt.site
+    revision = site.layout.adopt()
+    if revision is None or find_release(site, revision, None):
+        return
+    with site.db.writing() as connection:
+        releases.begin(connection, site.repo.name, 0, None, revision)
+        releases.set_state(connection, site.repo.name, 0, "good")
+
+
+def _recorded(attempt: Attempt) -> Target:
+    """The release that a rollback goes to; it must still be what was built then."""
+    site, deployment = attempt.site, attempt.deployment
+    revision = deployment.wanted_revision or ""
+    with attempt.journal.stage("prepare"):
+        site.layout.check()
+        target = find_release(site, revision, deployment.release)
+        if target is None or not site.layout.usable(target.name, revision):
+            raise LayoutError(
+                f"the release of {revision[:12]} is no longer on disk; "
+                f"see: deployctl rollback {site.repo.name} --list"
+            )
+        attempt.journal.note(revision=revision, subject=target.subject)
+    return Target(target.number, revision, target.name)
+
+
+def _go_live(attempt: Attempt, target: Target) -> Outcome:
+    """Switch, restart, check; what fails from here on is rolled back."""
+    site, journal = attempt.site, attempt.journal
+    attempt.enter("switching")
+    try:
+        _switch(attempt, target)
+        around = attempt.surroundings(target.revision, target.name, site.layout.live_directory())
+        restart(journal, "restart", site.repo.restart, around)
+        check_health(journal, "healthcheck", site.repo.healthcheck, around)
+    except StageFailed as failed:
+        if failed.failure.stage == "switch" and site.layout.live() == attempt.previous:
+            attempt.enter("building")  # nothing live was touched, so there is nothing to restart
+            return undo(attempt, Outcome("failed", failure=failed.failure))
+        return go_back(attempt, target, failed.failure)
+    attempt.target = target
+    if attempt.deployment.task == "deploy" or attempt.previous is None:
+        return Outcome("succeeded")
+    left, release = attempt.previous.revision, attempt.previous.release
+    record = find_release(site, left, release)
+    newer = record.number if record and record.number > target.number else None
+    # Another release of the same revision is live: to hold that would be to hold what is live.
+    held = left if left != target.revision else None
+    return Outcome("succeeded", held=held, left=newer)
+
+
+def _switch(attempt: Attempt, target: Target) -> None:
+    layout = attempt.site.layout
+    with attempt.journal.stage("switch") as stage:
+        if attempt.deployment.task == "deploy":
+            layout.complete(target.name)
+        for line in layout.switch(attempt.deployment.number, target.revision, target.name):
+            stage.line(line)
+
+
+def _name(interruption: BaseException) -> str:
+    return getattr(interruption, "signal_name", "Ctrl-C")

@@ -1,0 +1,151 @@
+"""A person's (or cron's) request for a deployment: looked at, queued, waited for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from deployctl.config.refs import is_branch_name
+from deployctl.deploy import choose
+from deployctl.deployment import Deployment, Request
+from deployctl.errors import RefusedError, UsageError
+from deployctl.foreground import refuse_if_locked, run_in_turn, run_now
+from deployctl.pipeline import describe
+from deployctl.refusals import held
+from deployctl.site import Site, Worker
+from deployctl.store import deployments, freezes, queue
+from deployctl.worker import start_worker
+
+_SHA = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to deploy, for whom, and how insistently."""
+
+    request: Request
+    ref: str | None = None
+    revision: str | None = None
+    force: bool = False
+    if_changed: bool = False
+    wait: bool = True
+
+    def __post_init__(self) -> None:
+        if self.revision is not None and not _SHA.fullmatch(self.revision):
+            raise UsageError(
+                f"--revision {self.revision} is not a commit's sha (or the beginning of one, at "
+                "least 4 digits); for a branch or tag there is --ref"
+            )
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """What is live is what was asked for; ``deployment`` brought it, where that is known."""
+
+    revision: str
+    deployment: Deployment | None
+
+
+def unchanged(site: Site, wish: Wish) -> Unchanged | None:
+    """With ``--if-changed``: whether the tip is live already, asked of the remote itself."""
+    live = site.layout.live() if wish.if_changed else None
+    if live is None or live.revision is None:
+        return None
+    wanted = wish.revision or site.mirror.remote_tip(_full_ref(site, wish.ref))
+    if wanted is None or not live.revision.startswith(wanted):
+        return None
+    brought = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    return Unchanged(live.revision, brought)
+
+
+def deploy_here(worker: Worker, site: Site, wish: Wish) -> Deployment:
+    """Queue, wait for the turn, run: or follow whoever runs it."""
+    if not wish.wait:
+        return run_now(worker, site, lambda: _queue(site, wish))
+    return run_in_turn(worker, site, _queue(site, wish))
+
+
+def detach(worker: Worker, site: Site, wish: Wish) -> Deployment:
+    """Queue and start the worker -> the queued deployment."""
+    number = _queue(site, wish)
+    start_worker(worker.config.path, worker.config.env_names)
+    queued = deployments.get(worker.db, number)
+    if queued is None:
+        raise LookupError(f"deployment {number} vanished from the record")
+    return queued
+
+
+def plan(site: Site, wish: Wish) -> list[str]:
+    """What a deployment would do, step by step; only the mirror is brought up to date."""
+    ref = _admit(site, wish)
+    tip = site.mirror.fetch(ref)
+    revision = choose(site.mirror, ref, tip, wish.revision, forced=wish.force)
+    commit = site.mirror.commit(revision)
+    live, repo = site.layout.live(), site.repo
+    return [
+        f"fetch {ref} from {repo.url}: {commit.revision[:12]} {commit.subject}",
+        f"live now: {(live.revision or 'unknown')[:12] if live else 'nothing'}",
+        f"prepare a release in {site.layout.directory(None)}",
+        *(f"stage {stage.name}: {describe(step)}" for stage in repo.stages for step in stage.steps),
+        f"switch {site.layout.live_directory()}",
+        *(f"restart: {describe(command)}" for command in repo.restart),
+        *([f"health check: {describe(repo.healthcheck)}"] if repo.healthcheck else []),
+        *(f"tell {each.channel} of {', '.join(each.on)}" for each in repo.notify),
+    ]
+
+
+def _queue(site: Site, wish: Wish) -> int:
+    """Put it in the queue -> its number."""
+    ref = _admit(site, wish)
+    with site.db.writing() as connection:
+        return queue.enqueue(
+            connection,
+            repo=site.repo.name,
+            trigger=wish.request.trigger,
+            actor=wish.request.actor,
+            now=wish.request.now,
+            ref=ref,
+            wanted_revision=wish.revision,
+            forced=wish.force,
+        )
+
+
+def _admit(site: Site, wish: Wish) -> str:
+    """Refuse at once what would be refused anyway -> the full name of the ref."""
+    refuse_if_locked(site)
+    for secret in site.repo.secrets.values():
+        secret.reveal()
+    ref = _full_ref(site, wish.ref)
+    _refuse_if_held(site, wish, ref)
+    return ref
+
+
+def _refuse_if_held(site: Site, wish: Wish, ref: str) -> None:
+    """Asking first leaves no trace of a deployment that could only be refused."""
+    name = site.repo.name
+    if wish.force or freezes.hold_of(site.db, name) is None:
+        return
+    wanted = wish.revision or site.mirror.remote_tip(ref)
+    hold = freezes.hold_on(site.db, name, wanted) if wanted else None
+    if hold is not None:
+        raise RefusedError(held(name, hold))
+
+
+def _full_ref(site: Site, ref: str | None) -> str:
+    """A ref by its full name: ``main`` alone could also mean ``changeset-release/main``."""
+    if ref is None and site.repo.tags is not None:
+        raise UsageError(f"{site.repo.name} follows tags: say which one, --ref refs/tags/NAME")
+    if ref is None:
+        return f"refs/heads/{site.repo.branch}"
+    if not is_branch_name(ref.removeprefix("refs/heads/").removeprefix("refs/tags/")):
+        raise UsageError(f"{ref} is not a legal name of a branch or tag")
+    if ref.startswith("refs/"):
+        return ref
+    found = [
+        name for name in (f"refs/heads/{ref}", f"refs/tags/{ref}") if site.mirror.remote_tip(name)
+    ]
+    if not found:
+        raise UsageError(f"{site.repo.url} has no branch or tag {ref}")
+    if len(found) > 1:
+        raise UsageError(f"{ref} is a branch and a tag: say {' or '.join(found)}")
+    return found[0]

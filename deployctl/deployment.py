@@ -1,0 +1,175 @@
+"""A deployment as the record keeps it: one attempt to bring one revision live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployctl.times import iso
+
+FINISHED = ("succeeded", "failed", "rolled_back", "degraded", "superseded", "cancelled")
+
+# The phase of a cancelled deployment that deployctl itself refused: held, or not reachable.
+REFUSED = "refused"
+# The phase of one that succeeded because there was nothing to do: it did not make anything live.
+UNCHANGED = "unchanged"
+
+# What a command that waited for a deployment ends with, by the deployment's status.
+EXIT_CODES = {
+    "succeeded": 0,
+    "failed": 1,
+    "rolled_back": 3,
+    "degraded": 4,
+    "superseded": 1,
+    "cancelled": 1,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who asks for a deployment, by which way, and when (seconds since the epoch)."""
+
+    actor: str
+    trigger: str
+    now: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Which step failed and how; ``tail`` is the last lines of its output."""
+
+    stage: str
+    message: str
+    step: int | None = None
+    command: str | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    timed_out: bool = False
+    host: str | None = None
+    tail: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "step": self.step,
+            "command": self.command,
+            "exit_code": self.exit_code,
+            "signal": self.signal,
+            "timed_out": self.timed_out,
+            "host": self.host,
+            "message": self.message,
+            "tail": self.tail,
+        }
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One command that ran: ``exit_code`` is None where a signal ended it; seconds."""
+
+    command: str
+    exit_code: int | None
+    duration: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"command": self.command, "exit_code": self.exit_code, "duration": self.duration}
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A stage as it ran; ``status`` is running, succeeded, failed or cancelled."""
+
+    name: str
+    status: str
+    started_at: float
+    duration: float | None = None
+    host: str | None = None
+    log_start: int = 0
+    log_end: int | None = None
+    steps: tuple[StepRecord, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "status": self.status,
+            "started_at": iso(self.started_at),
+            "duration": self.duration,
+            "host": self.host,
+            "steps": [step.to_json() for step in self.steps],
+        }
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One row of the history, with its stages; times are seconds since the epoch.
+
+    ``phase`` is the inner state that recovery needs and nobody else sees.
+    """
+
+    number: int
+    repo: str
+    task: str
+    trigger: str
+    actor: str
+    status: str
+    queued_at: float
+    phase: str = ""
+    ref: str | None = None
+    wanted_revision: str | None = None
+    revision: str | None = None
+    previous_revision: str | None = None
+    release: str | None = None
+    previous_link: str | None = None
+    subject: str | None = None
+    delivery: int | None = None
+    rollback_of: int | None = None
+    forced: bool = False
+    attempts: int = 0
+    started_at: float | None = None
+    finished_at: float | None = None
+    reason: str | None = None
+    failure: Failure | None = None
+    superseded_by: int | None = None
+    stages: tuple[StageRecord, ...] = field(default=())
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+    @property
+    def duration(self) -> float | None:
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return round(self.finished_at - self.started_at, 3)
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that waited for it ends with; 5 where deployctl itself said no."""
+        if self.phase == REFUSED:
+            return 5
+        return EXIT_CODES.get(self.status, 1)
+
+    def to_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "number": self.number,
+            "repo": self.repo,
+            "task": self.task,
+            "trigger": self.trigger,
+            "actor": self.actor,
+            "status": self.status,
+            "ref": self.ref,
+            "revision": self.revision,
+            "previous_revision": self.previous_revision,
+            "release": self.release,
+            "subject": self.subject,
+            "delivery": self.delivery,
+            "rollback_of": self.rollback_of,
+            "queued_at": iso(self.queued_at),
+            "started_at": iso(self.started_at),
+            "finished_at": iso(self.finished_at),
+            "duration": self.duration,
+            "reason": self.reason,
+            "stages": [stage.to_json() for stage in self.stages],
+        }
+        if self.failure is not None:
+            document["failure"] = self.failure.to_json()
+        return document

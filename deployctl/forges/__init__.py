@@ -1,0 +1,63 @@
+"""One module for each forge, all with the same two names and the same two functions.
+
+``verify`` tells whether one secret proves who sent a delivery; an empty secret never does.
+``read`` says what happened, without believing any of it: a value of the wrong type is a
+:class:`~deployctl.payload.MalformedError`. ``NAME`` is what repos.yml calls the forge, and
+``WEAKNESS`` says in a line what its proof does not prove, None where there is nothing to say.
+
+Everything here is on the webhook's way: only the module that is needed is loaded.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Protocol
+
+    from deployctl.forges.event import Delivery, Event
+
+    class Forge(Protocol):
+        NAME: str
+        WEAKNESS: str | None
+
+        def verify(self, delivery: Delivery, secret: bytes) -> bool: ...
+
+        def read(self, delivery: Delivery) -> Event: ...
+
+
+# The most special first: Forgejo sends the headers of Gitea too, and all of them that of GitHub.
+_HEADERS = {
+    "x-forgejo-event": "forgejo",
+    "x-gitea-event": "gitea",
+    "x-gogs-event": "gogs",
+    "x-gitlab-event": "gitlab",
+    "x-gitee-event": "gitee",
+    "codeup-event": "codeup",
+    "x-coding-event": "coding",
+    "x-event-key": "bitbucket",
+    "x-github-event": "github",
+    "x-payload-signature": "sourcehut",
+    "webhook-signature": "standard-webhooks",
+}
+NAMES = (*_HEADERS.values(), "bitbucket-server", "azure-devops")
+
+
+def recognise(headers: Mapping[str, str], document: Mapping[str, Any]) -> str | None:
+    """The name of the forge that a request with these lower-case headers seems to come from."""
+    name = next((_HEADERS[header] for header in _HEADERS if header in headers), None)
+    if name == "bitbucket":
+        cloud = {"x-hook-uuid", "x-request-uuid"} & headers.keys() or "push" in document
+        return "bitbucket" if cloud else "bitbucket-server"
+    if name is None and {"eventType", "resource"} <= document.keys():
+        return "azure-devops"
+    return name
+
+
+def load(name: str) -> Forge:
+    """The module of the forge of that name."""
+    module: Any = import_module("deployctl.forges." + name.replace("-", "_"))
+    forge: Forge = module
+    return forge

@@ -1,0 +1,92 @@
+"""What every forge's deliveries are turned into."""
+
+from __future__ import annotations
+
+from deployctl.payload import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Literal
+
+    Kind = Literal["push", "ping", "other"]
+
+
+class Delivery:
+    """A request of a forge: lower-case headers, the raw ``body``, and the JSON in it.
+
+    ``payload`` is the JSON as text in UTF-8: the body itself, or what its form field holds;
+    ``document`` is the object in it. ``received_at`` is in seconds.
+    """
+
+    __slots__ = ("body", "document", "headers", "payload", "received_at")
+
+    def __init__(
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        document: dict[str, Any],
+        *,
+        payload: bytes | None = None,
+        received_at: float = 0.0,
+    ) -> None:
+        self.headers = headers
+        self.body = body
+        self.document = document
+        self.payload = body if payload is None else payload
+        self.received_at = received_at
+
+
+class Push:
+    """One ref that was moved, by its full name.
+
+    ``revision`` is its new tip, None where the forge does not say or the ref is ``deleted``;
+    ``subject`` is the first line of that commit's message.
+    """
+
+    __slots__ = ("deleted", "ref", "revision", "subject")
+
+    def __init__(
+        self,
+        ref: str,
+        revision: str | None = None,
+        *,
+        deleted: bool = False,
+        subject: str | None = None,
+    ) -> None:
+        self.ref = ref
+        self.revision = revision
+        self.deleted = deleted
+        self.subject = subject
+
+
+class Event:
+    """What a delivery says; ``pushes`` and ``actor`` belong to the kind ``push``.
+
+    ``name`` is the forge's word for the event and ``forge_id`` its id of the delivery, both as
+    they may be shown. The repository is known by any of ``repository_ids``, unique only within
+    one instance of a forge, and by ``full_name``. ``once`` is for a proof that could be used
+    again with another body: a key that may come only once, and until when it has to be
+    remembered, in seconds.
+    """
+
+    __slots__ = (
+        "actor",
+        "forge_id",
+        "full_name",
+        "kind",
+        "name",
+        "once",
+        "pushes",
+        "repository_ids",
+    )
+
+    def __init__(self, kind: Kind, name: str, forge_id: str | None = None) -> None:
+        self.kind = kind
+        self.name = printable(name)
+        self.forge_id = printable(forge_id or "") or None
+        self.repository_ids: list[str] = []
+        self.full_name: str | None = None
+        self.pushes: list[Push] = []
+        self.actor = ""
+        self.once: tuple[str, float] | None = None

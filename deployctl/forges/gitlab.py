@@ -1,0 +1,64 @@
+"""GitLab, and what Codeup has in common with it.
+
+https://docs.gitlab.com/user/project/integrations/webhooks and .../webhook_events: a hook has a
+secret token, sent as it is, or a signing token (``whsec_…``), used as Standard Webhooks say.
+Each ref is a delivery of its own; of more than three refs pushed at once there is none at all. A
+deletion is told by zeros only. A test is a push of the newest commits; a resent delivery keeps
+its Idempotency-Key, which is there since GitLab 17.4.
+"""
+
+from __future__ import annotations
+
+from deployctl.forges import standard_webhooks
+from deployctl.forges.event import Event
+from deployctl.forges.fields import actor, message_of, number, objects, push, text
+from deployctl.forges.githublike import moved_nothing
+from deployctl.forges.proof import token_fits
+from deployctl.payload import member
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from deployctl.forges.event import Delivery, Push
+
+NAME = "gitlab"
+WEAKNESS: str | None = (
+    "a secret token is sent as it is and signs nothing: use a signing token (whsec_…) instead"
+)
+_PUSHES = ("push", "tag_push")
+
+
+def verify(delivery: Delivery, secret: bytes) -> bool:
+    """A signing token must sign: it is never taken for the plain token."""
+    if secret.startswith(standard_webhooks.PREFIX):
+        return standard_webhooks.verify(delivery, secret)
+    return token_fits(delivery.headers.get("x-gitlab-token", ""), secret)
+
+
+def read(delivery: Delivery) -> Event:
+    name = delivery.headers["x-gitlab-event"]
+    return read_as(name, delivery.headers.get("idempotency-key"), delivery.document)
+
+
+def read_as(name: str, forge_id: str | None, document: dict[str, Any]) -> Event:
+    """The event called ``name``; system hooks have one name for all, and the body tells."""
+    event = Event("other", name, forge_id)
+    event.repository_ids = number(document, "project_id")
+    event.full_name = text(document, "project", "path_with_namespace") or None
+    kind = text(document, "object_kind") or text(document, "event_name")
+    if kind in _PUSHES and moved_nothing(document):
+        event.kind = "ping"
+    elif kind in _PUSHES:
+        event.kind = "push"
+        event.pushes = [_push(document)]
+        actor(event, text(document, "user_username"), text(document, "user_name"))
+    return event
+
+
+def _push(document: dict[str, Any]) -> Push:
+    after = text(document, "after")
+    # Of an annotated tag ``after`` is the tag itself.
+    commit = member(document, "checkout_sha", str) or after
+    message = message_of(commit, objects(document, "commits"))
+    return push(text(document, "ref"), after, message=message)

@@ -1,0 +1,23 @@
+"""Gogs.
+
+https://gogs.io/features/webhook: as Gitea, except that a redelivery keeps its id.
+"""
+
+from __future__ import annotations
+
+from deployctl.forges.gitea import read_by, verify_by
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from deployctl.forges.event import Delivery, Event
+
+NAME = "gogs"
+WEAKNESS: str | None = None
+
+
+def verify(delivery: Delivery, secret: bytes) -> bool:
+    return verify_by("x-gogs-signature", delivery, secret)
+
+
+def read(delivery: Delivery) -> Event:
+    return read_by("x-gogs", delivery)

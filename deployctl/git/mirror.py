@@ -1,0 +1,250 @@
+"""The bare mirror under the state directory: fetched into, read and checked out from.
+
+A mirror is a cache of its remote. Fetching replaces refs whatever happened to the branch, so a
+force push is an ordinary fetch and nothing is ever merged; a mirror that is damaged, or whose
+refs are in each other's way, is fetched anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deployctl.errors import GitError
+from deployctl.git.command import git, local_environment, remove_index
+from deployctl.git.remote import local_path, remote_environment, trust
+from deployctl.lock import mirror_lock
+from deployctl.repo import Repo
+
+if TYPE_CHECKING:
+    from git import Repo as GitRepo
+
+_LONGEST_SUBJECT = 200  # characters; some tools write the whole message into one line
+_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
+
+# What git says when the fault is on our side: a power cut, a full disk, refs a and a/b.
+_DAMAGED = re.compile(
+    r"^(?!remote:).*(?:not a git repository: |bad object|did not send all necessary objects"
+    r"|is empty|corrupt|cannot read existing object|unexpected line in|cannot lock ref"
+    r"|unable to read|failed to unpack tree)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit as people recognise it: whole sha, first line of the message, author's name."""
+
+    revision: str
+    subject: str
+    author: str
+
+
+class Mirror:
+    """The mirror of one url; repos with the same url share it."""
+
+    def __init__(self, repo: Repo, state_dir: str) -> None:
+        self.repo = repo
+        self.name = mirror_name(repo.url)
+        self.directory = os.path.join(state_dir, "mirrors", self.name)
+        self._lock = mirror_lock(state_dir, self.name)
+
+    def remote_tip(self, ref: str) -> str | None:
+        """Ask the remote for a ref by its full name -> the commit, None without such a ref."""
+        output = self._ask(
+            "ls-remote", "--end-of-options", self.repo.url, ref, f"{ref}^{{}}",
+            what=f"cannot ask {self.repo.url} for {ref}",
+        )  # fmt: skip
+        tips = {
+            name: sha for sha, _, name in (line.partition("\t") for line in output.splitlines())
+        }
+        return tips.get(f"{ref}^{{}}") or tips.get(ref)
+
+    def fetch(self, ref: str) -> str:
+        """Bring one ref, by its full name, up to date -> the commit it points to."""
+        with self._lock:
+            if not self.exists():
+                self._create()
+            self._remove_leftovers()
+            try:
+                self._fetch_ref(ref)
+            except GitError as error:
+                if not _DAMAGED.search(error.output):
+                    raise
+                self._create()
+                self._fetch_ref(ref)
+        return self.resolve(ref)
+
+    def fetch_revision(self, revision: str) -> None:
+        """Bring one commit that no configured ref leads to; servers may refuse."""
+        with self._lock:
+            self._fetch(revision, f"cannot fetch {revision} from {self.repo.url}")
+
+    def resolve(self, name: str) -> str:
+        """A full ref name or the beginning of a sha -> the commit's whole sha."""
+        return self._git(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}",
+            what=f"{name} is not a commit of {self.repo.url}",
+        )  # fmt: skip
+
+    def has(self, revision: str) -> bool:
+        try:
+            self.resolve(revision)
+        except GitError:
+            return False
+        return True
+
+    def commit(self, revision: str) -> Commit:
+        """What a commit says of itself."""
+        with self._reading() as repository:
+            found = repository.commit(revision)
+            subject = str(found.summary)[:_LONGEST_SUBJECT]
+            return Commit(found.hexsha, subject, found.author.name or "")
+
+    def is_ancestor(self, revision: str, of: str) -> bool:
+        """Whether a commit is reachable from another one."""
+        with self._reading() as repository:
+            return repository.is_ancestor(repository.commit(revision), repository.commit(of))
+
+    def export(self, revision: str, directory: str) -> None:
+        """Write the whole tree of a commit into an empty directory, as the commit has it.
+
+        Not ``git archive``: that obeys export-ignore and export-subst of the repository itself.
+        """
+        index = os.path.join(self.directory, f"{os.path.basename(directory)}.index")
+        try:
+            remove_index(index)
+            self._git(
+                f"--work-tree={directory}", "read-tree", "--reset", "-u", revision,
+                what=f"cannot write {revision} to {directory}",
+                env={"GIT_INDEX_FILE": index},
+                umask=0o022,
+            )  # fmt: skip
+        except GitError as error:
+            if _DAMAGED.search(error.output):
+                self._throw_away()
+            raise
+        finally:
+            remove_index(index)
+
+    def tidy(self) -> None:
+        """Pack what many fetches left behind, when git finds it worth the time."""
+        if not self.exists() or not self._lock.acquire():
+            return
+        try:
+            self._git(
+                "-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet",
+                what=f"cannot pack {self.directory}",
+            )  # fmt: skip
+        finally:
+            self._lock.release()
+
+    def exists(self) -> bool:
+        return os.path.exists(os.path.join(self.directory, "HEAD"))
+
+    def _create(self) -> None:
+        """An empty mirror in the place of what was there, whole or not at all."""
+        beside = f"{self.directory}.new"
+        shutil.rmtree(beside, ignore_errors=True)
+        git(
+            ["init", "--quiet", "--bare", "--template=", "--", beside],
+            what=f"cannot create the mirror {self.directory}",
+        )
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.rename(beside, self.directory)
+
+    def _throw_away(self) -> None:
+        with self._lock:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _remove_leftovers(self) -> None:
+        """Whoever wrote here before us is dead, or we would not hold the mirror's lock."""
+        here = glob.escape(self.directory)
+        for pattern in (f"{here}/*.lock", f"{here}/refs/**/*.lock", f"{here}/objects/pack/tmp_*"):
+            for name in glob.iglob(pattern, recursive=True):
+                os.unlink(name)
+
+    def _fetch_ref(self, ref: str) -> None:
+        try:
+            self._fetch(f"+{ref}:{ref}", f"cannot fetch {ref} from {self.repo.url}")
+        except GitError as error:
+            if "couldn't find remote ref" in error.output:
+                raise GitError(self._no_such_ref(ref), error.output) from None
+            raise
+
+    def _fetch(self, refspec: str, what: str) -> None:
+        self._ask(
+            f"--git-dir={self.directory}", "fetch", "--quiet", "--no-tags",
+            "--update-shallow", "--no-write-fetch-head", "--end-of-options", self.repo.url, refspec,
+            what=what,
+        )  # fmt: skip
+
+    def _ask(self, *arguments: str, what: str) -> str:
+        """git with the remote at the other end."""
+        environment = remote_environment(self.repo)
+        path = local_path(self.repo.url)
+        if path is not None:
+            environment.update(trust(path, f"{self.directory}.config"))
+        return git(
+            arguments,
+            what=what,
+            timeout=self.repo.fetch_timeout,
+            late="is the remote reachable, and fetch_timeout long enough?",
+            env=environment,
+        )
+
+    def _git(
+        self, *arguments: str, what: str, env: dict[str, str] | None = None, umask: int = 0o077
+    ) -> str:
+        return git([f"--git-dir={self.directory}", *arguments], what=what, env=env, umask=umask)
+
+    def _no_such_ref(self, ref: str) -> str:
+        kind, _, name = ref.removeprefix("refs/").partition("/")
+        word = {"heads": "branch", "tags": "tag"}.get(kind, "ref")
+        return (
+            f"{self.repo.url} has no {word} {name}: push it, or set {word} of {self.repo.name} "
+            "in repos.yml"
+        )
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[GitRepo]:
+        with _environment(local_environment()):
+            import git as gitpython
+
+            try:
+                with gitpython.Repo(self.directory) as repository:
+                    yield repository
+            except (gitpython.exc.GitError, gitpython.exc.ODBError, ValueError) as error:
+                raise GitError(f"cannot read {self.directory}: {error}") from error
+
+
+def mirror_name(url: str) -> str:
+    """One directory per url, recognisable by people: ``blog-4f1c2a9b8d3e.git``."""
+    stem = re.sub(r"[^A-Za-z0-9._-]", "", url.rstrip("/").removesuffix(".git").split("/")[-1])
+    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+    return f"{stem.lstrip('.-')[:64] or 'mirror'}-{digest}.git"
+
+
+def is_sha(text: str) -> bool:
+    """A whole object id, sha-1 or sha-256."""
+    return _SHA.fullmatch(text) is not None
+
+
+@contextlib.contextmanager
+def _environment(ours: dict[str, str]) -> Iterator[None]:
+    """GitPython hands the process's environment on to git, the caller's GIT_DIR included."""
+    theirs = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(ours)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(theirs)

@@ -1,0 +1,141 @@
+"""Questions about what is live and what was deployed; nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deployctl.deployment import Deployment
+from deployctl.errors import DeployctlError, UsageError
+from deployctl.follow import read_log
+from deployctl.layout import Live
+from deployctl.rollback import default_target
+from deployctl.site import Site
+from deployctl.store import deployments, freezes, releases
+from deployctl.store.database import Database
+from deployctl.store.freezes import Hold, Lock
+from deployctl.store.releases import ReleaseRecord
+from deployctl.times import iso
+
+
+@dataclass(frozen=True)
+class RepoStatus:
+    """All there is to know of a repo now; ``made_live_by`` is the deployment that brought it.
+
+    ``problem`` says why what is live cannot be read, where that is so.
+    """
+
+    site: Site
+    live: Live | None
+    made_live_by: Deployment | None
+    last: Deployment | None
+    running: Deployment | None
+    queued: Sequence[Deployment]
+    hold: Hold | None
+    lock: Lock | None
+    rollback_to: ReleaseRecord | None
+    problem: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        repo = self.site.repo
+        return {
+            "repo": repo.name,
+            "strategy": repo.strategy,
+            "path": repo.path,
+            "branch": repo.branch,
+            "live": _live_json(self.live, self.made_live_by),
+            "last": self.last.to_json() if self.last else None,
+            "running": self.running.to_json() if self.running else None,
+            "queued": [deployment.to_json() for deployment in self.queued],
+            "hold": _hold_json(self.hold),
+            "lock": _lock_json(self.lock),
+            "rollback_to": _target_json(self.rollback_to),
+            "problem": self.problem,
+        }
+
+
+def status(site: Site) -> RepoStatus:
+    """A checkout that cannot be read is a ``problem`` of that repo, and of no other."""
+    db, name = site.db, site.repo.name
+    live = target = made_live_by = problem = None
+    try:
+        live = site.layout.live()
+        target = default_target(site, releases.of_repo(db, name))
+    except DeployctlError as error:
+        problem = str(error)
+    if live is not None and live.revision is not None:
+        made_live_by = deployments.made_live(db, name, live.revision, live.release)
+    return RepoStatus(
+        site=site,
+        live=live,
+        made_live_by=made_live_by,
+        last=deployments.newest_finished(db, name),
+        running=deployments.running(db, name),
+        queued=deployments.queued(db, name),
+        hold=freezes.hold_of(db, name),
+        lock=freezes.lock_of(db, name),
+        rollback_to=target,
+        problem=problem,
+    )
+
+
+def show(db: Database, number: int) -> Deployment:
+    """One deployment whole; UsageError where there is none of that number."""
+    deployment = deployments.get(db, number)
+    if deployment is None:
+        raise UsageError(f"no deployment #{number}; see: deployctl history")
+    return deployment
+
+
+def newest(db: Database, repo: str | None) -> Deployment:
+    """The newest deployment, of one repo or of all; UsageError where there was never one."""
+    found = deployments.history(db, repo, 1)
+    if not found:
+        what = f"{repo} was never deployed" if repo else "nothing was ever deployed"
+        raise UsageError(f"{what}; start with: deployctl deploy {repo or 'REPO'}")
+    return found[0]
+
+
+def log_of(db: Database, deployment: Deployment, *, failed: bool) -> Iterator[bytes]:
+    """A deployment's output as it was kept; ``failed``: only that of the stage that failed."""
+    if not failed:
+        return read_log(db.state_dir, deployment.number)
+    stage = next((stage for stage in deployment.stages if stage.status == "failed"), None)
+    if stage is None:
+        return iter(())
+    return read_log(db.state_dir, deployment.number, stage.log_start, stage.log_end)
+
+
+def _live_json(live: Live | None, made_live_by: Deployment | None) -> dict[str, Any] | None:
+    if live is None:
+        return None
+    return {
+        "revision": live.revision,
+        "release": live.release,
+        "since": iso(made_live_by.finished_at) if made_live_by else None,
+        "deployment": made_live_by.number if made_live_by else None,
+        "subject": made_live_by.subject if made_live_by else None,
+    }
+
+
+def _hold_json(hold: Hold | None) -> dict[str, Any] | None:
+    if hold is None:
+        return None
+    return {"revision": hold.revision, "since": iso(hold.since), "why": hold.why}
+
+
+def _lock_json(lock: Lock | None) -> dict[str, Any] | None:
+    if lock is None:
+        return None
+    return {"actor": lock.actor, "since": iso(lock.since), "why": lock.why}
+
+
+def _target_json(target: ReleaseRecord | None) -> dict[str, Any] | None:
+    if target is None:
+        return None
+    return {
+        "revision": target.revision,
+        "release": target.name,
+        "deployment": target.number or None,
+    }

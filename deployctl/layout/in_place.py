@@ -1,0 +1,111 @@
+"""One checkout, moved from commit to commit; untracked files stay where they are."""
+
+from __future__ import annotations
+
+import os
+
+from deployctl.errors import LayoutError
+from deployctl.git.checkout import Checkout
+from deployctl.git.mirror import Mirror
+from deployctl.layout.files import sync_file_system
+from deployctl.layout.live import Live
+from deployctl.repo import Repo
+
+
+class InPlace:
+    """``path`` is the checkout; what HEAD points to is live."""
+
+    def __init__(self, repo: Repo, mirror: Mirror) -> None:
+        self.repo = repo
+        self.mirror = mirror
+        self.checkout = Checkout(repo.path)
+
+    def check(self) -> None:
+        path = self.repo.path
+        if os.path.islink(os.path.join(path, "current")) and not self.checkout.exists():
+            raise LayoutError(
+                f"{path} holds releases: set strategy: releases of {self.repo.name}, or another "
+                "path"
+            )
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise LayoutError(
+                f"{path} is not a directory: move it away, or set path of {self.repo.name}"
+            )
+        parent = path if os.path.isdir(path) else os.path.dirname(path)
+        while not os.path.isdir(parent):
+            parent = os.path.dirname(parent)
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise LayoutError(
+                f"{parent} is not writable for this account: give it away "
+                f"(sudo chown -R $(id -un) {path}), or set path of {self.repo.name}"
+            )
+
+    def live(self) -> Live | None:
+        head = self.checkout.head()
+        return Live(head, None) if head else None
+
+    def release_of(self, link: str | None) -> None:
+        return None
+
+    def new_name(self, number: int, revision: str) -> None:
+        return None
+
+    def adopt(self) -> str | None:
+        head = self.checkout.head()
+        if head is None or self.checkout.is_ours():
+            return None
+        self.checkout.keep(0, head)
+        return head
+
+    def prepare(self, number: int, revision: str, name: str | None) -> list[str]:
+        if not self.checkout.exists():
+            self.checkout.create()
+        self.checkout.receive(self.mirror.directory, revision)
+        told = self._move(number, revision)
+        self.checkout.keep(number, revision)
+        return told
+
+    def complete(self, name: str | None) -> None:
+        """The tree was written by git and the stages; there is nothing to name."""
+
+    def switch(self, number: int, revision: str, name: str | None) -> list[str]:
+        """What the stages made of a revision that is checked out already stays as it is."""
+        told = [] if self.checkout.head() == revision else self._move(number, revision)
+        sync_file_system(self.repo.path)
+        return told
+
+    def restore(self, previous: Live | None) -> None:
+        if previous is None:
+            if self.checkout.exists():
+                self.checkout.clear()
+        elif previous.revision:
+            self.checkout.move(previous.revision)
+
+    def usable(self, name: str | None, revision: str) -> bool:
+        return self.checkout.exists() and self.checkout.has(revision)
+
+    def discard(self, number: int, name: str | None) -> None:
+        if self.checkout.exists():
+            self.checkout.drop(number)
+
+    def tidy(self) -> None:
+        if self.checkout.exists():
+            self.checkout.tidy()
+
+    def directory(self, name: str | None) -> str:
+        return self.repo.path
+
+    def live_directory(self) -> str:
+        return self.repo.path
+
+    def _move(self, number: int, revision: str) -> list[str]:
+        saved = self.checkout.save_changes(revision, number)
+        self.checkout.move(revision)
+        if saved is None:
+            return []
+        return [
+            (
+                f"{self.repo.path} had changes that are in no commit: saved as {saved} "
+                f"(git -C {self.repo.path} show --stat {saved})"
+            )
+        ]

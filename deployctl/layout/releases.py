@@ -1,0 +1,214 @@
+"""``releases/``, ``shared/`` and the symlink ``current``: one complete release at every instant.
+
+Everything is built beside what is live and named with one ``rename(2)``, which replaces the
+symlink atomically. The release's content is on the disk before it is named and the rename itself
+is synced, so that a power cut leaves the old release or the new one and never half of either.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from deployctl.errors import LayoutError
+from deployctl.git.mirror import Mirror
+from deployctl.layout.files import (
+    is_directory,
+    make_directory,
+    read_line,
+    remove,
+    sync,
+    sync_file_system,
+    unlink,
+    write_line,
+)
+from deployctl.layout.live import Live
+from deployctl.repo import Repo
+
+COMPLETE = ".complete"
+REVISION = "REVISION"
+
+
+class Releases:
+    """A directory per release, ``current`` naming the live one."""
+
+    def __init__(self, repo: Repo, mirror: Mirror) -> None:
+        self.repo = repo
+        self.mirror = mirror
+        self.root = repo.path
+        self.current = os.path.join(repo.path, "current")
+        self.releases = os.path.join(repo.path, "releases")
+        self.shared = os.path.join(repo.path, "shared")
+
+    def check(self) -> None:
+        self._make_directories()
+        if not os.path.islink(self.current) and os.path.lexists(self.current):
+            raise LayoutError(
+                f"{self.current} is not a symlink, so it cannot be switched: move it away "
+                f"(mv {self.current} {self.current}.old), then deploy again"
+            )
+        for name in self.repo.shared_files:
+            target = os.path.join(self.shared, name)
+            if not os.path.isfile(target):
+                raise LayoutError(
+                    f"the shared file {target} does not exist: create it (it is linked into "
+                    f"every release as {name}), then deploy again"
+                )
+
+    def live(self) -> Live | None:
+        try:
+            link = os.readlink(self.current)
+        except OSError:
+            return None
+        revision = read_line(os.path.join(self.root, link, REVISION))
+        return Live(revision, self.release_of(link), link)
+
+    def release_of(self, link: str | None) -> str | None:
+        if link is None:
+            return None
+        parent, name = os.path.split(os.path.normpath(os.path.join(self.root, link)))
+        return name if parent == self.releases else None
+
+    def new_name(self, number: int, revision: str) -> str:
+        """``17-3f2a9c1b7d20``; another one where an older record's release has that name."""
+        base = f"{number}-{revision[:12]}"
+        names = (base if attempt == 1 else f"{base}.{attempt}" for attempt in range(1, 1000))
+        return next(name for name in names if not os.path.lexists(self.directory(name)))
+
+    def adopt(self) -> None:
+        """A directory that we did not build cannot be told whole, so it is no release."""
+
+    def prepare(self, number: int, revision: str, name: str | None) -> list[str]:
+        directory = self.directory(name)
+        if not make_directory(directory):
+            raise LayoutError(f"{directory} is there already: remove it, then deploy again")
+        self.mirror.export(revision, directory)
+        remove(os.path.join(directory, COMPLETE))
+        for shared in self.repo.shared_dirs:
+            self._link_shared_dir(directory, shared)
+        for shared in self.repo.shared_files:
+            self._link_shared_file(directory, shared)
+        write_line(os.path.join(directory, REVISION), revision)
+        return []
+
+    def complete(self, name: str | None) -> None:
+        directory = self.directory(name)
+        sync_file_system(directory)
+        write_line(os.path.join(directory, COMPLETE), "")
+        for path in (os.path.join(directory, COMPLETE), directory, self.releases):
+            sync(path)
+
+    def switch(self, number: int, revision: str, name: str | None) -> list[str]:
+        if not self.usable(name, revision):
+            raise LayoutError(f"{self.directory(name)} is not a complete release of {revision}")
+        self._point(os.path.join("releases", name or ""))
+        return []
+
+    def restore(self, previous: Live | None) -> None:
+        remove(self._beside)
+        live = self.live()
+        if (live and live.link) == (previous and previous.link):
+            return
+        if previous is None or previous.link is None:
+            unlink(self.current)
+            sync(self.root)
+        elif os.path.isdir(os.path.join(self.root, previous.link)):
+            self._point(previous.link)
+        else:
+            raise LayoutError(f"{previous.link}, which was live before, is gone from the disk")
+
+    def tidy(self) -> None:
+        """Releases that are not needed are discarded one by one; there is nothing to pack."""
+
+    def usable(self, name: str | None, revision: str) -> bool:
+        directory = self.directory(name)
+        whole = os.path.exists(os.path.join(directory, COMPLETE))
+        return whole and read_line(os.path.join(directory, REVISION)) == revision
+
+    def discard(self, number: int, name: str | None) -> None:
+        if name is None:  # built in place, before the repo's strategy was changed
+            return
+        directory = self.directory(name)
+        try:
+            remove(os.path.join(directory, COMPLETE))
+            remove(directory)
+        except OSError as error:
+            raise LayoutError(
+                f"cannot remove {directory}: {error.strerror}: {os.path.basename(error.filename)}; "
+                "a step or a service wrote it as another account: remove it by hand, or share its "
+                "directory"
+            ) from error
+
+    def directory(self, name: str | None) -> str:
+        return os.path.join(self.releases, name or "")
+
+    def live_directory(self) -> str:
+        return self.current
+
+    @property
+    def _beside(self) -> str:
+        return os.path.join(self.root, ".current.new")
+
+    def _point(self, link: str) -> None:
+        remove(self._beside)
+        os.symlink(link, self._beside)
+        os.rename(self._beside, self.current)
+        sync(self.root)
+
+    def _make_directories(self) -> None:
+        for directory in (self.root, self.releases, self.shared):
+            try:
+                made = make_directory(directory)
+            except OSError as error:
+                raise LayoutError(
+                    f"cannot create {directory}: {error.strerror}; let this account write there "
+                    f"(sudo install -d -o $(id -un) {self.root}), or set path of {self.repo.name}"
+                ) from error
+            if not made and not os.access(directory, os.W_OK | os.X_OK):
+                raise LayoutError(
+                    f"{directory} is not writable for this account: give it away "
+                    f"(sudo chown $(id -un) {directory}), or set path of {self.repo.name}"
+                )
+
+    def _link_shared_dir(self, release: str, name: str) -> None:
+        target, link = os.path.join(self.shared, name), os.path.join(release, name)
+        _refuse_parents_in_the_way(release, name)
+        if is_directory(link) and not os.path.lexists(target):
+            make_directory(os.path.dirname(target))
+            shutil.move(link, target)
+        try:
+            make_directory(target)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise LayoutError(
+                f"{target} is not a directory: move it away, or take {name} out of shared_dirs"
+            ) from error
+        _link(link, target)
+
+    def _link_shared_file(self, release: str, name: str) -> None:
+        _refuse_parents_in_the_way(release, name)
+        _link(os.path.join(release, name), os.path.join(self.shared, name))
+
+
+def _link(link: str, target: str) -> None:
+    """A relative symlink, so that the whole tree can be moved or mounted elsewhere."""
+    remove(link)
+    make_directory(os.path.dirname(link))
+    os.symlink(os.path.relpath(target, os.path.dirname(link)), link)
+
+
+def _refuse_parents_in_the_way(release: str, name: str) -> None:
+    """A commit may carry ``config -> /etc``; writing below it would leave the release."""
+    for parent in _parents(name):
+        path = os.path.join(release, parent)
+        if os.path.lexists(path) and not is_directory(path):
+            kind = "symlink" if os.path.islink(path) else "file"
+            raise LayoutError(
+                f"{parent} is a {kind} in the commit, so the shared {name} cannot be put "
+                f"there: remove the {kind} from the repository"
+            )
+
+
+def _parents(name: str) -> Iterator[str]:
+    parts = name.split("/")[:-1]
+    return ("/".join(parts[: count + 1]) for count in range(len(parts)))

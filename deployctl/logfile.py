@@ -1,0 +1,86 @@
+"""The log of one deployment: everything its steps printed, capped per step, private.
+
+A full disk must not fail a step, so writing here never raises: what cannot be kept is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+# What is kept of one step's output: this much from its beginning and as much from its end.
+HALF = 5 * 1024 * 1024
+
+
+def log_path(state_dir: str, number: int) -> str:
+    return os.path.join(state_dir, "logs", f"{number}.log")
+
+
+class LogFile:
+    """Appends to one file; :meth:`begin_step` and :meth:`end_step` bound what a step may fill."""
+
+    def __init__(self, path: str, *, half: int = HALF) -> None:
+        self._fd: int | None = None
+        self._half = half
+        self._head_size = 0
+        self._tail = bytearray()
+        self._left_out = 0
+        self._at_line_start = True
+        with contextlib.suppress(OSError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._fd = os.open(path, flags, 0o600)
+
+    def position(self) -> int:
+        """Where the next byte goes."""
+        return os.fstat(self._fd).st_size if self._fd is not None else 0
+
+    def line(self, text: str) -> None:
+        """One whole line of ours, on a line of its own."""
+        self.end_step()
+        self._append_line(text)
+
+    def begin_step(self) -> None:
+        """From here on the output of another step is counted."""
+        self.end_step()
+        self._head_size = 0
+
+    def raw(self, chunk: bytes) -> None:
+        """Output of a step: the head is written at once, the tail when the step ends."""
+        room = self._half - self._head_size
+        head, rest = chunk[:room], chunk[room:]
+        self._head_size += len(head)
+        self._append(head)
+        self._tail += rest
+        if len(self._tail) > 2 * self._half:
+            self._cut_tail()
+
+    def end_step(self) -> None:
+        """Write the tail that was kept, after a line that tells what is missing."""
+        self._cut_tail()
+        if self._left_out:
+            self._append_line(f"[{self._left_out} bytes of output are left out here]")
+        self._append(self._tail)
+        self._tail.clear()
+        self._left_out = 0
+
+    def close(self) -> None:
+        self.end_step()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _cut_tail(self) -> None:
+        surplus = max(len(self._tail) - self._half, 0)
+        self._left_out += surplus
+        del self._tail[:surplus]
+
+    def _append_line(self, text: str) -> None:
+        start = "" if self._at_line_start else "\n"
+        self._append(f"{start}{text}\n".encode("utf-8", "backslashreplace"))
+
+    def _append(self, data: bytes | bytearray) -> None:
+        if self._fd is None or not data:
+            return
+        with contextlib.suppress(OSError):
+            os.write(self._fd, data)
+            self._at_line_start = data.endswith(b"\n")

@@ -1,0 +1,140 @@
+"""The static status page: one file that any web server can serve, without a script in it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from html import escape
+
+from deployctl.deployment import Deployment
+from deployctl.history import RepoStatus
+from deployctl.layout.files import make_directory
+from deployctl.masking import escape_controls
+from deployctl.times import duration, iso
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="refresh" content="60">
+<meta name="robots" content="noindex">
+<title>{title}</title>
+<style>
+:root {{
+  color-scheme: light dark;
+  --line: #8884; --good: #1a7f37; --bad: #cf222e; --busy: #9a6700;
+}}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --good: #3fb950; --bad: #ff7b72; --busy: #d29922 }}
+}}
+body {{
+  font: 16px/1.5 system-ui, sans-serif;
+  max-width: 56rem; margin: 2rem auto; padding: 0 1rem;
+}}
+h1 {{ font-size: 1.4rem }}
+h2 {{ font-size: 1.1rem; margin: 0 }}
+section {{ border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; margin: 1rem 0 }}
+p {{ margin: .25rem 0; overflow-wrap: anywhere }}
+table {{ border-collapse: collapse; width: 100%; font-size: .875rem; margin-top: .75rem }}
+th, td {{ text-align: left; padding: .25rem .5rem .25rem 0; border-top: 1px solid var(--line) }}
+td:last-child {{ overflow-wrap: anywhere }}
+code {{ font-family: ui-monospace, monospace }}
+.good {{ color: var(--good) }} .bad {{ color: var(--bad) }} .busy {{ color: var(--busy) }}
+footer {{ font-size: .875rem; opacity: .7 }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{repos}
+<footer>Written <time datetime="{now}">{now}</time> by deployctl. Times are UTC.</footer>
+</body>
+</html>
+"""
+_TONES = {"succeeded": "good", "queued": "busy", "running": "busy", "superseded": "busy"}
+
+
+def write_page(
+    directory: str, repos: Sequence[tuple[RepoStatus, Sequence[Deployment]]], now: float
+) -> str:
+    """Write ``index.html`` whole or not at all, readable for the web server -> its path.
+
+    Each repo comes with its newest deployments. Paths and configuration are not on the page.
+    """
+    make_directory(directory)
+    path = os.path.join(directory, "index.html")
+    fd, beside = tempfile.mkstemp(prefix=".index.", dir=directory)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(render(repos, now))
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+    return path
+
+
+def render(repos: Sequence[tuple[RepoStatus, Sequence[Deployment]]], now: float) -> str:
+    """The page's HTML; what comes from commits and people is escaped."""
+    sections = [_section(status, recent) for status, recent in repos]
+    return _PAGE.format(
+        title=_text(f"Deployments on {os.uname().nodename}"),
+        repos="\n".join(sections) or "<p>No repos yet.</p>",
+        now=iso(now),
+    )
+
+
+def _section(status: RepoStatus, recent: Sequence[Deployment]) -> str:
+    lines = [f"<h2>{_text(status.site.repo.name)}</h2>", f"<p>{_live(status)}</p>"]
+    if status.running:
+        number = status.running.number
+        lines.append(f'<p class="busy">Deployment #{number} is running.</p>')
+    if status.queued:
+        lines.append(f'<p class="busy">{len(status.queued)} waiting.</p>')
+    if status.hold:
+        revision = status.hold.revision[:12]
+        lines.append(f'<p class="bad">Held: <code>{revision}</code>, {_text(status.hold.why)}.</p>')
+    if status.lock:
+        why = _text(f"{status.lock.actor}: {status.lock.why}")
+        lines.append(f'<p class="busy">Locked by {why}</p>')
+    if recent:
+        lines.append(_table(recent))
+    return "<section>\n" + "\n".join(lines) + "\n</section>"
+
+
+def _live(status: RepoStatus) -> str:
+    if status.live is None:
+        return "Nothing is live yet."
+    revision = f"<code>{_text((status.live.revision or 'unknown')[:12])}</code>"
+    by = status.made_live_by
+    if by is None:
+        return f"Live: {revision}"
+    return f"Live: {revision} {_text(by.subject or '')} (since {_time(by.finished_at)})"
+
+
+def _table(recent: Sequence[Deployment]) -> str:
+    rows = [
+        f"<tr><td>#{each.number}</td>"
+        f'<td class="{_TONES.get(each.status, "bad")}">{_text(each.status)}</td>'
+        f"<td>{_time(each.started_at or each.queued_at)}</td>"
+        f"<td>{duration(each.duration)}</td>"
+        f"<td><code>{_text((each.revision or '-')[:7])}</code></td>"
+        f"<td>{_text(each.subject or each.reason or '')} ({_text(each.actor)})</td></tr>"
+        for each in recent
+    ]
+    head = "<tr><th>#<th>status<th>started<th>took<th>revision<th>subject</tr>"
+    return f"<table>\n{head}\n" + "\n".join(rows) + "\n</table>"
+
+
+def _time(moment: float | None) -> str:
+    if moment is None:
+        return "-"
+    shown = time.strftime("%Y-%m-%d %H:%M", time.gmtime(moment))
+    return f'<time datetime="{iso(moment)}">{shown}</time>'
+
+
+def _text(text: str) -> str:
+    return escape(escape_controls(text))

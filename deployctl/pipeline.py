@@ -1,0 +1,112 @@
+"""Stages and their steps, in order; the first failure ends the pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from deployctl.health import check
+from deployctl.journal import Journal, StageFailed, StageJournal
+from deployctl.process import Outcome, run_step, show
+from deployctl.repo import Command, HealthCheck, Stage
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every step of a pipeline gets: a directory, an environment, a marker, a time limit."""
+
+    directory: str
+    env: Mapping[str, str]
+    marker: str
+    timeout: float
+
+
+def describe(what: Command | HealthCheck) -> str:
+    """A command or health check in one line, for a plan."""
+    if isinstance(what, HealthCheck):
+        return f"GET {what.url}" if what.url else describe(what.command or "")
+    return show(what).strip().replace("\n", "; ")
+
+
+def run_stages(journal: Journal, stages: Sequence[Stage], around: Surroundings) -> None:
+    """Run the stages one after the other; raises StageFailed at the first that fails."""
+    for stage in stages:
+        here = replace(
+            around,
+            directory=os.path.normpath(os.path.join(around.directory, stage.dir)),
+            env={**around.env, **stage.env},
+            timeout=stage.timeout or around.timeout,
+        )
+        with journal.stage(stage.name) as telling:
+            _run_steps(telling, stage.steps, here)
+
+
+def restart(journal: Journal, name: str, commands: Sequence[Command], around: Surroundings) -> None:
+    """Run the restart commands as a stage; none configured, none shown."""
+    if commands:
+        with journal.stage(name) as telling:
+            _run_steps(telling, commands, around)
+
+
+def check_health(
+    journal: Journal, name: str, healthcheck: HealthCheck | None, around: Surroundings
+) -> None:
+    """Ask until healthy; raises StageFailed, with the evidence, when it is not in time."""
+    if healthcheck is None:
+        return
+    with journal.stage(name) as telling:
+        result = check(
+            healthcheck,
+            run_command=lambda command, timeout: _run_step(
+                telling, command, replace(around, timeout=timeout)
+            ),
+        )
+        if not result.ok:
+            failure = telling.failure(
+                result.message,
+                command=show(result.command) if result.command else None,
+                tail=result.tail,
+            )
+            raise StageFailed(
+                replace(
+                    failure,
+                    exit_code=result.exit_code,
+                    signal=result.signal,
+                    timed_out=result.timed_out,
+                )
+            )
+        telling.line(result.message)
+
+
+def _run_steps(telling: StageJournal, steps: Sequence[Command], around: Surroundings) -> None:
+    for position, command in enumerate(steps, start=1):
+        outcome = _run_step(telling, command, around)
+        if not outcome.ok:
+            raise StageFailed(
+                replace(
+                    telling.failure(
+                        f"step {position} failed: {outcome.describe()}",
+                        command=show(command),
+                        tail=outcome.tail,
+                    ),
+                    step=position,
+                    exit_code=outcome.exit_code,
+                    signal=outcome.signal,
+                    timed_out=outcome.timed_out,
+                )
+            )
+
+
+def _run_step(telling: StageJournal, command: Command, around: Surroundings) -> Outcome:
+    telling.begin_step(show(command))
+    outcome = run_step(
+        command,
+        cwd=around.directory,
+        env=around.env,
+        timeout=around.timeout,
+        marker=around.marker,
+        write=telling.output,
+    )
+    telling.end_step(show(command), outcome)
+    return outcome

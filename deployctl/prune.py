@@ -1,0 +1,52 @@
+"""What is no longer needed of a repo: old releases, and those that failed."""
+
+from __future__ import annotations
+
+from deployctl.errors import DeployctlError, in_words
+from deployctl.journal import Journal
+from deployctl.rollback import default_target, live_release, proven
+from deployctl.site import Site
+from deployctl.store import releases
+from deployctl.store.releases import ReleaseRecord
+
+
+def prune(site: Site, journal: Journal) -> None:
+    """Keep the newest good releases, the live one and the one before it; remove the rest.
+
+    A release that cannot be removed is told of and tried again next time: it changes no outcome.
+    """
+    for work in (_remove_surplus, _tidy):
+        try:
+            work(site, journal)
+        except (DeployctlError, OSError) as error:
+            journal.line(f"warning: {in_words(error)}")
+
+
+def _remove_surplus(site: Site, journal: Journal) -> None:
+    for release in surplus(site):
+        try:
+            site.layout.discard(release.number, release.name)
+            releases.forget(site.db, site.repo.name, release.number)
+        except (DeployctlError, OSError) as error:
+            journal.line(f"warning: {in_words(error)}")
+
+
+def _tidy(site: Site, _journal: Journal) -> None:
+    site.mirror.tidy()
+    site.layout.tidy()
+
+
+def surplus(site: Site) -> list[ReleaseRecord]:
+    """The releases that may go: failed ones, and good ones beyond ``keep_releases``.
+
+    One that a person rolled back from stays as long as a good one that is older does.
+    """
+    known = releases.of_repo(site.db, site.repo.name)
+    good = [release for release in proven(known) if release.state == "good"]
+    kept = good[: site.repo.keep_releases]
+    oldest = kept[-1].number if kept else 0
+    left = [release for release in proven(known) if release.state == "left"]
+    kept += [release for release in left if release.number > oldest][: site.repo.keep_releases]
+    kept += filter(None, (live_release(site, known), default_target(site, known)))
+    numbers = {release.number for release in kept}
+    return [release for release in known if release.number not in numbers]

@@ -1,0 +1,79 @@
+"""What a dead process left: the first thing that whoever gets a repo's lock looks for.
+
+The kernel freed the lock when its holder died, so what the record calls running is running no
+more. It is undone by the phase that was written before each effect, and queued again.
+"""
+
+from __future__ import annotations
+
+import time
+
+from deployctl.attempt import Attempt, Outcome, Target, marker_of
+from deployctl.deployment import Deployment
+from deployctl.layout import Live
+from deployctl.output import Output
+from deployctl.process import end_marked
+from deployctl.prune import prune
+from deployctl.site import Site
+from deployctl.store import deployments, queue, releases
+from deployctl.undo import undo
+
+MAX_ATTEMPTS = 3
+
+
+def recover(site: Site, show: Output) -> None:
+    """Finish the story of an interrupted deployment; the caller holds the repo's lock."""
+    deployment = deployments.running(site.db, site.repo.name)
+    while deployment is not None:
+        _recover(site, deployment, show)
+        deployment = deployments.running(site.db, site.repo.name)
+
+
+def _recover(site: Site, deployment: Deployment, show: Output) -> None:
+    end_marked(marker_of(site, deployment))
+    attempt = _reopened(site, deployment, show)
+    try:
+        attempt.journal.line("the process that ran this deployment died; putting things back")
+        died = Outcome("failed", reason=f"its process died {MAX_ATTEMPTS} times")
+        outcome = undo(attempt, died)
+        by = deployments.cancelled_by(site.db, deployment.number)
+        if by:
+            attempt.conclude(Outcome("cancelled", reason=f"cancelled by {by}"))
+        elif outcome.status == "degraded" or deployment.attempts >= MAX_ATTEMPTS:
+            attempt.conclude(outcome)
+        else:
+            prune(site, attempt.journal)
+            _put_back(site, deployment)
+    finally:
+        attempt.close()
+
+
+def _reopened(site: Site, deployment: Deployment, show: Output) -> Attempt:
+    """The attempt as the record knows it: what was live before, what was being built."""
+    attempt = Attempt(site, deployment, show)
+    attempt.previous = _previous(site, deployment)
+    building = [
+        release
+        for release in releases.of_repo(site.db, site.repo.name)
+        if release.number == deployment.number and deployment.task == "deploy"
+    ]
+    if building:
+        attempt.target = Target(deployment.number, building[0].revision, building[0].name)
+    return attempt
+
+
+def _previous(site: Site, deployment: Deployment) -> Live | None:
+    if deployment.previous_revision is None and deployment.previous_link is None:
+        return None
+    link = deployment.previous_link
+    return Live(deployment.previous_revision, site.layout.release_of(link), link)
+
+
+def _put_back(site: Site, deployment: Deployment) -> None:
+    now = time.time()
+    reason = (
+        f"its process died; it runs again (attempt {deployment.attempts + 1} of {MAX_ATTEMPTS})"
+    )
+    with site.db.writing() as connection:
+        deployments.forget_stages(connection, deployment.number)
+        queue.requeue(connection, site.repo.name, deployment.number, reason, now)

@@ -1,0 +1,115 @@
+"""What repos.yml says, as frozen values: everything checked, every default filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deployctl.secret import Secret
+
+# A tuple is argv and no shell sees it; a string is a script for /bin/sh -eu.
+Command = str | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named phase of the pipeline: its steps run in order, the first failure ends it.
+
+    ``timeout`` is in seconds, for each step; ``dir`` is relative to the release.
+    """
+
+    name: str
+    steps: tuple[Command, ...]
+    timeout: float | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    dir: str = "."
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """How to tell that what is live works: a URL to ask, or a command that exits 0.
+
+    ``timeout`` bounds one try, ``deadline`` all of them, ``interval`` is the pause between two,
+    ``stable_for`` how long the answers must stay good; all in seconds. ``status`` empty: any 2xx.
+    """
+
+    url: str | None = None
+    command: Command | None = None
+    status: tuple[int, ...] = ()
+    contains: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 5.0
+    interval: float = 1.0
+    deadline: float = 30.0
+    stable_for: float = 0.0
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Where notices go: an Apprise URL, kept secret; ``timeout`` in seconds bounds one sending."""
+
+    name: str
+    url: Secret
+    timeout: float = 20.0
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One entry of a repo's ``notify``: a channel's name and the events it is told of."""
+
+    channel: str
+    on: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Repo:
+    """One entry of ``repos``: what to fetch, where to deploy it, and how.
+
+    ``tags``, a pattern of names, takes the place of ``branch``.
+    """
+
+    name: str
+    url: str
+    path: str
+    branch: str = "main"
+    tags: str | None = None
+    forge: str | None = None
+    id: str | None = None
+    full_name: str | None = None
+    webhook_secrets: tuple[Secret, ...] = ()
+    strategy: str = "releases"
+    deployer: str = "none"
+    stages: tuple[Stage, ...] = ()
+    restart: tuple[Command, ...] = ()
+    healthcheck: HealthCheck | None = None
+    auto_rollback: bool = True
+    keep_releases: int = 5
+    shared_dirs: tuple[str, ...] = ()
+    shared_files: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    ssh_key: str | None = None
+    known_hosts: str | None = None
+    fetch_timeout: float = 300.0
+    timeout: float = 1800.0
+    notify: tuple[Subscription, ...] = ()
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole repos.yml; all paths in it are absolute. ``max_body`` is in bytes."""
+
+    path: str
+    state_dir: str
+    repos: Mapping[str, Repo]
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    max_running: int = 1
+    max_body: int = 1024 * 1024
+
+    @property
+    def env_names(self) -> tuple[str, ...]:
+        """The variables that ``env:`` secrets of steps and channels name, sorted."""
+        secrets = [channel.url for channel in self.channels.values()]
+        for repo in self.repos.values():
+            secrets += repo.secrets.values()
+        return tuple(sorted({name for secret in secrets if (name := secret.env_name)}))

@@ -1,0 +1,118 @@
+"""Back to an earlier release: which one, and the request for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deployctl.deployment import Request
+from deployctl.errors import RefusedError, UsageError
+from deployctl.site import Site
+from deployctl.store import deployments, queue, releases
+from deployctl.store.releases import ReleaseRecord
+
+
+def candidates(site: Site) -> list[ReleaseRecord]:
+    """What a person may roll back to, newest first: whole, on disk, not live."""
+    live = site.layout.live()
+    place = (live.release or live.revision) if live else None
+    return [
+        release
+        for release in proven(releases.of_repo(site.db, site.repo.name))
+        if _place(release) != place and site.layout.usable(release.name, release.revision)
+    ]
+
+
+def proven(known: Sequence[ReleaseRecord]) -> list[ReleaseRecord]:
+    """The releases that were live and healthy; in place a revision counts once, as the newest."""
+    found: dict[str, ReleaseRecord] = {}
+    for release in known:
+        if release.state in {"good", "left"}:
+            found.setdefault(_place(release), release)
+    return list(found.values())
+
+
+def live_release(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord | None:
+    """The record of what is live; None where deployctl did not build it."""
+    live = site.layout.live()
+    return _match(known, live.revision, live.release) if live else None
+
+
+def find_release(site: Site, revision: str | None, name: str | None) -> ReleaseRecord | None:
+    """The newest release of that revision and, where it has one, of that directory."""
+    return _match(releases.of_repo(site.db, site.repo.name), revision, name)
+
+
+def default_target(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord | None:
+    """The last good release before the live one."""
+    live = live_release(site, known)
+    before = live.number if live else None
+    return next(
+        (
+            release
+            for release in candidates(site)
+            if release.state == "good" and (before is None or release.number < before)
+        ),
+        None,
+    )
+
+
+def choose_target(site: Site, to: str | None) -> ReleaseRecord:
+    """The release that ``--to`` names, or the last good one; RefusedError where there is none."""
+    if to is None:
+        known = releases.of_repo(site.db, site.repo.name)
+        target = default_target(site, known)
+        if target is None:
+            raise RefusedError(
+                f"{site.repo.name} has no earlier good release to roll back to; "
+                f"see: deployctl rollback {site.repo.name} --list"
+            )
+        return target
+    return _named(site, to.lstrip("#").lower())
+
+
+def request_rollback(site: Site, target: ReleaseRecord, request: Request) -> int:
+    """Queue the rollback -> its deployment's number."""
+    live = site.layout.live()
+    undone = None
+    if live is not None and live.revision is not None:
+        undone = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    with site.db.writing() as connection:
+        return queue.enqueue(
+            connection,
+            repo=site.repo.name,
+            task="rollback",
+            trigger=request.trigger,
+            actor=request.actor,
+            now=request.now,
+            wanted_revision=target.revision,
+            release=target.name,
+            rollback_of=undone.number if undone else None,
+        )
+
+
+def _named(site: Site, to: str) -> ReleaseRecord:
+    """By the number of the deployment that built it, else by the beginning of its sha."""
+    found = candidates(site)
+    by_number = [release for release in found if str(release.number) == to]
+    by_sha = [release for release in found if len(to) >= 4 and release.revision.startswith(to)]
+    if len({release.revision for release in by_sha}) > 1 and not by_number:
+        raise UsageError(f"{to} is the beginning of several releases' shas: write more of it")
+    matches = by_number or by_sha
+    if not matches:
+        raise RefusedError(
+            f"{site.repo.name} has no release {to} to roll back to; "
+            f"see: deployctl rollback {site.repo.name} --list"
+        )
+    return matches[0]
+
+
+def _match(
+    known: Sequence[ReleaseRecord], revision: str | None, name: str | None
+) -> ReleaseRecord | None:
+    same = (release for release in known if release.revision == revision and release.name == name)
+    return next(same, None)
+
+
+def _place(release: ReleaseRecord) -> str:
+    """What tells it from other releases on disk: its directory, in place its revision."""
+    return release.name or release.revision

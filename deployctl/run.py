@@ -1,0 +1,101 @@
+"""The worker: repair what a crash left, run the queue until it is empty, send due notices.
+
+Any number of workers may start at any time. One that finds no free turn just ends: whoever has
+the turn looks at the queue again after giving it back, so nothing that was queued before is left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from deployctl import notices
+from deployctl.deploy import carry_out
+from deployctl.deployment import Deployment
+from deployctl.errors import DeployctlError
+from deployctl.lock import repo_lock
+from deployctl.process import identity
+from deployctl.recover import recover
+from deployctl.site import Site, Worker, open_site
+from deployctl.store import deployments, freezes, queue
+from deployctl.turn import Turn
+
+T = TypeVar("T")
+
+
+def run(worker: Worker) -> list[Deployment]:
+    """Work until nothing is left that can be done now -> the deployments that this call ran."""
+    done: list[Deployment] = []
+    try:
+        _recover_all(worker)
+        while (ended := _run_one(worker)) is not None:
+            done.append(ended)
+            notices.send_due(worker.db, worker.config.channels)
+    finally:
+        notices.send_due(worker.db, worker.config.channels)
+    return done
+
+
+def run_here(worker: Worker, site: Site, number: int) -> Deployment | None:
+    """Carry out one queued deployment; the caller has the turn. None where it may not run now."""
+    recover(site, worker.show)
+    runner = json.dumps(dataclasses.asdict(identity()))
+    if not deployments.claim(worker.db, number, runner, time.time()):
+        return None
+    claimed = deployments.get(worker.db, number)
+    return carry_out(site, claimed, worker.show) if claimed else None
+
+
+def _run_one(worker: Worker) -> Deployment | None:
+    """The oldest queued deployment whose turn it can be."""
+    for number, name in queue.waiting(worker.db):
+        if name not in worker.config.repos:
+            reason = f"{name} is no longer in {worker.config.path}"
+            deployments.cancel_queued(worker.db, number, reason, time.time())
+        elif freezes.lock_of(worker.db, name) is None:
+            ended = _in_turn(worker, name, partial(run_here, worker, number=number))
+            if ended is not None:
+                return ended
+    return None
+
+
+def _recover_all(worker: Worker) -> None:
+    for number, name in queue.under_way(worker.db):
+        if name in worker.config.repos:
+            _in_turn(worker, name, partial(recover, show=worker.show))
+        else:
+            _forget(worker, number, name)
+
+
+def _forget(worker: Worker, number: int, name: str) -> None:
+    """What a dead process began in a repo that repos.yml does not have any more."""
+    lock = repo_lock(worker.config.state_dir, name)
+    if not lock.acquire():
+        return
+    try:
+        reason = f"its process died, and {name} is no longer in {worker.config.path}"
+        with worker.db.writing() as connection:
+            deployments.finish(
+                connection, number, status="failed", reason=reason, failure=None, now=time.time()
+            )
+    finally:
+        lock.release()
+
+
+def _in_turn(worker: Worker, name: str, work: Callable[[Site], T]) -> T | None:
+    """Do it if the repo's turn is free; one repo's trouble does not keep the others from theirs."""
+    site = open_site(worker.config, worker.db, name)
+    turn = Turn(site)
+    if not turn.acquire():
+        return None
+    try:
+        return work(site)
+    except DeployctlError as error:
+        worker.show.line(f"{name}: {error}")
+        return None
+    finally:
+        turn.release()

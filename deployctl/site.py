@@ -1,0 +1,50 @@
+"""A repo together with all that deploying it takes on this machine."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from deployctl.errors import UsageError
+from deployctl.git.mirror import Mirror
+from deployctl.layout import Layout, layout_of
+from deployctl.output import Output
+from deployctl.repo import Config, Repo
+from deployctl.store.database import Database
+
+
+@dataclass(frozen=True)
+class Site:
+    """One repo of repos.yml, its record, its mirror and its place on disk."""
+
+    config: Config
+    repo: Repo
+    db: Database
+    mirror: Mirror
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What running deployments takes: the configuration, the record, and where to show it."""
+
+    config: Config
+    db: Database
+    show: Output
+
+
+def find_repo(config: Config, name: str) -> Repo:
+    """The repo of that name; UsageError with a guess and the names there are."""
+    repo = config.repos.get(name)
+    if repo is None:
+        close = difflib.get_close_matches(name, config.repos, 1)
+        guess = f", did you mean {close[0]}?" if close else ""
+        known = ", ".join(sorted(config.repos)) or "none"
+        raise UsageError(f"no repo {name} in {config.path}{guess} (there are: {known})")
+    return repo
+
+
+def open_site(config: Config, db: Database, name: str) -> Site:
+    repo = find_repo(config, name)
+    mirror = Mirror(repo, config.state_dir)
+    return Site(config, repo, db, mirror, layout_of(repo, mirror))

@@ -1,0 +1,86 @@
+"""What waits to be deployed: the newest request of a repo takes the place of every other one."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from deployctl.store.database import Database
+
+
+def enqueue(
+    connection: sqlite3.Connection,
+    *,
+    repo: str,
+    task: str = "deploy",
+    trigger: str,
+    actor: str,
+    now: float,
+    ref: str | None = None,
+    wanted_revision: str | None = None,
+    release: str | None = None,
+    rollback_of: int | None = None,
+    delivery: int | None = None,
+    subject: str | None = None,
+    forced: bool = False,
+) -> int:
+    """Queue a deployment inside the caller's transaction -> its number."""
+    cursor = connection.execute(
+        "INSERT INTO deployments (repo, task, trigger, actor, status, ref, wanted_revision,"
+        " release, rollback_of, delivery, subject, forced, queued_at)"
+        " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            repo,
+            task,
+            trigger,
+            actor,
+            ref,
+            wanted_revision,
+            release,
+            rollback_of,
+            delivery,
+            subject,
+            int(forced),
+            now,
+        ),
+    )
+    number = int(cursor.lastrowid or 0)
+    _supersede_older(connection, repo, number, now)
+    return number
+
+
+def _supersede_older(connection: sqlite3.Connection, repo: str, number: int, now: float) -> None:
+    connection.execute(
+        "UPDATE deployments SET status = 'superseded', superseded_by = ?, finished_at = ?,"
+        " reason = ? WHERE repo = ? AND status = 'queued' AND number < ?",
+        (number, now, f"a newer request, #{number}, took its place", repo, number),
+    )
+
+
+def requeue(connection: sqlite3.Connection, repo: str, number: int, reason: str, now: float) -> int:
+    """Put an interrupted deployment back, behind nothing newer -> the number that will run."""
+    connection.execute(
+        "UPDATE deployments SET status = 'queued', phase = '', runner = NULL, reason = ?,"
+        " started_at = NULL WHERE number = ?",
+        (reason, number),
+    )
+    newest = connection.execute(
+        "SELECT max(number) FROM deployments WHERE repo = ? AND status = 'queued'", (repo,)
+    ).fetchone()[0]
+    _supersede_older(connection, repo, int(newest), now)
+    return int(newest)
+
+
+def waiting(db: Database) -> list[tuple[int, str]]:
+    """The queued deployments, oldest first -> (number, repo)."""
+    rows = db.connection.execute(
+        "SELECT number, repo FROM deployments WHERE status = 'queued' ORDER BY number"
+    )
+    return [(int(row["number"]), str(row["repo"])) for row in rows]
+
+
+def under_way(db: Database) -> list[tuple[int, str]]:
+    """The deployments that the record calls running, oldest first -> (number, repo)."""
+    rows = db.connection.execute(
+        "SELECT number, repo FROM deployments WHERE status = 'running' ORDER BY number"
+    )
+    return [(int(row["number"]), str(row["repo"])) for row in rows]

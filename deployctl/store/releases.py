@@ -1,0 +1,71 @@
+"""Which revisions were built and how they fared: only a good one is gone back to by itself.
+
+States: ``building``; ``good`` (it was live and healthy); ``left`` (a person rolled back from it);
+``bad`` (it failed its restart or health check). ``number`` is the deployment that built it;
+``name`` is its directory, None in place.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from deployctl.store.database import Database
+
+
+@dataclass(frozen=True)
+class ReleaseRecord:
+    """One built revision, with what people recognise it by."""
+
+    number: int
+    name: str | None
+    revision: str
+    state: str
+    subject: str | None
+    actor: str
+    built_at: float | None
+
+
+def begin(
+    connection: sqlite3.Connection, repo: str, number: int, name: str | None, revision: str
+) -> None:
+    """Say that a release is being built, before the first file of it exists."""
+    connection.execute(
+        "INSERT OR REPLACE INTO releases (repo, number, name, revision, state)"
+        " VALUES (?, ?, ?, ?, 'building')",
+        (repo, number, name, revision),
+    )
+
+
+def set_state(connection: sqlite3.Connection, repo: str, number: int, state: str) -> None:
+    connection.execute(
+        "UPDATE releases SET state = ? WHERE repo = ? AND number = ?", (state, repo, number)
+    )
+
+
+def forget(db: Database, repo: str, number: int) -> None:
+    """The release is no longer on disk."""
+    with db.writing() as connection:
+        connection.execute("DELETE FROM releases WHERE repo = ? AND number = ?", (repo, number))
+
+
+def of_repo(db: Database, repo: str) -> list[ReleaseRecord]:
+    """All that the record knows of, newest first."""
+    rows = db.connection.execute(
+        "SELECT r.number, r.name, r.revision, r.state, d.subject, d.actor, d.finished_at"
+        " FROM releases r LEFT JOIN deployments d ON d.number = r.number"
+        " WHERE r.repo = ? ORDER BY r.number DESC",
+        (repo,),
+    )
+    return [
+        ReleaseRecord(
+            number=row["number"],
+            name=row["name"],
+            revision=row["revision"],
+            state=row["state"],
+            subject=row["subject"],
+            actor=row["actor"] or "",
+            built_at=row["finished_at"],
+        )
+        for row in rows
+    ]

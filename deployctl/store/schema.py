@@ -1,0 +1,131 @@
+"""The tables, as steps: step N brings a file of version N-1 to version N, in one transaction.
+
+SQLite uses a partial index only where its condition has the query's own term in it, so it says
+``OR`` and not ``IN`` (https://www.sqlite.org/partialindex.html, section 3).
+"""
+
+STEPS = (
+    """
+    CREATE TABLE identity (id TEXT NOT NULL);
+    INSERT INTO identity VALUES (lower(hex(randomblob(8))));
+
+    CREATE TABLE deployments (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        repo TEXT NOT NULL,
+        task TEXT NOT NULL,
+        trigger TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        status TEXT NOT NULL,
+        phase TEXT NOT NULL DEFAULT '',
+        ref TEXT,
+        wanted_revision TEXT,
+        revision TEXT,
+        previous_revision TEXT,
+        release TEXT,
+        previous_link TEXT,
+        subject TEXT,
+        delivery INTEGER,
+        rollback_of INTEGER,
+        forced INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        superseded_by INTEGER,
+        cancelled_by TEXT,
+        runner TEXT,
+        queued_at REAL NOT NULL,
+        started_at REAL,
+        finished_at REAL,
+        reason TEXT,
+        failure TEXT
+    );
+    CREATE INDEX deployments_of_repo ON deployments (repo, number);
+    CREATE INDEX deployments_open ON deployments (status, repo, number)
+        WHERE status = 'queued' OR status = 'running';
+    CREATE INDEX deployments_succeeded ON deployments (repo, revision, number)
+        WHERE status = 'succeeded';
+
+    CREATE TABLE stages (
+        id INTEGER PRIMARY KEY,
+        deployment INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        status TEXT NOT NULL,
+        host TEXT,
+        started_at REAL NOT NULL,
+        duration REAL,
+        log_start INTEGER NOT NULL,
+        log_end INTEGER
+    );
+    CREATE INDEX stages_of_deployment ON stages (deployment);
+
+    CREATE TABLE steps (
+        stage INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        command TEXT NOT NULL,
+        exit_code INTEGER,
+        duration REAL,
+        PRIMARY KEY (stage, position)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE releases (
+        repo TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        name TEXT,
+        revision TEXT NOT NULL,
+        state TEXT NOT NULL,
+        PRIMARY KEY (repo, number)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE holds (
+        repo TEXT NOT NULL,
+        revision TEXT NOT NULL,
+        since REAL NOT NULL,
+        why TEXT NOT NULL,
+        PRIMARY KEY (repo, revision)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE locks (
+        repo TEXT PRIMARY KEY, actor TEXT NOT NULL, since REAL NOT NULL, why TEXT NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE TABLE deliveries (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        forge TEXT,
+        event TEXT,
+        forge_id TEXT,
+        repo TEXT,
+        received_at REAL NOT NULL,
+        result TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        deployment INTEGER
+    );
+    CREATE INDEX deliveries_unverified ON deliveries (id) WHERE result IN ('refused', 'error');
+    CREATE TABLE delivery_keys (
+        repo TEXT NOT NULL, key TEXT NOT NULL, deployment INTEGER NOT NULL,
+        PRIMARY KEY (repo, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE used_proofs (
+        repo TEXT NOT NULL, proof TEXT NOT NULL, expires_at REAL NOT NULL,
+        PRIMARY KEY (repo, proof)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE notices (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        deployment INTEGER,
+        repo TEXT,
+        event TEXT NOT NULL,
+        title TEXT NOT NULL,
+        body TEXT NOT NULL,
+        created_at REAL NOT NULL
+    );
+    CREATE TABLE sendings (
+        notice INTEGER NOT NULL,
+        channel TEXT NOT NULL,
+        state TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        last_error TEXT,
+        sent_at REAL,
+        due_at REAL,
+        PRIMARY KEY (notice, channel)
+    ) WITHOUT ROWID;
+    CREATE INDEX sendings_due ON sendings (due_at) WHERE state = 'waiting';
+    """,
+)

@@ -1,0 +1,84 @@
+"""The way back: what was live before is live again, restarted and checked, or it is said loudly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from deployctl.attempt import Attempt, Outcome, Target
+from deployctl.deployment import Failure
+from deployctl.errors import DeployctlError, in_words
+from deployctl.journal import StageFailed
+from deployctl.pipeline import check_health, restart
+from deployctl.process import end_marked
+
+
+def go_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
+    """What was live before is live again, restarted and checked: or it is said that it is not."""
+    held = target.revision if attempt.deployment.task == "deploy" else None
+    if not attempt.site.repo.auto_rollback:
+        return Outcome(
+            "degraded",
+            reason="auto_rollback is off: the failed release stays live",
+            failure=failure,
+        )
+    if attempt.previous is None:
+        return undo(
+            attempt,
+            Outcome(
+                "failed",
+                reason="a first deployment has nothing to go back to",
+                failure=failure,
+            ),
+        )
+    second = _bring_back(attempt)
+    if second is not None:
+        reason = f"going back failed too, in {second.stage}: {second.message}"
+        return Outcome("degraded", reason=reason, failure=failure, held=held)
+    return Outcome("rolled_back", reason=failure.message, failure=failure, held=held)
+
+
+def _bring_back(attempt: Attempt) -> Failure | None:
+    """Switch back, restart, check -> what went wrong, if anything did."""
+    site, journal, previous = attempt.site, attempt.journal, attempt.previous
+    # Before a word of it is written down: a full disk must not keep a broken release live.
+    trouble = _restore(attempt) or attempt.trouble
+    try:
+        with journal.stage("rollback"):
+            if trouble is not None:
+                raise trouble
+        revision, release = (previous.revision, previous.release) if previous else (None, None)
+        around = attempt.surroundings(revision, release, site.layout.live_directory())
+        restart(journal, "rollback restart", site.repo.restart, around)
+        check_health(journal, "rollback healthcheck", site.repo.healthcheck, around)
+    except StageFailed as failed:
+        return failed.failure
+    return None
+
+
+def undo(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """Leave live what was live, and nothing half made behind; where that fails: degraded."""
+    if attempt.phase == "claimed":
+        return outcome
+    if attempt.phase == "switching" and attempt.previous is not None:
+        second = _bring_back(attempt)
+        return outcome if second is None else _degraded(outcome, second.message)
+    trouble = _restore(attempt)
+    if trouble is not None:
+        return _degraded(outcome, in_words(trouble))
+    if attempt.previous is None:
+        end_marked(attempt.marker)
+    return outcome
+
+
+def _restore(attempt: Attempt) -> DeployctlError | OSError | None:
+    """What was live is live again -> what kept it from that."""
+    try:
+        attempt.site.layout.restore(attempt.previous)
+    except (DeployctlError, OSError) as error:
+        return error
+    return None
+
+
+def _degraded(outcome: Outcome, why: str) -> Outcome:
+    reason = f"{outcome.reason or outcome.status}; going back failed: {why}"
+    return replace(outcome, status="degraded", reason=reason)

@@ -1,0 +1,125 @@
+"""What deployctl adds to the git commands and steps that a deployment runs anyway.
+
+    .venv/bin/python -m tests.bench.overhead [FILES] [ROUNDS]
+
+The yardstick is the same work by hand: fetch into a mirror, check the commit out into a new
+directory, move the symlink. Questions are measured against a bare interpreter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from deployctl.store import queue
+from deployctl.store.database import Database
+from tests.support.upstream import Upstream, git
+
+HISTORY = 10_000
+
+
+def main(files: int = 331, rounds: int = 9) -> None:
+    for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
+        os.environ |= {f"{name}_NAME": "Bench", f"{name}_EMAIL": "bench@example.org"}
+    with tempfile.TemporaryDirectory() as directory:
+        _deployments(Path(directory), files, rounds)
+    with tempfile.TemporaryDirectory() as directory:
+        _questions(Path(directory), rounds)
+
+
+def _deployments(directory: Path, files: int, rounds: int) -> None:
+    upstream = Upstream(directory)
+    upstream.commit({f"src/{number // 50}/{number}": f"{number}\n" * 40 for number in range(files)})
+    config = _config(directory, upstream.url)
+    mirror = directory / "mirror.git"
+    git(directory, "init", "-q", "--bare", str(mirror))
+    _by_hand(directory, mirror, upstream.url, 0)
+    _deployctl(config, "deploy", "app")
+    by_hand, whole, inner, outer = [], [], [], []
+    for round_ in range(1, rounds + 1):
+        upstream.commit({"src/0/0": f"{round_}\n"})
+        by_hand.append(_timed(partial(_by_hand, directory, mirror, upstream.url, round_)))
+        began = time.perf_counter()
+        document = json.loads(_deployctl(config, "deploy", "app", "--json"))
+        whole.append(time.perf_counter() - began)
+        took = {stage["name"]: stage["duration"] for stage in document["stages"]}
+        inner.append(document["duration"] - took["fetch"] - took["prepare"])
+        outer.append(whole[-1] - document["duration"])
+    base = statistics.median(by_hand)
+    print(f"a deployment of {files} files, one changed, {rounds} rounds, medians")
+    _row("git fetch, checkout and symlink by hand", base, base)
+    _row("deployctl deploy, the whole process", statistics.median(whole), base)
+    _row("  of it: not git (record, switch, sync, prune)", statistics.median(inner), base)
+    _row("  of it: start, configuration, queue, end", statistics.median(outer), base)
+
+
+def _questions(directory: Path, rounds: int) -> None:
+    config = _config(directory, str(directory / "upstream.git"))
+    with Database(str(directory / "state")) as db, db.writing() as connection:
+        for number in range(HISTORY):
+            queue.enqueue(connection, repo="app", trigger="cli", actor="bench", now=number)
+    bare = [_timed(lambda: _run(sys.executable, "-I", "-S", "-c", "pass")) for _ in range(rounds)]
+    base = statistics.median(bare)
+    print(f"questions, {HISTORY} deployments in the record, {rounds} rounds, medians")
+    _row("a bare interpreter (python -I -S)", base, base)
+    for words in (["--version"], ["status"], ["history"]):
+        times = [_timed(partial(_deployctl, config, *words)) for _ in range(rounds)]
+        _row(f"deployctl {words[0]}", statistics.median(times), base)
+
+
+def _config(directory: Path, url: str) -> Path:
+    path = directory / "repos.yml"
+    repos = {"app": {"url": url, "path": str(directory / "app")}}
+    path.write_text(json.dumps({"state_dir": str(directory / "state"), "repos": repos}))
+    return path
+
+
+def _by_hand(directory: Path, mirror: Path, url: str, number: int) -> None:
+    release, link = directory / f"release-{number}", directory / "link"
+    index = {"GIT_INDEX_FILE": str(directory / "index")}
+    at = f"--git-dir={mirror}"
+    release.mkdir()
+    _run("git", at, "fetch", "-q", "--no-tags", url, "+refs/heads/main:refs/heads/main")
+    checkout = ("read-tree", "--reset", "-u", "refs/heads/main")
+    _run("git", at, f"--work-tree={release}", *checkout, **index)
+    (directory / "index").unlink()
+    _run("ln", "-sfn", str(release), f"{link}.new")
+    _run("mv", "-T", f"{link}.new", str(link))
+
+
+def _deployctl(config: Path, *words: str) -> str:
+    return _run(sys.executable, "-m", "deployctl", "-c", str(config), *words)
+
+
+def _run(*words: str, **env: str) -> str:
+    done = subprocess.run(
+        words,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **env},
+    )
+    return done.stdout
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _row(what: str, seconds: float, base: float) -> None:
+    print(f"  {what:<48} {seconds * 1000:8.1f} ms  {seconds / base:6.2f}")
+
+
+if __name__ == "__main__":
+    main(*(int(word) for word in sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""What every test gets: a home, a state and a network of its own, and things to deploy from."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployctl.config.locate import default_state_dir
+from tests.support.app import App
+from tests.support.nginx import WebServer
+from tests.support.upstream import Upstream
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_STATE = default_state_dir()
+FOREIGN = ("DEPLOYCTL_", "XDG_", "GIT_", "SSH_", "HTTP_", "PYTEST_ADDOPTS")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "PYTHONPATH": str(ROOT),
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_AUTHOR_NAME": "Ada Lovelace",
+    "GIT_AUTHOR_EMAIL": "ada@example.org",
+    "GIT_COMMITTER_NAME": "Ada Lovelace",
+    "GIT_COMMITTER_EMAIL": "ada@example.org",
+}
+
+WriteConfig = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _own_world(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Nothing of the account's environment gets in, and nothing gets into its state.
+
+    The home is taken from the passwd entry, so no variable can move it: a test that would use
+    it says where its state is (``state_dir``), and one that forgets fails here.
+    """
+    for name in [*os.environ]:
+        if name.startswith(FOREIGN) or name.lower() in PROXIES:
+            monkeypatch.delenv(name)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    before = _real_state()
+    yield
+    assert _real_state() == before, "the test used the real state directory: set state_dir"
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def connect_nearby(self: socket.socket, address: Any) -> None:
+        nearby = self.family == socket.AF_UNIX or address[0] in ("::1", "localhost")
+        if not nearby and not address[0].startswith("127."):
+            raise OSError(f"a test tried to reach {address[0]}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_nearby)
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Upstream:
+    """A repository with one commit on main."""
+    made = Upstream(tmp_path)
+    made.commit({"README": "hello\n"}, "first")
+    return made
+
+
+@pytest.fixture
+def write_config(tmp_path: Path) -> WriteConfig:
+    """``write_config({"app": {...}}, max_running=2)`` -> the path of a repos.yml.
+
+    A repo's ``url`` and ``path`` and the ``state_dir`` are below ``tmp_path`` unless given.
+    """
+
+    def write(repos: Mapping[str, Mapping[str, Any]], **top: Any) -> Path:
+        filled = {
+            name: {"url": str(tmp_path / "upstream.git"), "path": str(tmp_path / name), **repo}
+            for name, repo in repos.items()
+        }
+        document = {"state_dir": str(tmp_path / "state"), **top, "repos": filled}
+        path = tmp_path / "repos.yml"
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+        path.chmod(0o600)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> App:
+    """One repo called ``app``, its repos.yml written, nothing deployed yet."""
+    return App(tmp_path, upstream, write_config)
+
+
+@pytest.fixture
+def web_server(tmp_path: Path) -> Iterator[Callable[..., WebServer]]:
+    """``web_server(config, script=..., directives=...)``: nginx and fcgiwrap, ended afterwards."""
+    started: list[WebServer] = []
+
+    def start(config: Path, **options: Any) -> WebServer:
+        directory = tmp_path / f"web{len(started)}"
+        directory.mkdir()
+        started.append(WebServer(directory, config, **options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+def _real_state() -> float | None:
+    try:
+        return os.stat(REAL_STATE).st_mtime
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,205 @@
+"""The programs, other than nginx, that can run deploy.cgi: each set up as the README says."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tests.support.readme import snippet
+from tests.support.servers import Response, exchange, free_port, installed, stop, wait
+from tests.support.workers import StubWorker
+
+APACHE = """
+ServerRoot {directory}
+ServerName localhost
+Listen {address}
+PidFile {directory}/pid
+ErrorLog {directory}/error.log
+DefaultRuntimeDir {sockets}
+LoadModule mpm_{mpm}_module {modules}/mod_mpm_{mpm}.so
+LoadModule {cgi}_module {modules}/mod_{cgi}.so
+LoadModule alias_module {modules}/mod_alias.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule env_module {modules}/mod_env.so
+"""
+LIGHTTPD = """
+server.document-root = "{directory}"
+server.bind = "{ip}"
+server.port = {port}
+server.errorlog = "{directory}/error.log"
+"""
+
+
+class Host(ABC):
+    """One such program, started on an address of its own below 127/8: no other can be there.
+
+    ``worker`` is what the webhook starts; ``log`` is what the program said.
+    """
+
+    path = "/deploy.cgi"
+    takes_chunks = True
+
+    def __init__(self, directory: Path, config: Path, worker: StubWorker) -> None:
+        self.directory = directory
+        self.config = str(config)
+        self.scripts = directory / "scripts"
+        self.scripts.mkdir()
+        worker.front(self.scripts)
+        self.ip = "127." + ".".join(str(secrets.randbelow(254) + 1) for _ in range(3))
+        self.port = free_port(self.ip)
+        self.address = f"{self.ip}:{self.port}"
+        # The path of a Unix socket has at most 107 bytes; that of a test's directory may have more.
+        self.sockets = tempfile.mkdtemp(prefix="deployctl-")
+        self.process = self._start()
+
+    def request(
+        self,
+        method: str,
+        path: str = "",
+        body: bytes | Iterable[bytes] = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """One request; ``path`` is what follows the script's name. An iterable body is chunked."""
+        return exchange((self.ip, self.port), method, self.path + path, body, headers)
+
+    def log(self) -> str:
+        return "".join(path.read_text() for path in self.directory.glob("*.log"))
+
+    def stop(self) -> None:
+        stop(self.process)
+        shutil.rmtree(self.sockets)
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Write the program's configuration -> how to run it in the foreground."""
+
+    @property
+    def places(self) -> dict[str, str]:
+        """What stands in the README -> what is there in this test."""
+        return {
+            "/opt/deployctl/bin": str(self.scripts),
+            "/etc/deployctl/repos.yml": self.config,
+        }
+
+    def write(self, text: str) -> str:
+        path = self.directory / "conf"
+        path.write_text(text)
+        return str(path)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with open(self.directory / "output.log", "wb") as log:
+            process = subprocess.Popen(
+                self.command(),
+                cwd=self.directory,
+                env={"PATH": os.defpath},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            wait(self._is_alive, process)
+        except ChildProcessError as error:
+            shutil.rmtree(self.sockets)
+            raise AssertionError(self.log()) from error
+        return process
+
+    def _is_alive(self) -> bool:
+        try:
+            return self.request("GET").status == 405
+        except OSError:
+            return False
+
+
+class Apache(Host):
+    mpm: str
+    cgi: str
+
+    def command(self) -> list[str]:
+        base = APACHE.format(
+            modules="/usr/lib/apache2/modules", mpm=self.mpm, cgi=self.cgi, **vars(self)
+        )
+        conf = self.write(base + snippet("apache", self.places))
+        return [*_not_as_root(), installed("apache2"), "-f", conf, "-D", "FOREGROUND"]
+
+
+class ApacheEvent(Apache):
+    mpm, cgi = "event", "cgid"
+
+
+class ApachePrefork(Apache):
+    mpm, cgi = "prefork", "cgi"
+
+
+class Lighttpd(Host):
+    def command(self) -> list[str]:
+        conf = self.write(LIGHTTPD.format(**vars(self)) + snippet("lighttpd", self.places))
+        return [installed("lighttpd"), "-D", "-f", conf]
+
+
+class Busybox(Host):
+    path = "/cgi-bin/deploy.cgi"
+    takes_chunks = False
+
+    def command(self) -> list[str]:
+        home = {"/srv/hooks": str(self.directory), "127.0.0.1:8008": self.address}
+        return ["/bin/sh", "-euc", snippet("busybox", {**self.places, **home})]
+
+
+class OpenbsdInetd(Host):
+    def command(self) -> list[str]:
+        known = {"127.0.0.1:8008": self.address, "nowait deploy": f"nowait {_account()}"}
+        return [
+            installed("inetd"),
+            "-i",
+            self.write(snippet("inetd", {**self.places, **known})),
+        ]
+
+
+class Xinetd(Host):
+    def command(self) -> list[str]:
+        known = {"127.0.0.1": self.ip, "8008": str(self.port), "= deploy\n": f"= {_account()}\n"}
+        conf = self.write(snippet("xinetd", {**self.places, **known}))
+        log, pid = self.directory / "xinetd.log", self.directory / "pid"
+        words = ["-dontfork", "-f", conf, "-filelog", str(log), "-pidfile", str(pid)]
+        return [installed("xinetd"), *words]
+
+
+class SystemdSocket(Host):
+    """As systemd's own process 1 would do it, of which tests have none."""
+
+    def command(self) -> list[str]:
+        socket = _settings(snippet("systemd.socket", {"127.0.0.1:8008": self.address}))
+        service = _settings(snippet("systemd.service", self.places))
+        assert socket["Accept"] == "yes"
+        assert service["StandardInput"] == service["StandardOutput"] == "socket"
+        words = ["--accept", "--inetd", "--listen", socket["ListenStream"]]
+        program = installed("systemd-socket-activate")
+        return [program, *words, "--setenv", service["Environment"], service["ExecStart"]]
+
+
+HOSTS = (ApacheEvent, ApachePrefork, Lighttpd, Busybox, OpenbsdInetd, Xinetd, SystemdSocket)
+
+
+def _settings(unit: str) -> dict[str, str]:
+    lines = [line.partition("=") for line in unit.splitlines() if not line.startswith("#")]
+    return {name: value for name, is_setting, value in lines if is_setting}
+
+
+def _account() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _not_as_root() -> list[str]:
+    """Apache refuses to run programs as root, and no other account may look into tmp_path."""
+    if os.geteuid() != 0:
+        return []
+    change = ["--reuid=65534", "--regid=65534", "--clear-groups"]
+    return ["setpriv", *change, "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]

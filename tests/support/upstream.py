@@ -1,0 +1,71 @@
+"""A real git repository to deploy from."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class Upstream:
+    """A bare repository, as a forge has it, and a clone in which the commits are made."""
+
+    def __init__(self, directory: Path, branch: str = "main") -> None:
+        self.bare = directory / "upstream.git"
+        self.work = directory / "upstream"
+        git(directory, "init", "-q", "--bare", f"--initial-branch={branch}", str(self.bare))
+        git(directory, "init", "-q", f"--initial-branch={branch}", str(self.work))
+        git(self.work, "remote", "add", "origin", str(self.bare))
+
+    @property
+    def url(self) -> str:
+        return f"file://{self.bare}"
+
+    @property
+    def head(self) -> str:
+        """The sha of what is checked out in the clone."""
+        return git(self.work, "rev-parse", "HEAD")
+
+    def commit(self, files: Mapping[str, str | None] | None = None, message: str = "change") -> str:
+        """Write these files (None: remove it; a ``#!`` file is executable), commit, push -> sha."""
+        for name, text in (files or {}).items():
+            _write(self.work / name, text)
+        git(self.work, "add", "--all")
+        git(self.work, "commit", "-q", "--allow-empty", "-m", message)
+        self.push()
+        return self.head
+
+    def branch(self, name: str) -> None:
+        """Go on with this branch, a new one from here where there is none."""
+        exists = name in git(self.work, "branch", "--format=%(refname:short)").splitlines()
+        git(self.work, "switch", "-q", *(() if exists else ("--create",)), name)
+
+    def tag(self, name: str) -> None:
+        git(self.work, "tag", "-m", name, name)
+        self.push(name)
+
+    def rewind(self, revision: str) -> None:
+        """Move the branch back to an earlier commit and force-push that."""
+        git(self.work, "reset", "-q", "--hard", revision)
+        self.push()
+
+    def push(self, ref: str = "HEAD") -> None:
+        git(self.work, "push", "-q", "--force", "origin", ref)
+
+
+def git(directory: Path, *words: str) -> str:
+    """Run git there -> what it printed; its complaint is the error's."""
+    done = subprocess.run(
+        ["git", *words], cwd=directory, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def _write(path: Path, text: str | None) -> None:
+    if text is None:
+        path.unlink()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755 if text.startswith("#!") else 0o644)

@@ -1,0 +1,116 @@
+"""deploy.cgi as Apache, lighttpd and busybox run it by CGI, and inetd, xinetd, systemd without."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import WriteConfig
+from tests.support.deliveries import REVISION, SECRET, headers, push
+from tests.support.hosts import HOSTS, Host
+from tests.support.readme import snippet
+from tests.support.servers import Response, installed
+from tests.support.workers import StubWorker
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> StubWorker:
+    """It sleeps longer than an answer may take."""
+    return StubWorker(tmp_path, seconds=3)
+
+
+@pytest.fixture(params=HOSTS, ids=lambda kind: kind.__name__)
+def host(
+    request: pytest.FixtureRequest, tmp_path: Path, worker: StubWorker, write_config: WriteConfig
+) -> Iterator[Host]:
+    config = write_config({"app": {"id": 1296269, "webhook_secret": SECRET}})
+    directory = tmp_path / "host"
+    directory.mkdir()
+    started: Host = request.param(directory, config, worker)
+    yield started
+    started.stop()
+
+
+def post(
+    host: Host,
+    document: dict[str, Any] | None = None,
+    *,
+    path: str = "",
+    extra: dict[str, str] | None = None,
+    **about: Any,
+) -> Response:
+    """A signed push of octo/Hello-World, unless something else is said."""
+    body = json.dumps(push() if document is None else document).encode()
+    return host.request("POST", path, body, {**headers(body, **about), **(extra or {})})
+
+
+def test_a_push_is_stored_answered_and_given_to_a_worker_that_gets_nothing_else(
+    host: Host, worker: StubWorker, tmp_path: Path
+) -> None:
+    response = post(host, extra={"Proxy": "http://192.0.2.1:3128"})
+    assert not worker.has_ended()
+    assert response.status == 202, host.log()
+    assert json.loads(response.body) == {
+        "result": "queued",
+        "reason": f"refs/heads/main is at {REVISION} now",
+        "delivery": 1,
+        "deployment": 1,
+    }
+    assert response.headers["content-type"] == "application/json"
+    record = sqlite3.connect(f"file:{tmp_path}/state/deployctl.db?mode=ro", uri=True)
+    assert record.execute("SELECT repo, status FROM deployments").fetchall() == [("app", "queued")]
+    record.close()
+    report = worker.report()
+    assert report["files"] == ["/dev/null"] * 3
+    assert report["session"] != host.process.pid
+    assert [name for name in report["env"] if name.startswith(("HTTP", "DEPLOYCTL"))] == []
+    assert report["argv"] == ["--config", host.config, "run"]
+
+
+def test_what_is_refused_is_answered_whatever_its_size(host: Host) -> None:
+    large, too_large = push(padding="x" * 900_000), push(padding="x" * 3_000_000)
+    statuses = [
+        post(host, large, secret="wrong").status,
+        post(host, too_large).status,
+        post(host, path="/nothing").status,
+        post(host, push(repository=None), path="/app").status,
+    ]
+    assert statuses == [401, 413, 401, 202]
+    assert "Traceback" not in host.log()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+def test_only_post_is_allowed(host: Host, method: str) -> None:
+    body = b"x" * 200_000 if method == "PUT" else b""
+    response = host.request(method, body=body)
+    assert (response.status, response.headers["allow"]) == (405, "POST")
+
+
+def test_a_chunked_body_is_read_where_the_host_can(host: Host) -> None:
+    body = json.dumps(push(padding="x" * 200_000)).encode()
+    given = headers(body)
+    del given["content-length"]
+    chunks = [body[start : start + 50_000] for start in range(0, len(body), 50_000)]
+    expected = 202 if host.takes_chunks else 400
+    assert host.request("POST", "", chunks, given).status == expected
+
+
+def test_systemd_takes_the_units_of_the_readme_without_a_word(tmp_path: Path) -> None:
+    program = {"/opt/deployctl/bin/deploy.cgi": "/bin/true"}
+    units = [tmp_path / "deployctl.socket", tmp_path / "deployctl@.service"]
+    units[0].write_text(snippet("systemd.socket", {}))
+    units[1].write_text(snippet("systemd.service", program))
+    done = subprocess.run(
+        [installed("systemd-analyze"), "verify", *units],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "")

@@ -1,0 +1,441 @@
+"""``deployctl deploy``: what goes live, what is said of it, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import pytest
+
+from tests.support.app import USUAL, App
+from tests.support.upstream import git
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+FIELDS = {
+    "number",
+    "repo",
+    "task",
+    "trigger",
+    "actor",
+    "status",
+    "ref",
+    "revision",
+    "previous_revision",
+    "release",
+    "delivery",
+    "rollback_of",
+    "queued_at",
+    "started_at",
+    "finished_at",
+    "duration",
+    "reason",
+    "stages",
+}
+FAILURE = {
+    "stage",
+    "step",
+    "command",
+    "exit_code",
+    "signal",
+    "timed_out",
+    "host",
+    "message",
+    "tail",
+}
+
+
+def test_a_good_deployment_leaves_a_release_that_names_its_revision(app: App) -> None:
+    revision = app.push("1")
+    done = app.deploy()
+    release = f"1-{revision[:12]}"
+    assert os.readlink(app.path / "current") == f"releases/{release}"
+    assert (app.path / "current" / "REVISION").read_text() == f"{revision}\n"
+    assert sorted(each.name for each in app.path.iterdir()) == ["current", "releases", "shared"]
+    assert (done["status"], done["revision"], done["release"]) == ("succeeded", revision, release)
+    assert (app.path / "current" / "version").stat().st_mode & 0o777 == 0o644
+    assert (app.path / "releases" / release).stat().st_mode & 0o777 == 0o755
+    assert app.state.stat().st_mode & 0o777 == 0o700
+    files = [each for each in app.state.rglob("*") if each.is_file()]
+    assert {each.stat().st_mode & 0o077 for each in files} == {0}
+
+
+def test_the_document_of_a_deployment_has_every_field(app: App) -> None:
+    app.release("1")
+    revision = app.push("2")
+    document = app.deploy()
+    assert set(document) >= FIELDS
+    assert "failure" not in document
+    assert TIME.fullmatch(document["queued_at"])
+    assert document["queued_at"] <= document["started_at"] <= document["finished_at"]
+    assert 0 < document["duration"] < 30
+    assert len(document["previous_revision"]) == 40
+    for field, value in {
+        "number": 2,
+        "repo": "app",
+        "task": "deploy",
+        "trigger": "cli",
+        "status": "succeeded",
+        "ref": "refs/heads/main",
+        "revision": revision,
+        "subject": "Version 2",
+        "delivery": None,
+        "rollback_of": None,
+        "reason": None,
+    }.items():
+        assert document[field] == value, field
+    names = ["fetch", "prepare", "test", "switch", "healthcheck"]
+    assert [stage["name"] for stage in document["stages"]] == names
+    stage = document["stages"][2]
+    assert set(stage) == {"name", "status", "started_at", "duration", "host", "steps"}
+    assert (stage["status"], stage["host"]) == ("succeeded", None)
+    assert TIME.fullmatch(stage["started_at"])
+    (step,) = stage["steps"]
+    assert set(step) == {"command", "exit_code", "duration"}
+    assert (step["command"], step["exit_code"]) == ("grep . version", 0)
+    assert app.cli.json("show", "2") == document
+    assert app.cli.json("history")["deployments"][0] == document
+
+
+def test_progress_goes_to_stderr_where_stdout_is_for_json(app: App) -> None:
+    app.push("1")
+    done = app.cli("deploy", "app", "--json")
+    assert done.json["status"] == "succeeded"
+    assert "==> test\n$ grep . version\n1\n" in done.stderr
+    done = app.cli("deploy", "app")
+    assert done.stdout.startswith("app #2: deploy ")
+    assert done.stdout.endswith(f"app #2: {app.upstream.head[:12]} is live\n")
+    assert done.stderr == ""
+
+
+def test_a_failing_stage_changes_nothing_that_is_live(app: App) -> None:
+    app.release("1")
+    app.configure(stages=[{"name": "build", "run": ["echo one", "echo two; echo 3 >&2; exit 7"]}])
+    app.push("2")
+    document = app.deploy(code=1)
+    assert document["status"] == "failed"
+    assert set(document["failure"]) == FAILURE
+    assert document["failure"] == {
+        "stage": "build",
+        "step": 2,
+        "command": "echo two; echo 3 >&2; exit 7",
+        "exit_code": 7,
+        "signal": None,
+        "timed_out": False,
+        "host": None,
+        "message": "step 2 failed: exit code 7",
+        "tail": "two\n3",
+    }
+    assert app.live == "1"
+    assert [each.name[:2] for each in (app.path / "releases").iterdir()] == ["1-"]
+    assert app.status["hold"] is None
+    done = app.cli("deploy", "app")
+    assert done.stdout.splitlines()[-3:] == [
+        "app #3: failed; what was live stays live",
+        "failed in build: step 2 failed: exit code 7",
+        "more: deployctl show 3",
+    ]
+
+
+def test_what_fails_its_health_check_is_rolled_back_and_held(app: App) -> None:
+    first = app.release("1")
+    bad = app.push("bad")
+    document = app.deploy(code=3)
+    assert document["status"] == "rolled_back"
+    assert document["failure"]["stage"] == "healthcheck"
+    assert document["failure"]["exit_code"] == 1
+    assert document["failure"]["tail"] == "bad"
+    assert app.live == "1"
+    assert app.status["hold"]["revision"] == bad
+    assert app.status["live"]["revision"] == first["revision"]
+    assert app.status["live"]["deployment"] == 1
+
+
+def test_what_cannot_be_rolled_back_either_is_degraded(app: App) -> None:
+    app.configure(restart="[ ! -e ../../broken ]")
+    app.release("1")
+    (app.path / "broken").touch()
+    app.push("2")
+    document = app.deploy(code=4)
+    assert (document["status"], document["failure"]["stage"]) == ("degraded", "restart")
+    assert document["reason"] == (
+        "going back failed too, in rollback restart: step 1 failed: exit code 1"
+    )
+    assert app.live == "1"
+    assert app.cli("status", "--exit-code").code == 1
+
+
+def test_a_first_deployment_that_fails_its_check_leaves_nothing_live(app: App) -> None:
+    app.push("bad")
+    done = app.cli("deploy", "app")
+    outcome, failure, more = done.stdout.splitlines()[-3:]
+    assert (
+        outcome == "app #1: failed; nothing is live (a first deployment has nothing to go back to)"
+    )
+    assert failure.startswith("failed in healthcheck: the command failed: exit code 1 (")
+    assert more == "more: deployctl show 1"
+    document = app.deploy(code=1)
+    assert (document["status"], document["previous_revision"]) == ("failed", None)
+    assert not (app.path / "current").is_symlink()
+    assert list((app.path / "releases").iterdir()) == []
+    assert (app.status["live"], app.status["hold"]) == (None, None)
+    assert app.release("2")["status"] == "succeeded"
+
+
+def test_without_auto_rollback_the_failed_release_stays(app: App) -> None:
+    app.configure(auto_rollback=False)
+    app.release("1")
+    app.push("bad")
+    document = app.deploy(code=4)
+    assert document["reason"] == "auto_rollback is off: the failed release stays live"
+    assert app.live == "bad"
+    assert app.status["rollback_to"]["deployment"] == 1
+    assert app.cli("rollback", "app").code == 0
+    assert app.live == "1"
+
+
+def test_a_revision_of_the_branch_can_be_chosen(app: App) -> None:
+    old = app.push("1")
+    app.push("2")
+    assert app.deploy("--revision", old)["revision"] == old
+    assert app.live == "1"
+    assert app.deploy()["status"] == "succeeded"
+    assert app.deploy("--revision", old[:8].upper())["revision"] == old
+    assert app.live == "1"
+
+
+def test_a_revision_elsewhere_needs_force(app: App) -> None:
+    app.release("1")
+    app.upstream.branch("side")
+    side = app.push("2")
+    for words in (("--revision", side), ("--revision", side, "-n")):
+        said = app.refused("deploy", "app", *words)
+        assert said == (
+            f"{side} is not reachable from refs/heads/main: deploy a commit of that branch, "
+            "or --force"
+        )
+    assert app.live == "1"
+    assert app.deploy("--revision", side, "--force")["revision"] == side
+    assert app.live == "2"
+
+
+def test_a_revision_that_nobody_knows_is_refused(app: App) -> None:
+    app.release("1")
+    error = app.deploy("--revision", "0" * 40, code=5)["error"]
+    assert error["code"] == 5
+    assert error["message"].startswith(f"{'0' * 40} is not reachable from refs/heads/main")
+    done = app.cli("deploy", "app", "--revision", "main")
+    assert done.code == 2
+    assert "for a branch or tag there is --ref" in done.error
+
+
+def test_another_branch_or_tag_can_be_chosen(app: App) -> None:
+    app.release("1")
+    app.upstream.tag("v1")
+    app.upstream.branch("fix/größe")
+    side = app.push("2", "Größer")
+    document = app.deploy("--ref", "fix/größe")
+    assert (document["ref"], document["revision"]) == ("refs/heads/fix/größe", side)
+    assert document["subject"] == "Größer"
+    assert app.live == "2"
+    assert app.deploy("--ref", "v1")["ref"] == "refs/tags/v1"
+    assert app.live == "1"
+    done = app.cli("deploy", "app", "--ref", "gone")
+    assert (done.code, done.error) == (2, f"{app.upstream.url} has no branch or tag gone")
+    done = app.cli("deploy", "app", "--ref", "--evil")
+    assert done.code == 2
+
+
+def test_if_changed_does_nothing_where_the_tip_is_live(app: App) -> None:
+    first = app.deploy("--if-changed", code=1)
+    assert first["failure"]["stage"] == "test"  # there is no version yet
+    app.release("1")
+    assert app.deploy("--if-changed")["number"] == 2
+    done = app.cli("deploy", "app", "--if-changed")
+    head = app.upstream.head
+    assert (done.code, done.stdout) == (0, f"app: {head[:12]} is live already, nothing to do\n")
+    assert app.deploy("--if-changed", "--revision", head[:9])["number"] == 2
+    app.push("2")
+    assert app.deploy("--if-changed")["number"] == 3
+
+
+def test_a_held_revision_is_deployed_by_force_only(app: App) -> None:
+    app.configure(healthcheck={**USUAL["healthcheck"], "command": "test -e ../../mended"})
+    (app.path).mkdir()
+    (app.path / "mended").touch()
+    app.release("1")
+    (app.path / "mended").unlink()
+    held = app.push("2")
+    assert app.deploy(code=4)["status"] == "degraded"
+    assert app.status["hold"]["revision"] == held
+    (app.path / "mended").touch()
+    said = app.refused("deploy", "app")
+    assert said == (
+        f"{held[:12]} is held: deployment #2 rolled back from it; push a fix, or lift the hold "
+        "(deployctl resume app), or insist (deployctl deploy app --force)"
+    )
+    assert app.refused("deploy", "app", "--dry-run") == said
+    assert app.cli.count() == 2
+    assert app.deploy("--force")["status"] == "succeeded"
+    assert app.status["hold"] is None
+
+
+def test_a_dry_run_prints_the_plan_and_changes_nothing(app: App) -> None:
+    app.configure(restart=["test", "-e", "version"])
+    app.release("1")
+    revision = app.push("2", "Second")
+    before, history = app.snapshot(), app.cli("history").stdout
+    done = app.cli("deploy", "app", "-n")
+    assert done.code == 0
+    assert done.stdout.splitlines() == [
+        f"fetch refs/heads/main from {app.upstream.url}: {revision[:12]} Second",
+        f"live now: {app.status['live']['revision'][:12]}",
+        f"prepare a release in {app.path}/releases/",
+        "stage test: grep . version",
+        f"switch {app.path}/current",
+        "restart: test -e version",
+        "health check: ! grep bad version",
+    ]
+    assert app.cli.json("deploy", "app", "-n")["plan"] == done.stdout.splitlines()
+    assert app.cli("deploy", "app", "-n", "--revision", app.upstream.head[:7]).code == 0
+    assert (app.snapshot(), app.cli("history").stdout, app.live) == (before, history, "1")
+
+
+def test_several_repos_end_with_the_worst_of_their_codes(app: App) -> None:
+    repo = {"url": app.upstream.url, **USUAL}
+    app.write({"app": repo, "bad": {**repo, "stages": [{"name": "no", "run": "false"}]}})
+    app.push("1")
+    document = app.cli.json("deploy", "bad", "app", "bad", code=1)
+    ended = [(each["repo"], each["status"]) for each in document["deployments"]]
+    assert ended == [("bad", "failed"), ("app", "succeeded")]
+    assert app.cli("lock", "app", "-m", "why").code == 0
+    done = app.cli("deploy", "--all", "--json")
+    assert [each["repo"] for each in done.json["deployments"]] == ["bad"]
+    assert "deployctl: app: app is locked by " in done.stderr
+    assert done.code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "name a repo, or say --all (there are: app)"),
+        (["--all", "app"], "name repos or say --all, not both"),
+    ],
+)
+def test_it_must_be_said_what_to_deploy(app: App, words: list[str], message: str) -> None:
+    done = app.cli("deploy", *words)
+    assert (done.code, done.error) == (2, message)
+
+
+def test_detach_prints_the_number_and_a_worker_deploys_it(app: App) -> None:
+    app.push("1")
+    done = app.cli("deploy", "app", "--detach")
+    assert (done.code, done.stdout) == (0, "1\n")
+    assert app.cli.wait_for(1)["status"] == "succeeded"
+    assert app.live == "1"
+    queued = app.deploy("--detach")
+    assert (queued["number"], queued["status"], queued["started_at"]) == (2, "queued", None)
+    assert app.cli.wait_for(2)["status"] == "succeeded"
+
+
+def test_a_force_push_is_a_deployment_like_any_other(app: App) -> None:
+    app.release("1")
+    old = app.upstream.head
+    app.release("2")
+    app.upstream.rewind(old)
+    assert app.deploy()["revision"] == old
+    assert app.live == "1"
+
+
+def test_old_releases_go_and_the_live_one_and_the_one_before_stay(app: App) -> None:
+    app.configure(keep_releases=1)
+    for version in "123":
+        app.release(version)
+    kept = sorted(each.name.split("-")[0] for each in (app.path / "releases").iterdir())
+    assert kept == ["2", "3"]
+
+
+def test_shared_things_outlive_a_release(app: App) -> None:
+    app.configure(shared_dirs=["uploads"], shared_files=[".env"])
+    app.push("1")
+    failure: dict[str, Any] = app.deploy(code=1)["failure"]
+    assert failure["stage"] == "prepare"
+    assert failure["message"].startswith(
+        f"the shared file {app.path}/shared/.env does not exist: create it"
+    )
+    (app.path / "shared" / ".env").write_text("A=1\n")
+    app.deploy()
+    (app.path / "current" / "uploads" / "cat.jpg").write_text("meow")
+    app.release("2")
+    assert (app.path / "current" / "uploads" / "cat.jpg").read_text() == "meow"
+    assert (app.path / "current" / ".env").read_text() == "A=1\n"
+
+
+def test_in_place_moves_one_checkout(app: App) -> None:
+    app.configure(strategy="in_place")
+    revision = app.push("1")
+    document = app.deploy()
+    assert (document["release"], document["revision"]) == (None, revision)
+    assert git(app.path, "rev-parse", "HEAD") == revision
+    app.release("2")
+    assert app.live == "2"
+    app.push("bad")
+    assert app.deploy(code=3)["status"] == "rolled_back"
+    assert app.live == "2"
+    app.push("")
+    assert app.deploy(code=1)["status"] == "failed"
+    assert app.live == "2"
+
+
+def test_a_first_deployment_in_place_that_fails_its_check_leaves_nothing_live(app: App) -> None:
+    app.configure(strategy="in_place")
+    app.push("bad")
+    assert app.deploy(code=1)["status"] == "failed"
+    assert (app.live, app.status["live"]) == (None, None)
+    assert app.release("2")["status"] == "succeeded"
+    assert app.live == "2"
+
+
+def test_a_clone_that_somebody_edited_is_taken_over_and_nothing_is_lost(app: App) -> None:
+    app.configure(strategy="in_place")
+    old = app.push("1")
+    git(app.directory, "clone", "-q", app.upstream.url, str(app.path))
+    (app.path / "version").write_text("edited\n")
+    (app.path / "notes").write_text("mine\n")
+    (app.path / "added").write_text("also mine\n")
+    app.upstream.commit({"version": "2\n", "added": "theirs\n"})
+    done = app.cli("deploy", "app")
+    assert done.code == 0
+    saved = "refs/deployctl/saved/1"
+    assert (
+        f"{app.path} had changes that are in no commit: saved as {saved} "
+        f"(git -C {app.path} show --stat {saved})\n"
+    ) in done.stdout
+    assert git(app.path, "show", f"{saved}:version") == "edited"
+    assert git(app.path, "show", f"{saved}:added") == "also mine"
+    assert (app.path / "notes").read_text() == "mine\n"
+    assert (app.live, (app.path / "added").read_text()) == ("2", "theirs\n")
+    assert app.cli.json("rollback", "app")["revision"] == old
+    assert app.live == "1"
+
+
+def test_nobody_reading_does_not_stop_a_deployment(app: App) -> None:
+    app.configure(stages=[{"name": "talk", "run": "seq 20000; sleep 0.1; seq 20000"}])
+    app.push("1")
+    process = app.cli.start("deploy", "app")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(30) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert app.live == "1"
+
+
+def test_closed_streams_do_not_disturb_a_deployment(app: App) -> None:
+    app.push("1")
+    script = 'exec "$@" <&- >&- 2>&-'
+    argv = ["/bin/sh", "-c", script, "sh", *app.cli.argv("deploy", "app")]
+    assert os.spawnvpe(os.P_WAIT, "/bin/sh", argv, app.cli.env) == 0
+    assert app.live == "1"

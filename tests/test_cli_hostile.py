@@ -1,0 +1,107 @@
+"""Odd callers and odd moments: what they are answered."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.app import App
+from tests.support.cli import ROOT
+
+
+def test_a_release_that_its_stage_removed_fails_before_the_switch(app: App) -> None:
+    app.release("1")
+    marker = app.path / "shared" / "restarts"
+    app.configure(
+        stages=[{"name": "build", "run": 'rm -r "$PWD"'}], restart=f"echo again >>{marker}"
+    )
+    revision = app.push("2")
+    failed = app.deploy(code=1)
+    release = app.path / "releases" / f"2-{revision[:12]}"
+    assert failed["status"] == "failed"
+    assert failed["failure"]["stage"] == "switch"
+    assert failed["failure"]["message"] == f"{release}: No such file or directory"
+    assert app.live == "1"
+    assert not marker.exists()
+    assert app.status["hold"] is None
+
+
+def test_a_release_without_its_revision_fails_before_the_switch(app: App) -> None:
+    app.release("1")
+    app.configure(stages=[{"name": "build", "run": "rm REVISION"}])
+    revision = app.push("2")
+    failed = app.deploy(code=1)
+    release = app.path / "releases" / f"2-{revision[:12]}"
+    assert failed["status"] == "failed"
+    assert failed["failure"]["message"] == f"{release} is not a complete release of {revision}"
+    assert app.live == "1"
+    assert app.status["hold"] is None
+
+
+@pytest.mark.parametrize("command", ["history", "notices"])
+def test_more_lines_than_there_can_be_are_wrong_usage(app: App, command: str) -> None:
+    app.configure()
+    done = app.cli(command, "-n", "99999999999999999999")
+    assert done.code == 2
+    assert done.error == (
+        "Invalid value for '-n': 99999999999999999999 is not in the range 1<=x<=1000000000 "
+        f"(see: deployctl {command} --help)"
+    )
+
+
+def test_bytes_that_are_no_text_are_kept_escaped(app: App) -> None:
+    app.release("1")
+    env = {"SUDO_USER": "\udcff"}
+    assert app.cli("lock", "app", "-m", "\udcfe", env=env).code == 0
+    lock = app.status["lock"]
+    assert (lock["actor"], lock["why"]) == (r"\xff", r"\xfe")
+
+
+def test_a_full_ref_that_is_no_text_is_no_legal_name(app: App) -> None:
+    app.release("1")
+    done = app.cli("deploy", "app", "--ref", "refs/heads/\udcff")
+    assert done.code == 2
+    assert done.error == r"refs/heads/\udcff is not a legal name of a branch or tag"
+
+
+def test_an_empty_revision_is_not_the_tip(app: App) -> None:
+    """A script whose variable is unset must not deploy something else."""
+    app.release("1")
+    app.push("2")
+    done = app.cli("deploy", "app", "--revision", "")
+    assert done.code == 2
+    assert done.error == (
+        "--revision  is not a commit's sha (or the beginning of one, at least 4 digits); "
+        "for a branch or tag there is --ref"
+    )
+    assert app.live == "1"
+
+
+def test_an_empty_config_is_not_another_one(app: App) -> None:
+    app.configure()
+    done = app.cli("status", "-c", "")
+    assert done.code == 2
+    assert done.error == "--config : No such file or directory: name a repos.yml that exists"
+
+
+def test_ctrl_c_while_the_program_loads_is_one_line() -> None:
+    """The signal comes from the import itself, so at that very moment."""
+    raising = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'click':\n"
+        f"            os.kill(os.getpid(), {signal.SIGINT.value})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from deployctl.__main__ import main\n"
+        "sys.argv = ['deployctl', 'status']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", raising], check=False, capture_output=True, cwd=ROOT, text=True
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "deployctl: interrupted\n"

@@ -1,0 +1,181 @@
+"""Waiting for a turn, and being told to stop: what was live stays live, no process stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployctl.environment import account
+from tests.conftest import WriteConfig
+from tests.support.app import App
+from tests.support.cli import Done, Gate, finish, is_running, settle
+from tests.support.upstream import Upstream
+from tests.support.workers import wait_until
+
+Process = subprocess.Popen[bytes]
+
+
+class Building(App):
+    """An app whose build waits at a gate."""
+
+    gate: Gate
+
+    def build(self, *words: str, **options: Any) -> Process:
+        """A deployment that somebody waits for, stopped in the middle of its build."""
+        self.gate.close()
+        process = self.cli.start("deploy", "app", *words, **options)
+        self.pid = self.gate.wait()
+        return process
+
+    def hinder(self, **keys: Any) -> None:
+        """From now on the build waits at the gate."""
+        self.configure(stages=[{"name": "build", "run": self.gate.command}], **keys)
+
+
+@pytest.fixture
+def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> Iterator[Building]:
+    made = Building(tmp_path, upstream, write_config)
+    made.gate = Gate(tmp_path)
+    made.release("1")
+    made.hinder()
+    made.push("2")
+    yield made
+    made.gate.open()
+
+
+def stopped(app: Building, process: Process) -> Done:
+    """How the call ended; the step it was in is gone, and nothing has changed."""
+    done = finish(process)
+    assert not is_running(app.pid)
+    assert app.live == "1"
+    assert [each.name[:2] for each in (app.path / "releases").iterdir()] == ["1-"]
+    return done
+
+
+def test_no_wait_is_told_what_it_would_wait_for(app: Building) -> None:
+    process = app.build()
+    done = app.cli("deploy", "app", "--no-wait")
+    assert (done.code, done.error) == (
+        75,
+        "another deployment is running (app #2); try again later, or leave out --no-wait",
+    )
+    assert app.cli("deploy", "app", "--no-wait", "--json").json["error"]["code"] == 75
+    assert app.cli.count() == 2
+    app.gate.open()
+    assert finish(process).code == 0
+
+
+def test_a_deployment_waits_for_the_one_before_it(app: Building) -> None:
+    first = app.build()
+    second = app.cli.start("deploy", "app")
+    assert second.stdout is not None
+    assert second.stdout.readline() == b"app #3: waiting: app #2 runs\n"
+    settle(0.2)
+    assert second.poll() is None
+    app.gate.open()
+    assert finish(first).code == 0
+    done = finish(second)
+    assert done.code == 0
+    assert done.stdout.startswith("app #3: deploy refs/heads/main (cli, asked by ")
+
+
+def test_who_was_superseded_follows_the_newer_one_to_its_end(app: Building) -> None:
+    first = app.build()
+    waiting = app.cli.start("deploy", "app", "--json")
+    app.cli.wait_for(3, "queued")
+    app.push("bad")
+    newer = app.cli.start("deploy", "app")
+    app.cli.wait_for(4, "queued")
+    app.gate.open()
+    assert finish(first).code == 0
+    assert finish(newer).code == 3
+    done = finish(waiting)
+    assert done.code == 3
+    assert (done.json["number"], done.json["status"]) == (4, "rolled_back")
+    assert "#3 was superseded by #4: waiting for that\n" in done.stderr
+    assert "==> healthcheck" in done.stderr
+    superseded = app.cli.json("show", "3")
+    assert (superseded["status"], superseded["started_at"]) == ("superseded", None)
+    assert superseded["reason"] == "a newer request, #4, took its place"
+
+
+@pytest.mark.parametrize("group", [True, False], ids=["group", "process"])
+def test_ctrl_c_in_a_stage_changes_nothing_that_is_live(app: Building, group: bool) -> None:
+    process = app.build()
+    (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+    done = stopped(app, process)
+    assert (done.code, done.stderr.strip()) == (130, "deployctl: interrupted")
+    assert done.stdout.endswith("app #2: cancelled (interrupted (Ctrl-C))\n")
+    document = app.cli.json("show", "2")
+    assert (document["status"], document["reason"]) == ("cancelled", "interrupted (Ctrl-C)")
+    assert document["stages"][-1]["status"] == "cancelled"
+    app.gate.open()
+    assert app.deploy()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_told_to_end_is_like_ctrl_c(app: Building, number: signal.Signals) -> None:
+    process = app.build("--json")
+    process.send_signal(number)
+    done = stopped(app, process)
+    assert (done.code, done.json) == (130, {"error": {"code": 130, "message": "interrupted"}})
+    assert app.cli.json("show", "2")["reason"] == f"interrupted ({number.name})"
+
+
+def test_nohup_lets_a_deployment_outlive_its_terminal(app: Building) -> None:
+    process = app.build(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    settle(0.2)
+    app.gate.open()
+    assert finish(process).code == 0
+    assert app.live == "2"
+
+
+def test_an_interruption_after_the_switch_brings_back_what_was_live(app: Building) -> None:
+    app.configure(
+        restart=f"cat version >> ../../restarts; grep 1 version || {{ {app.gate.command}; }}"
+    )
+    process = app.build()
+    assert app.live == "2"
+    process.send_signal(signal.SIGTERM)
+    assert stopped(app, process).code == 130
+    assert (app.path / "restarts").read_text() == "2\n1\n"
+    assert app.cli.json("show", "2")["status"] == "cancelled"
+
+
+def test_who_stops_waiting_leaves_nothing_in_the_queue(app: Building) -> None:
+    first = app.build()
+    second = app.cli.start("deploy", "app")
+    app.cli.wait_for(3, "queued")
+    second.send_signal(signal.SIGINT)
+    assert finish(second).code == 130
+    document = app.cli.json("show", "3")
+    assert (document["status"], document["reason"]) == (
+        "cancelled",
+        "who asked for it did not wait",
+    )
+    app.gate.open()
+    assert finish(first).code == 0
+
+
+def test_a_step_that_ignores_the_signal_is_killed(app: Building) -> None:
+    app.configure(stages=[{"name": "build", "run": f"trap '' TERM INT; {app.gate.command}"}])
+    process = app.build()
+    process.send_signal(signal.SIGINT)
+    assert stopped(app, process).code == 130
+
+
+def test_a_deployment_whose_process_was_killed_can_be_cancelled(app: Building) -> None:
+    process = app.build()
+    process.kill()
+    finish(process)
+    done = app.cli("cancel", "2")
+    assert (done.code, done.stdout) == (0, f"app #2: cancelled (cancelled by {account().user})\n")
+    wait_until(lambda: not is_running(app.pid))
+    assert app.live == "1"

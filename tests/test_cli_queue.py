@@ -1,0 +1,364 @@
+"""The queue and those who work it off: run, cancel, lock, resume, sync, and the notices."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployctl.store import queue
+from deployctl.store.database import Database
+from tests.support.app import USUAL, App
+from tests.support.bark import Bark, bark
+from tests.support.cli import Gate, finish, is_running
+from tests.support.workers import wait_until
+
+SLOW = [{"name": "build", "run": "date +%s.%N > ../../begun; sleep 0.5; date +%s.%N > ../../done"}]
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    made = Gate(tmp_path)
+    yield made
+    made.open()
+
+
+@pytest.fixture
+def phone() -> Iterator[Bark]:
+    with bark() as server:
+        yield server
+
+
+def enqueue(app: App, repo: str = "app") -> int:
+    """Queue a deployment as a webhook does, without its worker."""
+    with Database(str(app.state)) as db, db.writing() as connection:
+        return queue.enqueue(
+            connection, repo=repo, trigger="webhook", actor="octocat", now=time.time()
+        )
+
+
+def ran(app: App, *words: str, code: int = 0) -> list[tuple[int, str]]:
+    """The deployments that a call of run or sync carried out."""
+    document = app.cli.json(*words, code=code)
+    return [(each["number"], each["status"]) for each in document["deployments"]]
+
+
+def spans(app: App, *names: str) -> list[tuple[float, float]]:
+    """When the builds of these repos began and ended."""
+
+    def moment(name: str, file: str) -> float:
+        return float((app.directory / name / file).read_text())
+
+    return sorted((moment(name, "begun"), moment(name, "done")) for name in names)
+
+
+def two_repos(app: App, **top: Any) -> None:
+    repo = {**USUAL, "url": app.upstream.url, "stages": SLOW}
+    app.write({"app": repo, "blog": repo}, **top)
+    app.push("1")
+
+
+def test_run_prints_nothing_when_there_is_nothing_to_do(app: App) -> None:
+    done = app.cli("run")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "")
+    assert app.cli.json("run") == {"deployments": []}
+
+
+def test_run_works_the_queue_off(app: App) -> None:
+    app.push("1")
+    number = enqueue(app)
+    done = app.cli("run")
+    assert done.code == 0
+    assert done.stdout.startswith(f"app #{number}: deploy (webhook, asked by octocat)\n")
+    assert app.live == "1"
+    app.push("bad")
+    enqueue(app)
+    assert ran(app, "run") == [(2, "rolled_back")]
+    app.push("2")
+    enqueue(app)
+    done = app.cli("run", "-q")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "")
+    assert app.live == "2"
+
+
+def test_of_several_triggers_the_newest_is_run(app: App) -> None:
+    app.push("1")
+    for _ in range(3):
+        enqueue(app)
+    assert ran(app, "run") == [(3, "succeeded")]
+    assert app.cli.json("show", "1")["reason"] == "a newer request, #2, took its place"
+
+
+def test_a_trigger_for_what_is_live_already_builds_nothing(app: App) -> None:
+    app.release("1")
+    enqueue(app)
+    assert ran(app, "run") == [(2, "succeeded")]
+    document = app.cli.json("show", "2")
+    assert document["reason"] == f"{app.upstream.head[:12]} was live already"
+    assert [stage["name"] for stage in document["stages"]] == ["fetch"]
+    assert app.status["live"]["deployment"] == 1
+    assert app.status["rollback_to"] is None
+
+
+def test_two_workers_share_the_queue(app: App) -> None:
+    two_repos(app)
+    enqueue(app)
+    enqueue(app, "blog")
+    workers = [app.cli.start("run", "--json") for _ in range(2)]
+    done = [finish(worker) for worker in workers]
+    assert [each.code for each in done] == [0, 0]
+    numbers = [one["number"] for each in done for one in each.json["deployments"]]
+    assert sorted(numbers) == [1, 2]
+    (_, first_end), (second_begin, _) = spans(app, "app", "blog")
+    assert first_end < second_begin, "max_running is 1"
+
+
+def test_max_running_says_how_many_repos_are_built_at_a_time(app: App) -> None:
+    two_repos(app, max_running=2)
+    calls = [app.cli.start("deploy", name) for name in ("app", "blog")]
+    assert [finish(call).code for call in calls] == [0, 0]
+    (_, first_end), (second_begin, _) = spans(app, "app", "blog")
+    assert second_begin < first_end
+
+
+def test_by_default_one_repo_is_built_at_a_time(app: App) -> None:
+    two_repos(app)
+    calls = [app.cli.start("deploy", name) for name in ("app", "blog")]
+    assert [finish(call).code for call in calls] == [0, 0]
+    (_, first_end), (second_begin, _) = spans(app, "app", "blog")
+    assert first_end < second_begin
+
+
+def test_what_is_queued_for_a_repo_that_is_gone_is_dropped(app: App) -> None:
+    enqueue(app, "gone")
+    done = app.cli("run")
+    assert (done.code, done.stderr) == (0, "")
+    document = app.cli.json("show", "1")
+    assert (document["status"], document["reason"]) == (
+        "cancelled",
+        f"gone is no longer in {app.cli.config}",
+    )
+
+
+def test_a_queued_deployment_can_be_cancelled(app: App) -> None:
+    number = enqueue(app)
+    done = app.cli("cancel", f"#{number}")
+    actor = app.status["last"]["reason"].removeprefix("cancelled by ")
+    assert (done.code, done.stdout) == (0, f"app #1: cancelled (cancelled by {actor})\n")
+    assert ran(app, "run") == []
+    assert app.refused("cancel", "1") == "#1 is over: cancelled; nothing is left to cancel"
+
+
+def test_a_cancelled_deployment_makes_way_for_the_next(app: App, gate: Gate) -> None:
+    app.release("1")
+    app.configure(stages=[{"name": "build", "run": gate.command}])
+    app.push("2")
+    enqueue(app)
+    worker = app.cli.start("run")
+    step = gate.wait()
+    enqueue(app)
+    app.configure()
+    document = app.cli.json("cancel", "2")
+    assert document["status"] == "cancelled"
+    assert not is_running(step)
+    assert app.live == "1"
+    gate.open()
+    assert finish(worker).code == 0
+    assert app.cli.wait_for(3)["status"] == "succeeded"
+    assert app.live == "2"
+
+
+def test_who_waits_for_a_deployment_hears_that_it_was_cancelled(app: App, gate: Gate) -> None:
+    app.configure(stages=[{"name": "build", "run": gate.command}])
+    process = app.cli.start("deploy", "app")
+    gate.wait()
+    assert app.cli("cancel", "1").code == 0
+    done = finish(process)
+    assert done.code == 1
+    assert "app #1: cancelled (cancelled by " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ("7", "no deployment #7; see: deployctl history"),
+        ("x", "x is not a deployment's number; see: deployctl history"),
+    ],
+)
+def test_what_does_not_exist_cannot_be_cancelled(app: App, number: str, message: str) -> None:
+    done = app.cli("cancel", number)
+    assert (done.code, done.error) == (2, message)
+
+
+def test_while_a_repo_is_locked_persons_are_refused_and_triggers_wait(app: App) -> None:
+    app.release("1")
+    app.push("2")
+    done = app.cli("lock", "app", "-m", "Friday evening")
+    assert (done.code, done.stdout) == (
+        0,
+        "app is locked; lift it with: deployctl unlock app\n",
+    )
+    actor = app.status["lock"]["actor"]
+    said = f"app is locked by {actor}: Friday evening; lift it with: deployctl unlock app"
+    assert app.refused("deploy", "app") == said
+    assert app.refused("deploy", "app", "--detach") == said
+    assert app.refused("deploy", "app", "--dry-run") == said
+    assert app.refused("lock", "app", "-m", "again") == said
+    assert app.cli.count() == 1
+    number = enqueue(app)
+    assert ran(app, "run") == []
+    assert app.status["queued"][0]["number"] == number
+
+    done = app.cli("unlock", "app")
+    assert (done.code, done.stdout) == (
+        0,
+        "app is unlocked; #2 starts now: deployctl logs -f 2\n",
+    )
+    assert app.cli.wait_for(number)["status"] == "succeeded"
+    assert app.live == "2"
+    assert app.cli("unlock", "app").stdout == "app was not locked\n"
+    assert app.cli.json("unlock", "app") == {"repo": "app", "locked": False}
+
+
+def test_a_lock_needs_a_reason(app: App) -> None:
+    done = app.cli("lock", "app")
+    assert done.code == 2
+    assert "-m" in done.error
+    assert app.status["lock"] is None
+
+
+def test_sync_deploys_what_differs_from_live(app: App) -> None:
+    app.push("1")
+    assert ran(app, "sync") == [(1, "succeeded")]
+    assert app.cli.json("show", "1")["trigger"] == "cron"
+    assert app.live == "1"
+    done = app.cli("sync")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "")
+    app.push("2")
+    assert ran(app, "sync", "app") == [(2, "succeeded")]
+
+
+def test_sync_leaves_alone_what_is_held_or_failed_before(app: App) -> None:
+    app.release("1")
+    app.push("bad")
+    assert ran(app, "sync") == [(2, "rolled_back")]
+    assert ran(app, "sync") == []
+    app.push("")
+    assert ran(app, "sync") == [(3, "failed")]
+    assert ran(app, "sync") == []
+    app.push("2")
+    assert ran(app, "sync") == [(4, "succeeded")]
+
+
+def test_sync_leaves_alone_what_a_person_rolled_back_from(app: App) -> None:
+    app.release("1")
+    app.release("2")
+    app.cli.json("rollback", "app")
+    assert ran(app, "sync") == []
+    assert app.live == "1"
+
+
+def test_sync_tells_of_a_remote_that_it_cannot_reach_and_goes_on(app: App) -> None:
+    app.push("1")
+    gone = str(app.directory / "gone.git")
+    repo = {"url": app.upstream.url, **USUAL}
+    app.write({"broken": {**repo, "url": gone}, "branchless": {**repo, "branch": "x"}, "app": repo})
+    done = app.cli("sync", "--json")
+    assert done.code == 1
+    assert [each["repo"] for each in done.json["deployments"]] == ["app"]
+    complaints = [line for line in done.stderr.splitlines() if line.startswith("deployctl: ")]
+    assert len(complaints) == 2
+    assert complaints[0].startswith(f"deployctl: cannot ask {gone} for refs/heads/main: ")
+    assert complaints[1].startswith(f"deployctl: {app.upstream.url} has no branch x: ")
+    assert app.live == "1"
+
+
+def test_sync_waits_while_a_repo_is_locked(app: App) -> None:
+    app.push("1")
+    app.cli("lock", "app", "-m", "why")
+    assert ran(app, "sync") == []
+    app.cli("unlock", "app")
+    wait_until(lambda: app.live == "1")
+
+
+def notified(app: App, phone: Bark, **more: Any) -> None:
+    app.configure(top={"channels": {"phone": phone.url(), **more}}, notify=["phone"])
+
+
+def test_notices_are_listed_with_their_state_per_channel(app: App, phone: Bark) -> None:
+    notified(app, phone)
+    assert app.cli("notices").stdout == "no notices yet\n"
+    app.push("1")
+    app.deploy()
+    title = f"app: deployed {app.upstream.head[:7]}"
+    assert phone.titles == [title]
+    done = app.cli("notices")
+    assert done.stdout.endswith(f"  {title}  [phone: sent]\n")
+    (notice,) = app.cli.json("notices")["notices"]
+    assert set(notice) >= {
+        "id",
+        "deployment",
+        "repo",
+        "event",
+        "title",
+        "body",
+        "created_at",
+        "channels",
+    }
+    assert (notice["deployment"], notice["event"]) == (1, "succeeded")
+    (channel,) = notice["channels"]
+    assert set(channel) == {"name", "state", "attempts", "last_error", "sent_at"}
+    assert (channel["name"], channel["state"]) == ("phone", "sent")
+
+
+def test_a_notice_that_does_not_arrive_changes_no_outcome(app: App) -> None:
+    with bark("error", "well") as broken:
+        notified(app, broken)
+        app.push("1")
+        document = app.deploy()
+        assert document["status"] == "succeeded"
+        (notice,) = app.cli.json("notices")["notices"]
+        assert notice["channels"][0]["state"] != "sent"
+        assert notice["channels"][0]["attempts"] == 1
+        assert app.cli("run").code == 0
+        assert len(broken.posts) == 1, "not due yet"
+
+
+def test_notices_can_be_followed_line_by_line(app: App, phone: Bark) -> None:
+    notified(app, phone)
+    app.release("1")
+    process = app.cli.start("notices", "-f", "--json")
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["deployment"] == 1
+        app.release("2")
+        assert json.loads(process.stdout.readline())["deployment"] == 2
+    finally:
+        process.terminate()
+        finish(process)
+
+
+def test_a_test_notice_goes_to_one_channel(app: App, phone: Bark) -> None:
+    notified(app, phone)
+    done = app.cli("notify", "phone", "-m", "Hello")
+    assert (done.code, done.stdout) == (0, "sent to phone\n")
+    assert phone.posts[0][1]["body"] == "Hello"
+    done = app.cli("notify", "phon")
+    assert done.code == 2
+    assert done.error == (
+        f"no channel phon in {app.cli.config}, did you mean phone? (there are: phone)"
+    )
+    with bark("error") as broken:
+        notified(app, broken)
+        done = app.cli("notify", "phone")
+    assert done.code == 1
+    assert done.error.startswith("the notice did not reach phone: ")
+
+
+def test_a_question_about_notices_leaves_no_trace(app: App) -> None:
+    assert app.cli.json("notices") == {"notices": []}
+    assert not app.state.exists()

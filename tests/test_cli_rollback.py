@@ -1,0 +1,231 @@
+"""``deployctl rollback``: back to what worked, and nothing bad comes again by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.app import App
+from tests.support.upstream import git
+
+
+def back(app: App, *words: str, code: int = 0) -> dict[str, Any]:
+    document: dict[str, Any] = app.cli.json("rollback", "app", *words, code=code)
+    return document
+
+
+def test_it_goes_to_the_last_good_release_before_the_live_one(app: App) -> None:
+    app.configure(restart="cat version >> ../../restarts")
+    first, second = app.release("1"), app.release("2")
+    document = back(app)
+    assert (document["task"], document["status"], document["trigger"]) == (
+        "rollback",
+        "succeeded",
+        "cli",
+    )
+    assert (document["revision"], document["release"]) == (first["revision"], first["release"])
+    assert (document["rollback_of"], document["subject"]) == (second["number"], "Version 1")
+    assert document["previous_revision"] == second["revision"]
+    assert [stage["name"] for stage in document["stages"]] == [
+        "prepare",
+        "switch",
+        "restart",
+        "healthcheck",
+    ]
+    assert (app.path / "restarts").read_text() == "1\n2\n1\n"
+    assert (app.live, app.status["live"]["deployment"]) == ("1", document["number"])
+    assert app.status["rollback_to"] is None
+
+
+def test_what_it_left_is_held_until_the_branch_moves(app: App) -> None:
+    app.release("1")
+    second = app.release("2")
+    back(app)
+    hold = app.status["hold"]
+    assert hold["revision"] == second["revision"]
+    assert hold["why"] == "deployment #3 rolled back from it"
+    said = app.refused("deploy", "app")
+    assert said.startswith(f"{second['revision'][:12]} is held: ")
+    assert "(deployctl resume app)" in said
+    assert "(deployctl deploy app --force)" in said
+    assert app.cli.json("deploy", "app", code=5)["error"] == {"code": 5, "message": said}
+    assert app.release("3")["status"] == "succeeded"
+    assert app.status["hold"] is None
+
+
+def test_resume_lifts_the_hold(app: App) -> None:
+    app.release("1")
+    app.release("2")
+    back(app)
+    assert app.cli("resume", "app").stdout == "app is not held any more\n"
+    assert app.cli("resume", "app").stdout == "app was not held\n"
+    assert app.cli.json("resume", "app") == {"repo": "app", "held": False}
+    assert app.deploy()["status"] == "succeeded"
+    assert app.live == "2"
+
+
+@pytest.mark.parametrize("way", ["number", "#number", "sha", "short sha"])
+def test_the_release_can_be_named(app: App, way: str) -> None:
+    first = app.release("1")
+    app.release("2")
+    app.release("3")
+    to = {
+        "number": "1",
+        "#number": "#1",
+        "sha": first["revision"].upper(),
+        "short sha": first["revision"][:6],
+    }[way]
+    assert back(app, "--to", to)["revision"] == first["revision"]
+    assert app.live == "1"
+
+
+def test_a_release_that_does_not_exist_is_refused(app: App) -> None:
+    app.release("1")
+    app.release("2")
+    app.push("")
+    app.deploy(code=1)
+    for to in ("9", "3", "deadbeef", "2"):
+        assert app.refused("rollback", "app", "--to", to) == (
+            f"app has no release {to} to roll back to; see: deployctl rollback app --list"
+        )
+    assert app.live == "2"
+
+
+def test_with_nothing_to_go_back_to_it_is_refused(app: App) -> None:
+    expected = "app has no earlier good release to roll back to; see: deployctl rollback app --list"
+    assert app.refused("rollback", "app") == expected
+    assert app.cli("rollback", "app", "--list").stdout == "app has nothing to go back to\n"
+    app.release("1")
+    assert app.refused("rollback", "app") == expected
+    assert back(app, "--list") == {"releases": []}
+    assert app.cli.count() == 1
+
+
+def test_the_candidates_are_listed_with_age_subject_and_actor(app: App) -> None:
+    for version in "123":
+        app.release(version)
+    lines = app.cli("rollback", "app", "--list").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["*", "#2"], ["#1", app_sha(app, 1)]]
+    assert lines[0].endswith(f"Version 2 ({app.cli.json('show', '1')['actor']})")
+    assert " ago  " in lines[1] or "just now" in lines[1]
+    listed = back(app, "--list")["releases"]
+    assert [(each["deployment"], each["default"]) for each in listed] == [(2, True), (1, False)]
+    assert set(listed[0]) >= {"deployment", "release", "revision", "subject", "actor"}
+
+
+def app_sha(app: App, number: int) -> str:
+    return str(app.cli.json("show", str(number))["revision"])[:12]
+
+
+@pytest.mark.parametrize(("option", "verb"), [("--check", "usable: switch"), ("-n", "switch")])
+def test_the_target_can_be_proved_without_switching(app: App, option: str, verb: str) -> None:
+    app.configure(restart=["touch", "x"])
+    first = app.release("1")
+    app.release("2")
+    before = app.snapshot()
+    done = app.cli("rollback", "app", option)
+    assert done.code == 0
+    assert done.stdout.splitlines() == [
+        f"{verb} app to {first['revision'][:12]} in {app.path}/releases/{first['release']}",
+        "restart: touch x",
+        "health check: ! grep bad version",
+    ]
+    assert back(app, option)["revision"] == first["revision"]
+    assert (app.live, app.snapshot()) == ("2", before)
+
+
+def test_check_finds_out_that_a_release_is_gone(app: App) -> None:
+    first = app.release("1")
+    app.release("2")
+    (app.path / "releases" / first["release"] / "REVISION").unlink()
+    for option in ("--check", "-n"):
+        assert "no earlier good release" in app.refused("rollback", "app", option)
+    assert "no release 1" in app.refused("rollback", "app", "--check", "--to", "1")
+
+
+def test_a_rollback_can_be_rolled_back(app: App) -> None:
+    app.release("1")
+    second = app.release("2")
+    back(app)
+    document = back(app, "--to", "2")
+    assert (document["revision"], document["status"]) == (second["revision"], "succeeded")
+    assert app.live == "2"
+    assert app.deploy()["status"] == "succeeded", "what a person brought back is held no more"
+    assert app.status["rollback_to"]["deployment"] == 2
+    back(app)
+    assert app.status["rollback_to"]["deployment"] == 1
+
+
+def test_two_rollbacks_go_back_two_releases(app: App) -> None:
+    for version in "123":
+        app.release(version)
+    back(app)
+    assert app.live == "2"
+    back(app)
+    assert app.live == "1"
+    assert "no earlier good release" in app.refused("rollback", "app")
+
+
+def test_a_rollback_that_fails_goes_back_again(app: App) -> None:
+    app.configure(healthcheck={"command": "! grep bad version", "deadline": 0.2, "interval": 0.1})
+    app.release("1")
+    app.release("2")
+    app.configure(healthcheck={"command": "! grep 1 version", "deadline": 0.2, "interval": 0.1})
+    document = back(app, code=3)
+    assert (document["status"], document["failure"]["stage"]) == ("rolled_back", "healthcheck")
+    assert app.live == "2"
+    assert app.status["hold"] is None
+    assert app.cli("rollback", "app").stdout.endswith("\nmore: deployctl show 4\n")
+
+
+def test_a_locked_repo_is_not_rolled_back(app: App) -> None:
+    app.release("1")
+    app.release("2")
+    app.cli("lock", "app", "-m", "Friday")
+    assert app.refused("rollback", "app").endswith(": Friday; lift it with: deployctl unlock app")
+    assert app.cli("rollback", "app", "--list").code == 0
+    assert app.live == "2"
+
+
+def test_a_checkout_in_place_is_rolled_back_too(app: App) -> None:
+    app.configure(strategy="in_place")
+    first, second = app.release("1"), app.release("2")
+    assert app.status["rollback_to"]["revision"] == first["revision"]
+    assert back(app)["revision"] == first["revision"]
+    assert git(app.path, "rev-parse", "HEAD") == first["revision"]
+    assert app.status["hold"]["revision"] == second["revision"]
+    assert back(app, "--to", second["revision"][:8])["status"] == "succeeded"
+    assert app.live == "2"
+
+
+def test_a_release_that_was_pruned_is_no_target(app: App) -> None:
+    app.configure(keep_releases=2)
+    for version in "1234":
+        app.release(version)
+    kept = sorted(each.name.split("-")[0] for each in (app.path / "releases").iterdir())
+    assert kept == ["3", "4"]
+    assert "no release 1" in app.refused("rollback", "app", "--to", "1")
+    assert back(app)["status"] == "succeeded"
+    assert app.live == "3"
+
+
+def test_what_is_live_and_what_was_before_are_never_pruned(app: App) -> None:
+    app.configure(keep_releases=1)
+    app.release("1")
+    app.release("2")
+    back(app)
+    for _ in range(2):
+        app.push("")
+        app.deploy(code=1)
+    assert app.live == "1"
+    app.release("3")
+    assert app.status["rollback_to"]["deployment"] in (1, 2)
+    back(app)
+    assert app.live == "1"
+
+
+def test_an_unknown_repo_is_guessed(app: App) -> None:
+    done = app.cli("rollback", "ap")
+    assert done.code == 2
+    assert done.error == f"no repo ap in {app.cli.config}, did you mean app? (there are: app)"

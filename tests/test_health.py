@@ -1,0 +1,391 @@
+"""Health checks against real servers and commands, the ill-behaved ones above all."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from deployctl import __version__
+from deployctl.health import HealthResult, check
+from deployctl.process import Outcome, run_step
+from deployctl.repo import Command, HealthCheck
+
+
+class Page:
+    """What a server answers, one after the other; the last again and again; and who asked."""
+
+    def __init__(self, *answers: tuple[int, bytes], headers: dict[str, str] | None = None) -> None:
+        self.answers = list(answers)
+        self.headers = headers or {}
+        self.requests: list[dict[str, str]] = []
+
+    def next(self) -> tuple[int, bytes]:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+@contextmanager
+def serve(page: Page) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page.requests.append({**dict(self.headers.items()), "path": self.path})
+            status, body = page.next()
+            self.send_response(status)
+            for name, value in page.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/ping"
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def speak(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that says what no decent one says; its connections end with the test."""
+    connections: list[socket.socket] = []
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connections.append(connection)
+            threading.Thread(target=talk_quietly, args=(connection,), daemon=True).start()
+
+    def talk_quietly(connection: socket.socket) -> None:
+        try:
+            connection.recv(65536)
+            talk(connection)
+        except OSError:
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in connections:
+        connection.close()
+
+
+def no_command(command: Command, timeout: float) -> Outcome:
+    raise AssertionError("no command was to be run")
+
+
+def ask(healthcheck: HealthCheck) -> HealthResult:
+    return check(healthcheck, run_command=no_command)
+
+
+def once(url: str) -> HealthCheck:
+    return HealthCheck(url=url, timeout=2.0, deadline=0.0)
+
+
+def said(result: HealthResult, url: str) -> str:
+    """The message without the varying parts."""
+    return re.sub(r"in \S+\)$", "in TIME)", result.message.replace(url, "URL"))
+
+
+# What counts as well
+
+
+@pytest.mark.parametrize("status", [200, 204, 299])
+def test_any_2xx_is_well(status: int) -> None:
+    with serve(Page((status, b""))) as url:
+        result = ask(once(url))
+    assert result == HealthResult(True, result.message, 1)
+    assert said(result, url) == f"GET URL answered {status} (1 try in TIME)"
+
+
+def test_another_status_is_not_well_and_its_body_is_shown() -> None:
+    with serve(Page((500, b"no database\n\x1b[31m at db.js:3"))) as url:
+        result = ask(once(url))
+    assert not result.ok
+    assert said(result, url) == "GET URL answered 500, wanted 2xx (1 try in TIME)"
+    assert result.tail == "no database\n\\x1b[31m at db.js:3"
+    assert (result.exit_code, result.signal, result.timed_out, result.command) == (
+        None,
+        None,
+        False,
+        None,
+    )
+
+
+def test_the_wanted_statuses_replace_2xx() -> None:
+    with serve(Page((401, b""), (200, b""))) as url:
+        wanted = replace(once(url), status=(401, 403))
+        assert ask(wanted).ok
+        assert said(ask(wanted), url) == "GET URL answered 200, wanted 401 or 403 (1 try in TIME)"
+
+
+def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+    page = Page((302, b"moved"), headers={"Location": "/log\x1bin"})
+    with serve(page) as url:
+        result = ask(once(url))
+        assert ask(replace(once(url), status=(302,))).ok
+    assert said(result, url) == "GET URL answered 302 to /log\\x1bin, wanted 2xx (1 try in TIME)"
+    assert [request["path"] for request in page.requests] == ["/ping", "/ping"]
+
+
+def test_the_body_must_contain_what_is_wanted() -> None:
+    with serve(Page((200, b'{"status": "ok"}'))) as url:
+        assert said(ask(replace(once(url), contains='"ok"')), url) == (
+            'GET URL answered 200 with ""ok"" (1 try in TIME)'
+        )
+        result = ask(replace(once(url), contains="fine"))
+    assert said(result, url) == 'GET URL answered 200 but without "fine" (1 try in TIME)'
+    assert result.tail == '{"status": "ok"}'
+
+
+def test_of_a_huge_body_only_the_beginning_is_read_and_less_is_shown() -> None:
+    with serve(Page((200, b"x" * 50_000_000 + b"needle"))) as url:
+        result = ask(replace(once(url), contains="needle"))
+    assert said(result, url) == (
+        'GET URL answered 200 but without "needle" in its first 64 KiB (1 try in TIME)'
+    )
+    assert result.tail == "x" * 2048
+
+
+def test_an_endless_body_that_nobody_wants_to_see_does_not_matter() -> None:
+    def endless(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(b"data: tick\n\n")
+            time.sleep(0.05)
+
+    with speak(endless) as url:
+        assert ask(once(url)).ok
+
+
+def test_headers_are_sent_and_proxies_and_netrc_of_the_environment_are_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    page = Page((200, b""))
+    with serve(page) as url:
+        assert ask(replace(once(url), headers={"X-Probe": "1", "Host": "app.example"})).ok
+    (request,) = page.requests
+    assert request["User-Agent"] == f"deployctl/{__version__}"
+    assert (request["X-Probe"], request["Host"]) == ("1", "app.example")
+    assert "Authorization" not in request
+
+
+# Who does not answer
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_refused_connection_is_told() -> None:
+    url = f"http://127.0.0.1:{free_port()}/"
+    assert said(ask(once(url)), url) == "GET URL refused the connection (1 try in TIME)"
+
+
+def hang(connection: socket.socket) -> None:
+    connection.recv(1)
+
+
+def trickle_headers(connection: socket.socket) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 1000:
+        connection.sendall(bytes([byte]))
+        time.sleep(0.05)
+
+
+def trickle_body(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(1000):
+        connection.sendall(b"x")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("talk", [hang, trickle_headers, trickle_body])
+def test_a_server_that_hangs_or_trickles_is_cut_off_at_the_timeout(
+    talk: Callable[[socket.socket], None],
+) -> None:
+    began = time.monotonic()
+    with speak(talk) as url:
+        result = ask(HealthCheck(url=url, timeout=0.4, deadline=0.0, contains="ok"))
+        assert time.monotonic() - began < 2
+    assert said(result, url) == "GET URL did not answer within 0.4s (1 try in TIME)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "phrase"),
+    [
+        (b"", "closed the connection without an answer"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\x1b", "got no proper answer: SSH-2.0-OpenSSH_9.2\\x0d\n"),
+        (
+            b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\nabc",
+            "got no proper answer: IncompleteRead(3 bytes read, 6 more expected)",
+        ),
+    ],
+)
+def test_a_server_that_speaks_no_http_is_told(answer: bytes, phrase: str) -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+
+    with speak(talk) as url:
+        assert said(ask(once(url)), url) == f"GET URL {phrase} (1 try in TIME)"
+
+
+def test_a_server_without_tls_is_told() -> None:
+    with serve(Page((200, b""))) as plain:
+        url = plain.replace("http:", "https:")
+        message = said(ask(once(url)), url)
+    assert message.startswith("GET URL failed in TLS: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://169.254.169.254/latest/meta-data/", "169.254.169.254"),
+        ("http://[fe80::1]:8000/", "fe80::1"),
+        ("http://[::ffff:169.254.169.254]/", "169.254.169.254"),
+        ("http://2852039166/", "169.254.169.254"),
+    ],
+)
+def test_link_local_addresses_are_never_asked(url: str, address: str) -> None:
+    message = said(ask(once(url)), url)
+    assert message == f"GET URL is not sent: {address} is a link-local address (1 try in TIME)"
+
+
+def test_an_unusable_url_is_a_failure_not_a_crash() -> None:
+    url = "http://" + "a" * 70 + ".example/"
+    assert not ask(once(url)).ok
+
+
+# How long it is asked
+
+
+class Clock:
+    """A clock that only sleeping and slow tries move."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.pauses: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def ask_command(
+    results: Sequence[int | None], healthcheck: HealthCheck, takes: float = 0.0
+) -> tuple[HealthResult, Clock]:
+    """Exit codes of one try after the other, the last again and again; None: it timed out."""
+    clock = Clock()
+    left = list(results)
+
+    def run_command(command: Command, timeout: float) -> Outcome:
+        clock.now += takes
+        code = left.pop(0) if len(left) > 1 else left[0]
+        return Outcome(
+            code,
+            timed_out=code is None,
+            tail=f"at {clock.now:g}",
+            detail=f"{timeout:g}s" if code is None else "",
+        )
+
+    return check(healthcheck, run_command=run_command, sleep=clock.sleep, clock=clock), clock
+
+
+PROBE = HealthCheck(command=("probe",), timeout=5.0, interval=4.0, deadline=10.0)
+
+
+def test_it_is_asked_until_it_is_well() -> None:
+    result, clock = ask_command([1, None, 0], PROBE)
+    assert result == HealthResult(
+        True, "the command succeeded (3 tries in 8.0s)", 3, "at 1008", 0, command=("probe",)
+    )
+    assert clock.pauses == [4.0, 4.0]
+
+
+def test_it_is_asked_once_more_when_the_time_is_up() -> None:
+    result, clock = ask_command([1, 1, 1, 0], PROBE)
+    assert (result.ok, result.attempts) == (True, 4)
+    assert clock.pauses == [4.0, 4.0, 2.0]
+
+
+def test_it_is_not_asked_for_ever() -> None:
+    result, clock = ask_command([7], PROBE)
+    assert (result.ok, result.attempts, result.exit_code, result.tail) == (False, 4, 7, "at 1010")
+    assert result.message == "the command failed: exit code 7 (4 tries in 10s)"
+    assert clock.now == 1010.0
+
+
+def test_a_try_that_ends_after_the_deadline_is_the_last() -> None:
+    result, clock = ask_command([None], PROBE, takes=5.0)
+    assert (result.attempts, result.timed_out) == (2, True)
+    assert result.message == "the command failed: timed out after 5s (2 tries in 14s)"
+    assert clock.now <= 1000 + PROBE.deadline + PROBE.timeout
+
+
+def test_it_must_stay_well_for_the_time_wanted() -> None:
+    result, clock = ask_command([1, 0, 0, 0], replace(PROBE, interval=1.0, stable_for=2.0))
+    assert (result.ok, result.attempts, clock.now) == (True, 4, 1003.0)
+
+
+def test_a_relapse_starts_the_time_anew() -> None:
+    wanted = replace(PROBE, interval=1.0, stable_for=2.0)
+    result, clock = ask_command([0, 0, 1, 0, 0, 0], wanted)
+    assert (result.ok, result.attempts, clock.now) == (True, 6, 1005.0)
+
+
+def test_well_but_not_for_long_enough_is_not_well() -> None:
+    result, _ = ask_command([1, 1, 0], replace(PROBE, stable_for=5.0))
+    assert (result.ok, result.exit_code) == (False, 0)
+    assert result.message == "the command succeeded, but not yet for 5s (4 tries in 10s)"
+
+
+def test_a_server_that_starts_slowly_is_waited_for() -> None:
+    with serve(Page((503, b""), (503, b""), (200, b""))) as url:
+        result = ask(HealthCheck(url=url, interval=0.05, deadline=10.0))
+    assert (result.ok, result.attempts) == (True, 3)
+    assert said(result, url) == "GET URL answered 200 (3 tries in TIME)"
+
+
+# Commands
+
+
+def test_a_command_is_run_with_its_timeout_and_its_failure_is_kept(tmp_path: Path) -> None:
+    def run_command(command: Command, timeout: float) -> Outcome:
+        return run_step(
+            command,
+            cwd=str(tmp_path),
+            env={"PATH": "/usr/bin:/bin"},
+            timeout=timeout,
+            marker=f"health-{tmp_path}",
+            write=lambda _: None,
+        )
+
+    script = "echo not yet; kill -9 $$"
+    healthcheck = HealthCheck(command=script, timeout=5.0, deadline=0.0)
+    result = check(healthcheck, run_command=run_command)
+    message = re.sub(r"in \S+\)$", "in TIME)", result.message)
+    assert message == "the command failed: killed by SIGKILL (1 try in TIME)"
+    assert (result.tail, result.signal, result.command) == ("not yet", "SIGKILL", script)
+    healthcheck = HealthCheck(command="sleep 30", timeout=0.2, deadline=0.0)
+    assert check(healthcheck, run_command=run_command).timed_out

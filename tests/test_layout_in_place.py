@@ -1,0 +1,212 @@
+"""One checkout that is moved: what a deployment does to it, and what it leaves alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deployctl.errors import LayoutError
+from deployctl.git.mirror import Mirror
+from deployctl.layout import Live, layout_of
+from deployctl.layout.in_place import InPlace
+from deployctl.repo import Repo
+from deployctl.store.database import prepare_state_dir
+from tests.support.upstream import Upstream, git
+
+MAIN = "refs/heads/main"
+
+
+class Site:
+    """A repo that is deployed in place below ``tmp_path``."""
+
+    def __init__(self, directory: Path, upstream: Upstream) -> None:
+        self.path = directory / "blog"
+        prepare_state_dir(str(directory / "state"))
+        repo = Repo("blog", upstream.url, str(self.path), strategy="in_place")
+        self.mirror = Mirror(repo, str(directory / "state"))
+        self.layout = layout_of(repo, self.mirror)
+
+    def prepare(self, number: int) -> list[str]:
+        revision = self.mirror.fetch(MAIN)
+        self.layout.check()
+        assert self.layout.new_name(number, revision) is None
+        return self.layout.prepare(number, revision, None)
+
+    def deploy(self, number: int) -> list[str]:
+        told = self.prepare(number)
+        self.layout.complete(None)
+        return told + self.layout.switch(number, self.mirror.resolve(MAIN), None)
+
+    def kept(self) -> list[str]:
+        refs = git(self.path, "for-each-ref", "--format=%(refname)", "refs/deployctl/releases")
+        return [ref.rpartition("/")[2] for ref in refs.splitlines()]
+
+
+@pytest.fixture
+def site(tmp_path: Path, upstream: Upstream) -> Site:
+    return Site(tmp_path, upstream)
+
+
+def complaint_of(call: Callable[..., object], *arguments: object) -> str:
+    with pytest.raises(LayoutError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+def test_a_repo_that_says_so_is_deployed_in_place(site: Site) -> None:
+    assert isinstance(site.layout, InPlace)
+    assert site.layout.directory(None) == site.layout.live_directory() == str(site.path)
+
+
+def test_what_is_checked_out_is_live(site: Site, upstream: Upstream) -> None:
+    assert site.layout.live() is None
+    assert site.deploy(1) == []
+    assert site.layout.live() == Live(upstream.head)
+    assert site.layout.release_of("releases/1") is None
+    assert (site.path / "README").read_text() == "hello\n"
+
+
+def test_what_the_stages_made_goes_live_as_they_made_it(site: Site, upstream: Upstream) -> None:
+    site.prepare(1)
+    (site.path / "README").write_text("built\n")
+    (site.path / "bundle.js").write_text("built too\n")
+    site.layout.complete(None)
+    assert site.layout.switch(1, upstream.head, None) == []
+    assert (site.path / "README").read_text() == "built\n"
+    assert (site.path / "bundle.js").read_text() == "built too\n"
+
+
+def test_untracked_files_stay_when_the_next_commit_comes(site: Site, upstream: Upstream) -> None:
+    site.deploy(1)
+    (site.path / "uploads").mkdir()
+    (site.path / "uploads" / "photo").write_text("precious\n")
+    upstream.commit({"README": "two\n"})
+    site.deploy(2)
+    assert (site.path / "uploads" / "photo").read_text() == "precious\n"
+    assert (site.path / "README").read_text() == "two\n"
+
+
+def test_a_clone_that_was_changed_by_hand_is_taken_over_and_told_of(
+    tmp_path: Path, site: Site, upstream: Upstream
+) -> None:
+    git(tmp_path, "clone", "-q", str(upstream.bare), "blog")
+    before = upstream.head
+    (site.path / "README").write_text("fixed in production\n")
+    upstream.commit({"README": "two\n"})
+    assert site.layout.adopt() == before
+    assert site.deploy(7) == [
+        (
+            f"{site.path} had changes that are in no commit: saved as refs/deployctl/saved/7 "
+            f"(git -C {site.path} show --stat refs/deployctl/saved/7)"
+        )
+    ]
+    saved = git(site.path, "show", "refs/deployctl/saved/7:README")
+    assert saved == "fixed in production"
+    assert site.kept() == ["0", "7"]
+    assert site.layout.adopt() is None
+    assert site.layout.usable(None, before)
+
+
+def test_there_is_nothing_to_adopt_where_nothing_is(site: Site) -> None:
+    assert site.layout.adopt() is None
+    site.deploy(1)
+    assert site.layout.adopt() is None
+
+
+def test_a_first_deployment_that_failed_leaves_what_it_did_not_bring(
+    tmp_path: Path, site: Site, upstream: Upstream
+) -> None:
+    site.prepare(1)
+    (site.path / "build.log").write_text("from a stage\n")
+    for _ in range(2):
+        site.layout.restore(None)
+        site.layout.discard(1, None)
+    assert site.layout.live() is None
+    assert sorted(os.listdir(site.path)) == [".git", "build.log"]
+    site.deploy(2)
+    assert site.layout.live() == Live(upstream.head)
+
+
+def test_restoring_what_never_began_changes_nothing(site: Site) -> None:
+    site.layout.restore(None)
+    site.layout.discard(1, None)
+    site.layout.tidy()
+    assert not site.path.exists()
+
+
+def test_restoring_goes_back_and_may_be_repeated(site: Site, upstream: Upstream) -> None:
+    site.deploy(1)
+    before = site.layout.live()
+    upstream.commit({"README": "two\n", "new": "file\n"})
+    site.prepare(2)
+    (site.path / "README").write_text("half built\n")
+    for _ in range(2):
+        site.layout.restore(before)
+        assert site.layout.live() == before
+        assert (site.path / "README").read_text() == "hello\n"
+        assert not (site.path / "new").exists()
+
+
+def test_an_earlier_commit_can_be_gone_back_to_without_the_mirror(
+    site: Site, upstream: Upstream
+) -> None:
+    site.deploy(1)
+    first = upstream.head
+    upstream.commit({"README": "two\n"})
+    site.deploy(2)
+    upstream.rewind(first)
+    upstream.commit({"README": "three\n"})
+    site.deploy(3)
+    shutil.rmtree(site.mirror.directory)
+    assert site.layout.usable(None, first)
+    (site.path / "README").write_text("changed since\n")
+    told = site.layout.switch(4, first, None)
+    assert told == [
+        (
+            f"{site.path} had changes that are in no commit: saved as refs/deployctl/saved/4 "
+            f"(git -C {site.path} show --stat refs/deployctl/saved/4)"
+        )
+    ]
+    assert site.layout.live() == Live(first)
+    assert (site.path / "README").read_text() == "hello\n"
+
+
+def test_what_is_discarded_is_kept_no_more(site: Site, upstream: Upstream) -> None:
+    site.deploy(1)
+    upstream.commit({"README": "two\n"})
+    site.deploy(2)
+    for _ in range(2):
+        site.layout.discard(1, None)
+        assert site.kept() == ["2"]
+    assert not site.layout.usable(None, "1" * 40)
+    site.layout.tidy()
+
+
+def test_a_path_with_releases_is_refused(site: Site) -> None:
+    site.path.mkdir()
+    (site.path / "current").symlink_to("releases/1")
+    assert complaint_of(site.layout.check) == (
+        f"{site.path} holds releases: set strategy: releases of blog, or another path"
+    )
+
+
+def test_a_path_with_other_files_is_refused(site: Site) -> None:
+    site.path.mkdir()
+    (site.path / "index.php").write_text("precious")
+    assert complaint_of(site.prepare, 1) == (
+        f"{site.path} is not empty and not a git checkout: move it away, or make it a clone of "
+        "the repo first"
+    )
+    assert os.listdir(site.path) == ["index.php"]
+
+
+def test_a_path_that_is_a_file_is_refused(site: Site) -> None:
+    site.path.write_text("precious")
+    assert complaint_of(site.prepare, 1) == (
+        f"{site.path} is not a directory: move it away, or set path of blog"
+    )
+    assert site.path.read_text() == "precious"

@@ -1,0 +1,491 @@
+"""releases/, shared/ and current: what is built, what is live, what is put back and removed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployctl.errors import LayoutError
+from deployctl.git.mirror import Mirror
+from deployctl.layout import Live, layout_of
+from deployctl.layout.releases import Releases
+from deployctl.repo import Repo
+from deployctl.store.database import prepare_state_dir
+from tests.support.upstream import Upstream
+
+ROOT = Path(__file__).resolve().parent.parent
+MAIN = "refs/heads/main"
+NOBODY = 65534
+
+
+class Site:
+    """A repo that is deployed as releases below ``tmp_path``."""
+
+    def __init__(self, directory: Path, upstream: Upstream, **keys: Any) -> None:
+        self.path = directory / "blog"
+        prepare_state_dir(str(directory / "state"))
+        repo = Repo(name="blog", url=upstream.url, path=str(self.path), **keys)
+        self.mirror = Mirror(repo, str(directory / "state"))
+        self.layout = Releases(repo, self.mirror)
+
+    def build(self, number: int) -> str:
+        """Prepare and complete a release of the branch -> its name."""
+        revision = self.mirror.fetch(MAIN)
+        self.layout.check()
+        name = self.layout.new_name(number, revision)
+        self.layout.prepare(number, revision, name)
+        self.layout.complete(name)
+        return name
+
+    def deploy(self, number: int) -> str:
+        name = self.build(number)
+        self.layout.switch(number, self.mirror.resolve(MAIN), name)
+        return name
+
+    def release(self, name: str) -> Path:
+        return self.path / "releases" / name
+
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture
+def make_site(tmp_path: Path, upstream: Upstream) -> MakeSite:
+    return lambda **keys: Site(tmp_path, upstream, **keys)
+
+
+@pytest.fixture
+def site(make_site: MakeSite) -> Site:
+    return make_site()
+
+
+def complaint_of(call: Callable[..., object], *arguments: object) -> str:
+    with pytest.raises(LayoutError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+# building
+
+
+def test_a_release_carries_its_revision(site: Site, upstream: Upstream) -> None:
+    name = site.build(3)
+    assert name == f"3-{upstream.head[:12]}"
+    assert sorted(os.listdir(site.release(name))) == [".complete", "README", "REVISION"]
+    assert (site.release(name) / "REVISION").read_text() == f"{upstream.head}\n"
+    assert site.layout.directory(name) == str(site.release(name))
+
+
+def test_releases_is_what_a_repo_gets_unless_it_says_otherwise(site: Site) -> None:
+    assert isinstance(layout_of(site.layout.repo, site.mirror), Releases)
+
+
+def test_a_release_is_usable_only_once_it_is_complete(site: Site, upstream: Upstream) -> None:
+    revision = site.mirror.fetch(MAIN)
+    site.layout.check()
+    name = site.layout.new_name(1, revision)
+    site.layout.prepare(1, revision, name)
+    assert not site.layout.usable(name, revision)
+    assert complaint_of(site.layout.switch, 1, revision, name) == (
+        f"{site.release(name)} is not a complete release of {revision}"
+    )
+    assert site.layout.live() is None
+    site.layout.complete(name)
+    assert site.layout.usable(name, revision)
+    assert not site.layout.usable(name, "1" * 40)
+
+
+def test_a_name_that_is_taken_on_disk_is_not_given_again(site: Site, upstream: Upstream) -> None:
+    names = [site.build(1) for _ in range(3)]
+    assert names == [f"1-{upstream.head[:12]}{end}" for end in ("", ".2", ".3")]
+    revision = upstream.head
+    assert complaint_of(site.layout.prepare, 1, revision, names[0]) == (
+        f"{site.release(names[0])} is there already: remove it, then deploy again"
+    )
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_directories_are_open_to_a_web_server_whatever_the_umask(
+    make_site: MakeSite, upstream: Upstream, umask: int
+) -> None:
+    upstream.commit({"log/.keep": "", "deep/page": "hi\n"})
+    site = make_site(shared_dirs=("deep/uploads", "a/b"), shared_files=("c/d",))
+    before = os.umask(umask)
+    try:
+        (site.path / "shared" / "c").mkdir(parents=True)
+        (site.path / "shared" / "c" / "d").touch()
+        for directory in (site.path, site.path / "shared", site.path / "shared" / "c"):
+            directory.chmod(0o755)
+        name = site.deploy(1)
+    finally:
+        os.umask(before)
+    directories = [path for path in site.path.rglob("*") if path.is_dir() and not path.is_symlink()]
+    assert {path.stat().st_mode & 0o777 for path in directories} == {0o755}
+    files = [site.release(name) / each for each in ("REVISION", ".complete", "deep/page")]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o644}
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
+@pytest.mark.parametrize("marker", ["REVISION", ".complete"])
+def test_a_marker_that_the_commit_tracks_is_not_believed(
+    tmp_path: Path, site: Site, upstream: Upstream, kind: str, marker: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("untouched\n")
+    if kind == "file":
+        upstream.commit({marker: "0" * 40 + "\n"})
+    elif kind == "directory":
+        upstream.commit({f"{marker}/file": "x\n"})
+    else:
+        (upstream.work / marker).symlink_to(outside)
+        upstream.commit()
+    revision = site.mirror.fetch(MAIN)
+    site.layout.check()
+    name = site.layout.new_name(1, revision)
+    site.layout.prepare(1, revision, name)
+    assert not site.layout.usable(name, revision)
+    site.layout.complete(name)
+    assert site.layout.usable(name, revision)
+    assert (site.release(name) / "REVISION").read_text() == f"{revision}\n"
+    assert outside.read_text() == "untouched\n"
+
+
+# shared
+
+
+def test_shared_files_and_directories_are_linked_relatively(make_site: MakeSite) -> None:
+    site = make_site(shared_dirs=("uploads", "var/log"), shared_files=("config/site.yml",))
+    (site.path / "shared" / "config").mkdir(parents=True)
+    (site.path / "shared" / "config" / "site.yml").write_text("mine\n")
+    name = site.deploy(1)
+    links = {
+        link: os.readlink(site.release(name) / link)
+        for link in ("uploads", "var/log", "config/site.yml")
+    }
+    assert links == {
+        "uploads": "../../shared/uploads",
+        "var/log": "../../../shared/var/log",
+        "config/site.yml": "../../../shared/config/site.yml",
+    }
+    site.path.rename(site.path.parent / "moved")
+    moved = site.path.parent / "moved" / "current"
+    assert (moved / "config" / "site.yml").read_text() == "mine\n"
+    assert (moved / "uploads").is_dir()
+
+
+def test_a_shared_directory_starts_with_what_the_first_commit_has(
+    make_site: MakeSite, upstream: Upstream
+) -> None:
+    site = make_site(shared_dirs=("uploads",))
+    upstream.commit({"uploads/logo": "one\n"})
+    site.deploy(1)
+    (site.path / "shared" / "uploads" / "photo").write_text("precious\n")
+    upstream.commit({"uploads/logo": "two\n", "uploads/more": "new\n"})
+    site.deploy(2)
+    shared = site.path / "current" / "uploads"
+    assert sorted(os.listdir(shared)) == ["logo", "photo"]
+    assert (shared / "logo").read_text() == "one\n"
+
+
+def test_a_file_of_the_commit_gives_way_to_the_shared_one(
+    make_site: MakeSite, upstream: Upstream
+) -> None:
+    site = make_site(shared_files=("site.yml",), shared_dirs=("data",))
+    (site.path / "shared").mkdir(parents=True)
+    (site.path / "shared" / "site.yml").write_text("mine\n")
+    upstream.commit({"site.yml": "theirs\n", "data": "a file\n"})
+    name = site.deploy(1)
+    assert (site.release(name) / "site.yml").read_text() == "mine\n"
+    assert (site.release(name) / "data").is_dir()
+
+
+def test_a_missing_shared_file_is_named_before_anything_is_built(make_site: MakeSite) -> None:
+    site = make_site(shared_files=("config/site.yml",))
+    assert complaint_of(site.deploy, 1) == (
+        f"the shared file {site.path}/shared/config/site.yml does not exist: create it (it is "
+        "linked into every release as config/site.yml), then deploy again"
+    )
+    assert os.listdir(site.path / "releases") == []
+
+
+@pytest.mark.parametrize(("kind", "target"), [("symlink", "/etc"), ("file", None)])
+def test_a_parent_in_the_commit_that_is_no_directory_is_refused(
+    tmp_path: Path, make_site: MakeSite, upstream: Upstream, kind: str, target: str | None
+) -> None:
+    site = make_site(shared_dirs=("config/data",), shared_files=("config/x",))
+    (site.path / "shared" / "config").mkdir(parents=True)
+    (site.path / "shared" / "config" / "x").touch()
+    if target:
+        (upstream.work / "config").symlink_to(tmp_path / "outside")
+        (tmp_path / "outside").mkdir()
+        upstream.commit()
+    else:
+        upstream.commit({"config": "a file\n"})
+    assert complaint_of(site.build, 1) == (
+        f"config is a {kind} in the commit, so the shared config/data cannot be put there: "
+        f"remove the {kind} from the repository"
+    )
+    if target:
+        assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_file_in_the_place_of_a_shared_directory_is_named(make_site: MakeSite) -> None:
+    site = make_site(shared_dirs=("uploads",))
+    (site.path / "shared").mkdir(parents=True)
+    (site.path / "shared" / "uploads").touch()
+    assert complaint_of(site.build, 1) == (
+        f"{site.path}/shared/uploads is not a directory: move it away, or take uploads out of "
+        "shared_dirs"
+    )
+
+
+# switching
+
+
+def test_current_names_the_live_release(site: Site, upstream: Upstream) -> None:
+    first, old = site.deploy(1), upstream.head
+    assert site.layout.live() == Live(old, first, f"releases/{first}")
+    new = upstream.commit({"README": "two\n"})
+    second = site.deploy(2)
+    assert site.layout.live() == Live(new, second, f"releases/{second}")
+    assert os.readlink(site.path / "current") == f"releases/{second}"
+    assert site.layout.live_directory() == str(site.path / "current")
+    assert sorted(os.listdir(site.path)) == ["current", "releases", "shared"]
+
+
+def test_a_reader_never_finds_anything_but_a_whole_release(site: Site, upstream: Upstream) -> None:
+    names = [site.deploy(1), site.build(2)]
+    revision, done, seen = upstream.head, threading.Event(), 0
+    failures: list[OSError] = []
+
+    def read() -> None:
+        nonlocal seen
+        while not done.is_set():
+            try:
+                os.readlink(site.path / "current")
+                assert (site.path / "current" / "REVISION").read_text() == f"{revision}\n"
+            except OSError as error:
+                failures.append(error)
+            seen += 1
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for turn in range(200):
+        site.layout.switch(1, revision, names[turn % 2])
+    done.set()
+    reader.join()
+    assert failures == []
+    assert seen > 50
+
+
+@pytest.mark.parametrize("kind", ["directory", "file"])
+def test_a_current_that_is_no_symlink_is_left_as_it_is(site: Site, kind: str) -> None:
+    current = site.path / "current"
+    site.path.mkdir()
+    if kind == "directory":
+        current.mkdir()
+        (current / "precious").write_text("mine")
+    else:
+        current.write_text("mine")
+    assert complaint_of(site.deploy, 1) == (
+        f"{current} is not a symlink, so it cannot be switched: move it away "
+        f"(mv {current} {current}.old), then deploy again"
+    )
+    site.layout.restore(None)
+    kept = current / "precious" if kind == "directory" else current
+    assert kept.read_text() == "mine"
+
+
+def test_what_a_killed_switch_left_is_not_in_the_way(site: Site) -> None:
+    first = site.deploy(1)
+    (site.path / ".current.new").symlink_to("nowhere")
+    second = site.deploy(2)
+    site.layout.restore(Live(None, first, f"releases/{first}"))
+    assert second != first
+    assert not os.path.lexists(site.path / ".current.new")
+
+
+def test_a_path_below_a_file_is_named_with_what_to_do(tmp_path: Path, site: Site) -> None:
+    site.path.write_text("a file")
+    assert complaint_of(site.layout.check) == (
+        f"cannot create {site.path}: Not a directory; let this account write there "
+        f"(sudo install -d -o $(id -un) {site.path}), or set path of blog"
+    )
+
+
+# going back
+
+
+def test_restoring_goes_back_and_may_be_repeated(site: Site, upstream: Upstream) -> None:
+    site.deploy(1)
+    before = site.layout.live()
+    upstream.commit({"README": "two\n"})
+    site.deploy(2)
+    for _ in range(2):
+        site.layout.restore(before)
+        assert site.layout.live() == before
+
+
+def test_restoring_nothing_leaves_nothing_live(site: Site) -> None:
+    name = site.deploy(1)
+    for _ in range(2):
+        site.layout.restore(None)
+        assert site.layout.live() is None
+    assert site.release(name).is_dir()
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_symlink_that_somebody_made_is_put_back_to_the_letter(
+    tmp_path: Path, site: Site, relative: bool
+) -> None:
+    (tmp_path / "old-site").mkdir()
+    link = "../old-site" if relative else str(tmp_path / "old-site")
+    site.path.mkdir()
+    (site.path / "current").symlink_to(link)
+    before = site.layout.live()
+    assert before == Live(None, None, link)
+    site.deploy(1)
+    site.layout.restore(before)
+    assert os.readlink(site.path / "current") == link
+
+
+def test_a_release_that_is_gone_cannot_be_restored(site: Site) -> None:
+    first = site.deploy(1)
+    before = site.layout.live()
+    second = site.deploy(2)
+    shutil.rmtree(site.release(first))
+    assert complaint_of(site.layout.restore, before) == (
+        f"releases/{first}, which was live before, is gone from the disk"
+    )
+    assert os.readlink(site.path / "current") == f"releases/{second}"
+
+
+@pytest.mark.parametrize(
+    ("link", "name"),
+    [
+        ("releases/3-abc", "3-abc"),
+        ("./releases/3-abc/", "3-abc"),
+        ("{path}/releases/3-abc", "3-abc"),
+        ("releases", None),
+        ("../blog2/releases/3-abc", None),
+        ("/srv/other", None),
+        (None, None),
+    ],
+)
+def test_a_link_names_a_release_where_it_leads_to_one(
+    site: Site, link: str | None, name: str | None
+) -> None:
+    assert site.layout.release_of(link and link.format(path=site.path)) == name
+
+
+# removing
+
+
+def test_a_discarded_release_is_gone_and_may_be_discarded_again(site: Site) -> None:
+    first, second = site.deploy(1), site.deploy(2)
+    for _ in range(2):
+        site.layout.discard(1, first)
+        assert os.listdir(site.path / "releases") == [second]
+
+
+def test_discarding_follows_no_symlink(tmp_path: Path, make_site: MakeSite) -> None:
+    site = make_site(shared_dirs=("uploads",))
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "precious").touch()
+    name = site.build(1)
+    (site.release(name) / "out").symlink_to(tmp_path / "outside")
+    (site.path / "shared" / "uploads" / "photo").touch()
+    site.layout.discard(1, name)
+    assert (tmp_path / "outside" / "precious").exists()
+    assert (site.path / "shared" / "uploads" / "photo").exists()
+
+
+def test_a_record_without_a_directory_discards_no_directory(site: Site) -> None:
+    """As after a change of strategy from in_place."""
+    name = site.deploy(1)
+    site.layout.discard(1, None)
+    assert os.listdir(site.path / "releases") == [name]
+    assert (site.path / "current" / "README").exists()
+
+
+WITHOUT_PRIVILEGES = """
+import sys
+from deployctl.errors import LayoutError
+from deployctl.git.mirror import Mirror
+from deployctl.layout.releases import Releases
+from deployctl.repo import Repo
+repo = Repo("blog", "/nowhere", sys.argv[1])
+layout = Releases(repo, Mirror(repo, "/nowhere"))
+try:
+    layout.discard(1, sys.argv[2]) if len(sys.argv) > 2 else layout.check()
+except LayoutError as error:
+    print(error)
+"""
+
+
+def complaint_without_privileges(site: Site, *discarded: str) -> str:
+    """What check or discard says where root's right to write everywhere is taken away."""
+    command = [sys.executable, "-c", WITHOUT_PRIVILEGES, str(site.path), *discarded]
+    if os.geteuid() == 0:
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
+    done = subprocess.run(
+        command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_path_that_cannot_be_made_is_named_with_what_to_do(tmp_path: Path, site: Site) -> None:
+    tmp_path.chmod(0o555)
+    assert complaint_without_privileges(site) == (
+        f"cannot create {site.path}: Permission denied; let this account write there "
+        f"(sudo install -d -o $(id -un) {site.path}), or set path of blog"
+    )
+    tmp_path.chmod(0o755)
+
+
+def test_a_path_that_cannot_be_written_is_named_with_what_to_do(site: Site) -> None:
+    site.layout.check()
+    (site.path / "releases").chmod(0o555)
+    assert complaint_without_privileges(site) == (
+        f"{site.path}/releases is not writable for this account: give it away "
+        f"(sudo chown $(id -un) {site.path}/releases), or set path of blog"
+    )
+
+
+def test_directories_that_forbid_writing_are_removed_all_the_same(
+    tmp_path: Path, site: Site
+) -> None:
+    name = site.build(1)
+    (tmp_path / "outside").mkdir(mode=0o555)
+    cache = site.release(name) / "cache"
+    (cache / "module" / "deep").mkdir(parents=True)
+    (cache / "module" / "deep" / "file").touch(mode=0o444)
+    (cache / "link").symlink_to(tmp_path / "outside")
+    for directory in (cache / "module" / "deep", cache / "module", cache):
+        directory.chmod(0o555)
+    assert complaint_without_privileges(site, name) == ""
+    assert not site.release(name).exists()
+    assert (tmp_path / "outside").stat().st_mode & 0o777 == 0o555
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_files_of_another_account_are_named_and_the_release_never_used_again(site: Site) -> None:
+    name = site.build(1)
+    foreign = site.release(name) / "cache"
+    foreign.mkdir()
+    (foreign / "file").touch()
+    os.chown(foreign, NOBODY, NOBODY)
+    said = complaint_without_privileges(site, name)
+    assert said == (
+        f"cannot remove {site.release(name)}: Permission denied: file; a step or a service wrote "
+        "it as another account: remove it by hand, or share its directory"
+    )
+    assert not site.layout.usable(name, site.mirror.resolve(MAIN))

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deployctl.deployment import Deployment, Failure
+from deployctl.notices import compose
+
+NEW, OLD = "3f2a9c1" + "0" * 33, "1a2b3c4" + "0" * 33
+
+DEPLOYED = Deployment(
+    number=7,
+    repo="blog",
+    task="deploy",
+    trigger="webhook",
+    actor="alice",
+    status="succeeded",
+    queued_at=100,
+    started_at=100,
+    finished_at=112.4,
+    ref="refs/heads/main",
+    revision=NEW,
+    previous_revision=OLD,
+    subject="Fix the door",
+)
+BROKEN = replace(
+    DEPLOYED,
+    status="failed",
+    failure=Failure(
+        stage="build",
+        step=2,
+        command="npm ci",
+        exit_code=127,
+        message="step 2 failed: exit code 127: npm: not found",
+        tail="one\ntwo\n",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "recovered", "event", "title"),
+    [
+        ({}, False, "succeeded", "blog: deployed 3f2a9c1"),
+        ({}, True, "recovered", "blog: works again (3f2a9c1)"),
+        ({"status": "running"}, True, "started", "blog: deployment started (3f2a9c1)"),
+        (
+            {"status": "failed"},
+            True,
+            "failed",
+            "blog: deployment failed, the old version stays live",
+        ),
+        (
+            {"status": "failed", "previous_revision": None},
+            False,
+            "failed",
+            "blog: deployment failed",
+        ),
+        ({"status": "rolled_back"}, False, "rolled_back", "blog: rolled back to 1a2b3c4"),
+        ({"status": "degraded"}, False, "degraded", "blog: DEGRADED, needs you"),
+        ({"task": "rollback"}, False, "succeeded", "blog: rolled back to 3f2a9c1 by alice"),
+        ({"task": "rollback"}, True, "recovered", "blog: rolled back to 3f2a9c1 by alice"),
+        (
+            {"task": "rollback", "status": "failed"},
+            False,
+            "failed",
+            "blog: rollback failed, the old version stays live",
+        ),
+        ({"status": "cancelled"}, False, "cancelled", "blog: deployment cancelled"),
+    ],
+)
+def test_the_title_says_the_outcome(
+    changes: dict[str, Any], recovered: bool, event: str, title: str
+) -> None:
+    deployment = replace(DEPLOYED, **changes)
+    assert compose(deployment, recovered=recovered, host="web1")[:2] == (event, title)
+
+
+def test_the_body_says_what_who_and_where() -> None:
+    assert body(DEPLOYED) == (
+        "Fix the door\n"
+        "3f2a9c1 on main\n"
+        "by alice (webhook), took 12s\n"
+        "deployment 7 on web1\n"
+        "more: deployctl logs 7"
+    )
+
+
+def test_the_body_of_a_failure_ends_with_the_last_lines() -> None:
+    assert body(replace(BROKEN, reason="interrupted once, retried")) == (
+        "Fix the door\n"
+        "3f2a9c1 on main\n"
+        "by alice (webhook), took 12s\n"
+        "deployment 7 on web1\n"
+        "failed in build: npm ci\n"
+        "step 2 failed: exit code 127: npm: not found\n"
+        "interrupted once, retried\n"
+        "more: deployctl logs 7\n"
+        "\n"
+        "one\n"
+        "two"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"exit_code": 3}, "exit code 3: it broke"),
+        ({"signal": "SIGSEGV"}, "killed by SIGSEGV: it broke"),
+        ({"timed_out": True, "signal": "SIGKILL"}, "timed out: it broke"),
+        ({}, "it broke"),
+    ],
+)
+def test_how_a_step_ended_is_said_where_the_message_does_not(
+    changes: dict[str, Any], line: str
+) -> None:
+    failure = Failure(stage="build", message="it broke", host="web2")
+    failed = replace(BROKEN, failure=replace(failure, **changes))
+    assert f"\nfailed in build on web2\n{line}\n" in body(failed)
+
+
+def test_a_deployment_that_never_got_a_revision_is_told_all_the_same() -> None:
+    unborn = replace(BROKEN, revision=None, ref=None, subject=None, started_at=None, failure=None)
+    assert body(unborn) == ("by alice (webhook)\ndeployment 7 on web1\nmore: deployctl logs 7")
+
+
+def test_control_characters_and_calls_to_everybody_do_nothing() -> None:
+    hostile = replace(
+        BROKEN,
+        subject="Hi @everyone\x1b[2J and <@&42> of a@here.example\ud800",
+        failure=Failure(stage="build", message="broken", tail="@channel\r\x07\nme@allow.example"),
+    )
+    lines = body(hostile).split("\n")
+    assert lines[0] == "Hi @\u200beveryone\\x1b[2J and <@\u200b&42> of a@\u200bhere.example\\ud800"
+    assert lines[-2:] == ["@\u200bchannel\\x0d\\x07", "me@allow.example"]
+
+
+def test_only_the_last_fifteen_lines_are_shown() -> None:
+    tail = "".join(f"line {number}\n" for number in range(40))
+    shown = body(with_tail(tail)).split("\n\n")[1].split("\n")
+    assert shown == [f"line {number}" for number in range(25, 40)]
+
+
+def test_a_long_line_is_cut_at_its_beginning() -> None:
+    shown = body(with_tail("x" * 5000 + "the end")).split("\n\n")[1]
+    assert shown == "…" + "x" * 1493 + "the end"
+
+
+def test_the_body_fits_into_a_push_to_a_phone_whatever_is_in_it() -> None:
+    flood = "门\x1b" * 3000
+    failure = Failure(stage=flood, message=flood, command=flood, tail=flood)
+    whole = body(replace(BROKEN, subject=flood, actor=flood, reason=flood, failure=failure))
+    assert len(whole.encode()) < 3100
+    assert "more: deployctl logs 7\n\n…" in whole
+
+
+def body(deployment: Deployment) -> str:
+    return compose(deployment, recovered=False, host="web1")[2]
+
+
+def with_tail(tail: str) -> Deployment:
+    return replace(BROKEN, failure=Failure(stage="build", message="broken", tail=tail))

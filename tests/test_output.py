@@ -1,0 +1,96 @@
+"""What a person sees: whole lines, nothing that plays tricks, and no end when nobody looks."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+
+import pytest
+
+from deployctl.output import Screen, Silence
+
+
+class Terminal(io.TextIOWrapper):
+    """A text stream over bytes, of some encoding."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        self.bytes = io.BytesIO()
+        super().__init__(self.bytes, encoding=encoding, newline="")
+
+    @property
+    def shown(self) -> str:
+        return self.bytes.getvalue().decode(self.encoding)
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    return Terminal()
+
+
+@pytest.fixture
+def screen(terminal: Terminal) -> Screen:
+    return Screen(terminal)
+
+
+def test_output_is_shown_at_once_and_lines_stand_alone(screen: Screen, terminal: Terminal) -> None:
+    screen.line("$ make")
+    screen.raw(b"building")
+    assert terminal.shown == "$ make\nbuilding"
+    screen.line("<== ok")
+    assert terminal.shown == "$ make\nbuilding\n<== ok\n"
+    screen.raw(b"whole\n")
+    screen.line("next")
+    assert terminal.shown.endswith("<== ok\nwhole\nnext\n")
+
+
+def test_a_character_that_comes_in_two_parts_is_one(screen: Screen, terminal: Terminal) -> None:
+    for byte in "grün\n".encode():
+        screen.raw(bytes([byte]))
+    assert terminal.shown == "grün\n"
+
+
+def test_half_a_character_is_shown_before_the_next_line(screen: Screen, terminal: Terminal) -> None:
+    screen.raw(b"ok\n\xc3")
+    screen.line("next")
+    screen.raw(b"\xffx\n")
+    assert terminal.shown == "ok\n\\xc3\nnext\n\\xffx\n"
+
+
+def test_control_characters_are_shown_and_not_obeyed(screen: Screen, terminal: Terminal) -> None:
+    screen.raw(b"\x1b[31mred\r\n\tok\n")
+    screen.line("\x1b]0;title\x07 \u202egnp.exe")
+    assert terminal.shown == "\\x1b[31mred\\x0d\n\tok\n\\x1b]0;title\\x07 \\u202egnp.exe\n"
+
+
+def test_what_the_terminal_cannot_show_is_escaped() -> None:
+    terminal = Terminal("ascii")
+    Screen(terminal).line("grün ✓")
+    assert terminal.shown == "gr\\xfcn \\u2713\n"
+
+
+def test_a_reader_that_went_away_is_told_nothing_more() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w", buffering=1)
+    screen = Screen(stream)
+    for _ in range(3):
+        screen.line("hello")
+        screen.raw(b"hello")
+    with contextlib.suppress(BrokenPipeError):
+        stream.close()
+
+
+def test_a_stream_that_was_closed_is_told_nothing_more() -> None:
+    stream = io.StringIO()
+    screen = Screen(stream)
+    screen.line("hello")
+    stream.close()
+    screen.line("hello")
+    screen.raw(b"hello")
+
+
+def test_a_worker_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    Silence().line("hello")
+    Silence().raw(b"hello")
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,84 @@
+"""The static status page."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import WriteConfig
+from tests.support.upstream import Upstream
+
+
+class _Text(HTMLParser):
+    """What a reader sees; every tag that is opened must be one that the page means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.words += data.split()
+
+
+def _status(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deployctl", "-c", str(config), *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def _read(path: Path) -> _Text:
+    text = _Text()
+    text.feed(path.read_text())
+    return text
+
+
+def test_the_page_tells_what_is_live_and_what_was_deployed(
+    tmp_path: Path, upstream: Upstream, write_config: WriteConfig
+) -> None:
+    revision = upstream.commit({"a": "1"}, "Größer <script>alert(1)</script> & schöner")
+    config = write_config({"app": {}})
+    _status(config, "deploy", "app")
+    done = _status(config, "status", "--page", str(tmp_path / "web"))
+    assert (done.returncode, done.stderr) == (0, "")
+    page = _read(tmp_path / "web" / "index.html")
+    text = " ".join(page.words)
+    assert f"Live: {revision[:12]} Größer <script>alert(1)</script> & schöner (since" in text
+    assert "#1 succeeded" in text
+    assert "script" not in page.tags
+    assert str(tmp_path) not in text
+
+
+def test_a_web_server_may_read_it_whatever_the_umask(
+    tmp_path: Path, upstream: Upstream, write_config: WriteConfig
+) -> None:
+    config = write_config({"app": {}})
+    _status(config, "status", "--page", str(tmp_path / "web"))
+    assert (tmp_path / "web").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "web" / "index.html").stat().st_mode & 0o777 == 0o644
+    assert os.listdir(tmp_path / "web") == ["index.html"]
+
+
+@pytest.mark.parametrize("repos", [{}, {"app": {}}])
+def test_before_the_first_deployment_it_says_so(
+    tmp_path: Path, write_config: WriteConfig, repos: dict[str, dict[str, str]]
+) -> None:
+    _status(write_config(repos), "status", "--page", str(tmp_path / "web"))
+    text = " ".join(_read(tmp_path / "web" / "index.html").words)
+    assert ("Nothing is live yet." if repos else "No repos yet.") in text
+
+
+def test_a_directory_that_cannot_be_made_is_named(
+    tmp_path: Path, write_config: WriteConfig
+) -> None:
+    (tmp_path / "file").touch()
+    done = _status(write_config({}), "status", "--page", str(tmp_path / "file" / "web"))
+    assert done.returncode == 1
+    assert done.stderr == f"deployctl: {tmp_path}/file: Not a directory\n"

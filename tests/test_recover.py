@@ -1,0 +1,214 @@
+"""A runner that is killed in the middle: the next run puts things back and finishes the story."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import WriteConfig
+from tests.support.upstream import Upstream, git
+from tests.support.workers import wait_until
+
+STAGES = [{"name": "build", "run": "if [ -e ../../../wait.build ]; then sleep 60; fi"}]
+RESTART = "cat version >> ../../restarts; if [ -e ../../../wait.restart ]; then sleep 60; fi"
+HEALTH = {"command": "! grep -q bad version", "deadline": 0.2, "interval": 0.1}
+
+
+class Machine:
+    """A repo whose steps hang where a file ``wait.STEP`` says so."""
+
+    def __init__(self, directory: Path, config: Path) -> None:
+        self.directory = directory
+        self.config = config
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "deployctl", "-c", str(self.config), *words]
+
+    def deployctl(self, *words: str) -> Any:
+        done = subprocess.run(
+            self.command(*words, "--json"), check=False, capture_output=True, text=True
+        )
+        return json.loads(done.stdout)
+
+    def kill_in(self, step: str, *words: str) -> None:
+        """Run a command, SIGKILL it when this step hangs, as an out-of-memory killer would."""
+        wait = self.directory / f"wait.{step}"
+        wait.touch()
+        before = set(self.sleepers())
+        runner = subprocess.Popen(
+            self.command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(lambda: bool(set(self.sleepers()) - before))
+        runner.kill()
+        runner.wait()
+        wait.unlink()
+
+    def sleepers(self) -> list[int]:
+        """The hanging steps of this machine, and nobody else's."""
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                place = os.readlink(f"/proc/{name}/cwd")
+                words = Path(f"/proc/{name}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if place.startswith(f"{self.directory}/") and words.startswith(b"sleep\x0060"):
+                found.append(int(name))
+        return found
+
+    @property
+    def live(self) -> str:
+        return (self.directory / "app" / "current" / "version").read_text().strip()
+
+    def newest(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.deployctl("history", "-n", "1")["deployments"][0]
+        return found
+
+
+@pytest.fixture
+def machine(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> Machine:
+    repo = {"url": upstream.url, "stages": STAGES, "restart": RESTART, "healthcheck": HEALTH}
+    upstream.commit({"version": "1\n"})
+    made = Machine(tmp_path, write_config({"app": repo}))
+    assert made.deployctl("deploy", "app")["status"] == "succeeded"
+    upstream.commit({"version": "2\n"})
+    return made
+
+
+def test_a_runner_killed_while_it_builds_leaves_nothing_and_the_next_run_deploys(
+    machine: Machine,
+) -> None:
+    machine.kill_in("build", "deploy", "app")
+    assert machine.live == "1"
+    assert len(machine.sleepers()) == 1
+
+    ran = machine.deployctl("run")["deployments"]
+    assert [(each["number"], each["status"]) for each in ran] == [(2, "succeeded")]
+    assert ran[0]["reason"] == "its process died; it runs again (attempt 2 of 3)"
+    assert machine.live == "2"
+    assert machine.sleepers() == []
+    assert len(os.listdir(machine.directory / "app" / "releases")) == 2
+    assert [stage["status"] for stage in ran[0]["stages"]] == ["succeeded"] * 6
+
+
+def test_a_runner_killed_after_the_switch_is_undone_restarted_and_repeated(
+    machine: Machine,
+) -> None:
+    machine.kill_in("restart", "deploy", "app")
+    assert machine.live == "2"
+    ran = machine.deployctl("run")["deployments"]
+    assert ran[0]["status"] == "succeeded"
+    assert machine.live == "2"
+    # Deployed, deployed again and killed, put back, deployed.
+    assert (machine.directory / "app" / "restarts").read_text() == "1\n2\n1\n2\n"
+
+
+def test_a_runner_killed_while_it_goes_back_goes_back_in_the_next_run(
+    machine: Machine, upstream: Upstream
+) -> None:
+    bad = upstream.commit({"version": "bad\n"})
+    runner = subprocess.Popen(machine.command("deploy", "app"), stdout=subprocess.DEVNULL)
+    wait_until(lambda: "2\n" in _restarts(machine) or "bad\n" in _restarts(machine))
+    (machine.directory / "wait.restart").touch()
+    wait_until(lambda: bool(machine.sleepers()))
+    runner.kill()
+    runner.wait()
+    (machine.directory / "wait.restart").unlink()
+
+    machine.deployctl("run")
+    newest = machine.newest()
+    assert (newest["status"], newest["revision"]) == ("rolled_back", bad)
+    assert machine.live == "1"
+
+
+def test_after_three_deaths_it_is_given_up_and_said(machine: Machine) -> None:
+    machine.kill_in("build", "deploy", "app")
+    machine.kill_in("build", "run")
+    machine.kill_in("build", "run")
+    assert machine.deployctl("run") == {"deployments": []}
+    newest = machine.newest()
+    assert (newest["status"], newest["reason"]) == ("failed", "its process died 3 times")
+    assert machine.live == "1"
+    assert machine.sleepers() == []
+
+
+def test_a_newer_request_takes_the_place_of_one_that_was_put_back(
+    machine: Machine, upstream: Upstream
+) -> None:
+    machine.kill_in("build", "deploy", "app")
+    newest = upstream.commit({"version": "3\n"})
+    ended = machine.deployctl("deploy", "app")
+    assert (ended["number"], ended["status"], ended["revision"]) == (3, "succeeded", newest)
+    before = machine.deployctl("show", "2")
+    assert (before["status"], before["reason"]) == (
+        "superseded",
+        "a newer request, #3, took its place",
+    )
+
+
+def test_a_second_run_after_a_repair_changes_nothing(machine: Machine) -> None:
+    machine.kill_in("build", "deploy", "app")
+    machine.deployctl("run")
+    before = _files(machine.directory)
+    assert machine.deployctl("run") == {"deployments": []}
+    assert _files(machine.directory) == before
+
+
+def test_in_place_goes_back_to_the_commit_it_came_from(
+    tmp_path: Path, upstream: Upstream, write_config: WriteConfig
+) -> None:
+    stages = [{"name": "build", "run": "if [ -e ../wait.build ]; then sleep 60; fi"}]
+    first = upstream.commit({"version": "1\n"})
+    repo = {"url": upstream.url, "strategy": "in_place", "stages": stages}
+    machine = Machine(tmp_path, write_config({"app": repo}))
+    machine.deployctl("deploy", "app")
+    upstream.commit({"version": "2\n"})
+    machine.kill_in("build", "deploy", "app")
+    (tmp_path / "wait.build").touch()
+    runner = subprocess.Popen(machine.command("run"))
+    # The next run puts the checkout back before it begins again.
+    wait_until(lambda: machine.deployctl("show", "2")["reason"] is not None)
+    wait_until(lambda: bool(machine.sleepers()))
+    runner.send_signal(signal.SIGTERM)
+    runner.wait(timeout=30)
+    assert git(tmp_path / "app", "rev-parse", "HEAD") == first
+    assert machine.newest()["status"] == "cancelled"
+
+
+def test_ending_the_worker_ends_the_step_and_leaves_live_what_was_live(machine: Machine) -> None:
+    (machine.directory / "wait.restart").touch()
+    runner = subprocess.Popen(
+        machine.command("deploy", "app"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    wait_until(lambda: bool(machine.sleepers()))
+    (machine.directory / "wait.restart").unlink()
+    runner.send_signal(signal.SIGTERM)
+    _, errors = runner.communicate(timeout=30)
+    assert (runner.returncode, errors) == (130, b"deployctl: interrupted\n")
+    newest = machine.newest()
+    assert (newest["status"], newest["reason"]) == ("cancelled", "interrupted (SIGTERM)")
+    assert machine.live == "1"
+    assert machine.sleepers() == []
+
+
+def _restarts(machine: Machine) -> str:
+    path = machine.directory / "app" / "restarts"
+    return path.read_text() if path.exists() else ""
+
+
+def _files(directory: Path) -> dict[str, tuple[int, float]]:
+    """Every file with its inode and time of change."""
+    time.sleep(0.02)
+    return {
+        str(path): (path.lstat().st_ino, path.lstat().st_mtime)
+        for path in directory.rglob("*")
+        if "/locks/" not in str(path)
+    }

@@ -1,0 +1,348 @@
+"""What a repo can go back to, what it goes back to by itself, and what may be removed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployctl.deployment import Request
+from deployctl.errors import LayoutError, RefusedError, UsageError
+from deployctl.journal import Journal
+from deployctl.masking import Masker
+from deployctl.output import Silence
+from deployctl.prune import prune, surplus
+from deployctl.repo import Config, Repo
+from deployctl.rollback import candidates, choose_target, default_target, request_rollback
+from deployctl.site import Site, open_site
+from deployctl.store import deployments, queue, releases
+from deployctl.store.database import Database
+from tests.support.upstream import Upstream
+
+
+class History:
+    """The releases of a repo, as deployments would have left them."""
+
+    def __init__(self, site: Site, revisions: dict[str, str] | None = None) -> None:
+        self.site = site
+        self.in_place = site.repo.strategy == "in_place"
+        self.revisions = revisions or {}
+
+    def deployed(self, letter: str, state: str = "good", *, live: bool = True) -> int:
+        """A deployment that built the revision of a letter -> its number."""
+        db, repo, revision = self.site.db, self.site.repo.name, self.revision(letter)
+        with db.writing() as connection:
+            number = queue.enqueue(connection, repo=repo, trigger="cli", actor="ada", now=1.0)
+        name = None if self.in_place else f"{number}-{revision[:12]}"
+        deployments.claim(db, number, "me", 2.0)
+        deployments.note(db, number, revision=revision, release=name)
+        with db.writing() as connection:
+            status = "succeeded" if live else "failed"
+            deployments.finish(
+                connection, number, status=status, reason=None, failure=None, now=3.0
+            )
+            releases.begin(connection, repo, number, name, revision)
+            releases.set_state(connection, repo, number, state)
+        self._put_on_disk(number, name, revision, live=live)
+        return number
+
+    def rolled_back_to(self, number: int, *, left: int) -> None:
+        record = next(each for each in self.known() if each.number == number)
+        with self.site.db.writing() as connection:
+            releases.set_state(connection, self.site.repo.name, left, "left")
+        self.site.layout.switch(99, record.revision, record.name)
+
+    def revision(self, letter: str) -> str:
+        return self.revisions.get(letter, letter * 40)
+
+    def known(self) -> list[releases.ReleaseRecord]:
+        return releases.of_repo(self.site.db, self.site.repo.name)
+
+    def candidates(self) -> list[int]:
+        return [each.number for each in candidates(self.site)]
+
+    def default(self) -> int | None:
+        target = default_target(self.site, self.known())
+        return target.number if target else None
+
+    def surplus(self) -> list[int]:
+        return sorted(each.number for each in surplus(self.site))
+
+    def _put_on_disk(self, number: int, name: str | None, revision: str, *, live: bool) -> None:
+        if self.in_place:
+            if live:
+                self.site.layout.prepare(number, revision, None)
+            return
+        directory = Path(self.site.layout.directory(name))
+        directory.mkdir(parents=True)
+        (directory / "REVISION").write_text(f"{revision}\n")
+        (directory / ".complete").touch()
+        if live:
+            self.site.layout.switch(number, revision, name)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    with Database(str(tmp_path / "state")) as database:
+        yield database
+
+
+def site_of(db: Database, repo: Repo) -> Site:
+    return open_site(Config("/etc/repos.yml", db.state_dir, {repo.name: repo}), db, repo.name)
+
+
+@pytest.fixture
+def history(tmp_path: Path, db: Database) -> History:
+    path = str(tmp_path / "blog")
+    return History(site_of(db, Repo("blog", "/nowhere.git", path, keep_releases=3)))
+
+
+@pytest.fixture
+def in_place(tmp_path: Path, db: Database, upstream: Upstream) -> History:
+    revisions = {letter: upstream.commit({"README": letter}) for letter in "abcdef"}
+    path = str(tmp_path / "blog")
+    repo = Repo("blog", upstream.url, path, strategy="in_place", keep_releases=3)
+    site = site_of(db, repo)
+    site.mirror.fetch("refs/heads/main")
+    return History(site, revisions)
+
+
+# what can be gone back to
+
+
+def test_without_a_history_there_is_nothing_to_go_back_to(history: History) -> None:
+    assert (history.candidates(), history.default(), history.surplus()) == ([], None, [])
+    with pytest.raises(RefusedError) as caught:
+        choose_target(history.site, None)
+    assert str(caught.value) == (
+        "blog has no earlier good release to roll back to; see: deployctl rollback blog --list"
+    )
+
+
+def test_the_good_release_before_the_live_one_is_gone_back_to(history: History) -> None:
+    a, b, c = (history.deployed(letter) for letter in "abc")
+    assert history.candidates() == [b, a]
+    assert history.default() == b
+    assert choose_target(history.site, None).number == b
+    history.rolled_back_to(b, left=c)
+    assert history.default() == a
+
+
+def test_a_failed_release_is_never_offered(history: History) -> None:
+    good, live = history.deployed("a"), history.deployed("b")
+    history.deployed("c", "bad", live=False)
+    history.deployed("d", "building", live=False)
+    assert history.candidates() == [good]
+    assert live != history.default() == good
+
+
+def test_a_release_that_was_left_is_offered_but_not_gone_back_to_by_itself(
+    history: History,
+) -> None:
+    a, b, c = (history.deployed(letter) for letter in "abc")
+    history.rolled_back_to(b, left=c)
+    d = history.deployed("d")
+    assert history.candidates() == [c, b, a]
+    assert history.default() == b
+    assert choose_target(history.site, str(c)).number == c
+    assert d not in history.candidates()
+
+
+def test_a_release_that_is_gone_or_incomplete_is_not_offered(history: History) -> None:
+    a, b, _ = (history.deployed(letter) for letter in "abc")
+    Path(history.site.layout.directory(f"{b}-{'b' * 12}"), ".complete").unlink()
+    assert history.candidates() == [a]
+    assert history.default() == a
+
+
+def test_the_same_revision_built_twice_is_two_releases(history: History) -> None:
+    first, second = history.deployed("a"), history.deployed("a")
+    assert second != first
+    assert history.candidates() == [first]
+
+
+def test_where_something_foreign_is_live_the_newest_good_release_is_the_default(
+    tmp_path: Path, history: History
+) -> None:
+    a, b = history.deployed("a"), history.deployed("b")
+    (tmp_path / "elsewhere").mkdir()
+    os.unlink(history.site.layout.live_directory())
+    os.symlink("../elsewhere", history.site.layout.live_directory())
+    assert history.candidates() == [b, a]
+    assert history.default() == b
+
+
+# naming one
+
+
+def test_a_target_is_named_by_its_number_or_its_sha(history: History) -> None:
+    a, b, _ = (history.deployed(letter) for letter in "abc")
+    names = {str(a): a, f"#{b}": b, "aaaa": a, "B" * 7: b, "a" * 40: a}
+    for name, number in names.items():
+        assert choose_target(history.site, name).number == number
+
+
+@pytest.mark.parametrize("name", ["99", "ffff", "aaa", "c" * 40, ""])
+def test_a_name_that_leads_nowhere_is_refused(history: History, name: str) -> None:
+    for letter in "abc":
+        history.deployed(letter)
+    with pytest.raises(RefusedError) as caught:
+        choose_target(history.site, name)
+    assert str(caught.value) == (
+        f"blog has no release {name} to roll back to; see: deployctl rollback blog --list"
+    )
+
+
+def test_the_beginning_of_several_shas_names_none_of_them(history: History) -> None:
+    history.revisions = {"a": "abcd1" + "0" * 35, "b": "abcd2" + "0" * 35}
+    for letter in "abc":
+        history.deployed(letter)
+    with pytest.raises(UsageError) as caught:
+        choose_target(history.site, "abcd")
+    assert str(caught.value) == (
+        "abcd is the beginning of several releases' shas: write more of it"
+    )
+    assert choose_target(history.site, "abcd2").revision == "abcd2" + "0" * 35
+
+
+def test_the_request_names_the_deployment_that_it_undoes(history: History) -> None:
+    a, b = history.deployed("a"), history.deployed("b")
+    request = Request(actor="ada", trigger="cli", now=5.0)
+    number = request_rollback(history.site, choose_target(history.site, None), request)
+    queued = deployments.get(history.site.db, number)
+    assert queued is not None
+    assert (queued.task, queued.status, queued.rollback_of) == ("rollback", "queued", b)
+    assert (queued.wanted_revision, queued.release) == ("a" * 40, f"{a}-{'a' * 12}")
+
+
+# what may go
+
+
+def test_as_many_good_releases_are_kept_as_configured(history: History) -> None:
+    numbers = [history.deployed(letter) for letter in "abcdef"]
+    assert history.surplus() == numbers[:3]
+
+
+def test_failed_releases_go_and_never_push_a_good_one_out(history: History) -> None:
+    good = [history.deployed(letter) for letter in "ab"]
+    bad = [history.deployed(letter, "bad", live=False) for letter in "cdef"]
+    assert history.surplus() == bad
+    assert good[0] in history.candidates()
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_live_release_and_the_one_before_it_are_never_removed(
+    tmp_path: Path, db: Database, keep: int
+) -> None:
+    repo = Repo("blog", "/nowhere.git", str(tmp_path / "blog"), keep_releases=keep)
+    history = History(site_of(db, repo))
+    a, b, c, d, e = (history.deployed(letter) for letter in "abcde")
+    assert history.surplus() == [a, b, c]
+    history.rolled_back_to(b, left=e)
+    assert {a, b}.isdisjoint(history.surplus())
+    assert d not in history.surplus()
+    assert history.default() == a
+
+
+def test_a_release_that_was_left_takes_no_good_ones_place(history: History) -> None:
+    a, b, c, d = (history.deployed(letter) for letter in "abcd")
+    history.rolled_back_to(c, left=d)
+    assert history.surplus() == []
+    e, f = (history.deployed(letter) for letter in "ef")
+    assert history.surplus() == [a, b]
+    history.deployed("0")
+    assert history.surplus() == [a, b, c, d]
+    assert {e, f}.isdisjoint(history.surplus())
+
+
+def test_a_failed_release_that_is_live_stays(history: History) -> None:
+    history.deployed("a")
+    bad = history.deployed("b", "bad")
+    assert bad not in history.surplus()
+
+
+def test_pruning_removes_from_the_disk_and_from_the_record(history: History) -> None:
+    numbers = [history.deployed(letter) for letter in "abcdef"]
+    prune(history.site, journal_of(history, numbers[-1]))
+    assert [each.number for each in history.known()] == numbers[:2:-1]
+    left = os.listdir(history.site.layout.directory(None))
+    assert sorted(left) == [
+        f"{n}-{letter * 12}" for n, letter in zip(numbers[3:], "def", strict=True)
+    ]
+
+
+def test_what_cannot_be_removed_is_told_of_and_tried_again(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [history.deployed(letter) for letter in "abcde"]
+
+    def refuse(number: int, name: str | None) -> None:
+        raise LayoutError(f"cannot remove {name}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history.site.layout, "discard", refuse)
+        prune(history.site, journal_of(history, numbers[-1]))
+    log = Path(history.site.db.state_dir, "logs", f"{numbers[-1]}.log").read_text()
+    assert log.splitlines() == [
+        f"warning: cannot remove {numbers[1]}-{'b' * 12}",
+        f"warning: cannot remove {numbers[0]}-{'a' * 12}",
+    ]
+    assert history.surplus() == numbers[:2]
+    prune(history.site, journal_of(history, numbers[-1]))
+    assert history.surplus() == []
+
+
+def journal_of(history: History, number: int) -> Journal:
+    deployment = deployments.get(history.site.db, number)
+    assert deployment is not None
+    return Journal(history.site.db, deployment, masker=Masker([]), show=Silence())
+
+
+# in place
+
+
+def test_in_place_a_revision_counts_once(in_place: History) -> None:
+    a, b, again, c = (in_place.deployed(letter) for letter in "abac")
+    assert in_place.candidates() == [again, b]
+    assert in_place.default() == again
+    assert in_place.surplus() == [a]
+    d = in_place.deployed("d")
+    assert in_place.candidates() == [c, again, b]
+    assert in_place.surplus() == [a, b]
+    assert d not in in_place.candidates()
+
+
+def test_in_place_the_live_revision_is_no_target_however_often_it_was_deployed(
+    in_place: History,
+) -> None:
+    a = in_place.deployed("a")
+    for _ in range(3):
+        in_place.deployed("b")
+    assert in_place.candidates() == [a]
+
+
+def test_in_place_a_revision_that_was_left_is_not_gone_back_to_by_an_older_record(
+    in_place: History,
+) -> None:
+    in_place.deployed("c")
+    in_place.deployed("a")
+    b, again = in_place.deployed("b"), in_place.deployed("a")
+    in_place.rolled_back_to(b, left=again)
+    target = default_target(in_place.site, in_place.known())
+    assert target is not None
+    assert target.revision == in_place.revision("c")
+
+
+def test_in_place_a_failed_second_attempt_does_not_spoil_the_first(in_place: History) -> None:
+    a = in_place.deployed("a")
+    in_place.deployed("a", "bad", live=False)
+    in_place.deployed("b")
+    assert in_place.candidates() == [a]
+
+
+def test_in_place_what_is_pruned_can_no_longer_be_gone_back_to(in_place: History) -> None:
+    numbers = [in_place.deployed(letter) for letter in "abcdef"]
+    prune(in_place.site, journal_of(in_place, numbers[-1]))
+    assert in_place.candidates() == numbers[4:2:-1]

@@ -1,0 +1,154 @@
+"""The worker among several repos: one's trouble is no other's, and nothing that waits is lost."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deployctl.config.load import load
+from deployctl.process import end_marked
+from deployctl.store import deployments, queue
+from deployctl.store.database import Database
+from deployctl.store.freezes import Lock, set_lock
+from tests.conftest import WriteConfig
+from tests.support.cli import Cli
+from tests.support.upstream import Upstream, git
+from tests.support.workers import wait_until
+
+Repos = Callable[..., Cli]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> Repos:
+    def configure(repos: dict[str, dict[str, object]], **top: object) -> Cli:
+        filled = {name: {"url": upstream.url, **repo} for name, repo in repos.items()}
+        return Cli(tmp_path, write_config(filled, **top))
+
+    return configure
+
+
+def _queue(cli: Cli, *names: str) -> None:
+    with Database(load(str(cli.config)).state_dir) as db, db.writing() as connection:
+        for name in names:
+            queue.enqueue(connection, repo=name, trigger="webhook", actor="ada", now=1.0)
+
+
+def test_a_checkout_that_git_cannot_read_fails_alone(
+    tmp_path: Path, upstream: Upstream, cli: Repos
+) -> None:
+    here = cli({"broken": {"strategy": "in_place"}, "sound": {}})
+    git(tmp_path, "clone", "-q", upstream.url, "broken")
+    with (tmp_path / "broken" / ".git" / "config").open("a") as config:
+        config.write("not a line of git's\n")
+    _queue(here, "broken", "sound")
+
+    ended = {each["repo"]: each for each in here.json("run")["deployments"]}
+    assert ended["sound"]["status"] == "succeeded"
+    assert ended["broken"]["status"] == "failed"
+    assert ended["broken"]["failure"]["stage"] == "prepare"
+    assert "cannot read the checkout" in ended["broken"]["failure"]["message"]
+    assert (tmp_path / "broken" / "README").read_text() == "hello\n"
+
+    repos = {each["repo"]: each for each in here.json("status")["repos"]}
+    assert "cannot read the checkout" in repos["broken"]["problem"]
+    assert repos["sound"]["problem"] is None
+    assert repos["sound"]["live"]["revision"] == upstream.head
+
+
+def test_a_repo_that_is_no_longer_configured_leaves_the_queue(cli: Repos) -> None:
+    here = cli({"app": {}})
+    _queue(here, "gone", "app")
+    assert [each["repo"] for each in here.json("run")["deployments"]] == ["app"]
+    gone = here.json("show", "1")
+    assert (gone["status"], gone["reason"]) == ("cancelled", f"gone is no longer in {here.config}")
+
+
+def test_a_lock_that_comes_between_queue_and_claim_is_minded(tmp_path: Path) -> None:
+    with Database(str(tmp_path / "state")) as db:
+        with db.writing() as connection:
+            number = queue.enqueue(connection, repo="app", trigger="cli", actor="ada", now=1.0)
+        assert set_lock(db, "app", Lock("ada", 1.0, "holidays"))
+        assert not set_lock(db, "app", Lock("eve", 2.0, "mine"))
+        assert not deployments.claim(db, number, "{}", 3.0)
+
+
+def test_a_variable_that_a_secret_names_reaches_the_worker(
+    cli: Repos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = [{"name": "show", "run": 'test "$TOKEN" = from-the-shell && test -z "${OTHER:-}"'}]
+    here = cli({"app": {"stages": stages, "secrets": {"TOKEN": "env:MY_TOKEN"}}})
+    command = [sys.executable, "-m", "deployctl", "-c", str(here.config)]
+    monkeypatch.setenv("MY_TOKEN", "from-the-shell")
+    monkeypatch.setenv("OTHER", "must not get through")
+    subprocess.run([*command, "deploy", "app", "--detach"], check=True, stdout=subprocess.PIPE)
+    monkeypatch.delenv("MY_TOKEN")
+    wait_until(lambda: here.json("show", "1")["finished_at"] is not None)
+    assert here.json("show", "1")["status"] == "succeeded"
+
+
+def test_what_a_reboot_stopped_is_begun_again_by_sync_and_what_a_person_stopped_is_not(
+    tmp_path: Path, cli: Repos
+) -> None:
+    wait = tmp_path / "wait"
+    run = f"touch {tmp_path}/begun; while [ -e {wait} ]; do sleep 0.02; done"
+    stages = [{"name": "wait", "run": run}]
+    here = cli({"app": {"stages": stages}})
+    for signum, wanted in ((signal.SIGINT, []), (signal.SIGTERM, ["succeeded"])):
+        wait.touch()
+        (tmp_path / "begun").unlink(missing_ok=True)
+        runner = subprocess.Popen(
+            [sys.executable, "-m", "deployctl", "-c", str(here.config), "deploy", "app"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until((tmp_path / "begun").exists)
+        runner.send_signal(signum)
+        assert runner.wait(timeout=30) == 130
+        wait.unlink()
+        ran = here.json("sync")["deployments"]
+        assert [each["status"] for each in ran] == wanted
+
+
+def test_what_died_in_a_repo_that_is_gone_does_not_run_for_ever(
+    tmp_path: Path, cli: Repos, write_config: WriteConfig
+) -> None:
+    wait = tmp_path / "wait"
+    stages = [{"name": "wait", "run": f"touch {wait}; exec sleep 60"}]
+    here = cli({"app": {"stages": stages}})
+    command = [sys.executable, "-m", "deployctl", "-c", str(here.config), "deploy", "app"]
+    runner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(wait.exists)
+    runner.kill()
+    runner.wait()
+    with Database(load(str(here.config)).state_dir) as db:
+        marker = f"{db.identity}-1-1"
+    write_config({"other": {}})
+    here("run")
+    gone = here.json("show", "1")
+    assert gone["status"] == "failed"
+    assert gone["reason"] == f"its process died, and app is no longer in {here.config}"
+    end_marked(marker)
+
+
+def test_a_shallow_clone_can_be_deployed_from(
+    tmp_path: Path, upstream: Upstream, cli: Repos
+) -> None:
+    upstream.commit({"version": "2"})
+    git(tmp_path, "clone", "-q", "--depth", "1", upstream.url, "shallow")
+    here = cli({"app": {"url": str(tmp_path / "shallow")}})
+    assert here.json("deploy", "app")["status"] == "succeeded"
+    assert here.json("deploy", "app")["revision"] == upstream.head
+
+
+def test_a_rollback_to_another_release_of_the_same_revision_holds_nothing(cli: Repos) -> None:
+    here = cli({"app": {}})
+    here.json("deploy", "app")
+    here.json("deploy", "app")
+    assert here.json("rollback", "app")["status"] == "succeeded"
+    assert here.json("status")["repos"][0]["hold"] is None
+    assert here.json("deploy", "app")["status"] == "succeeded"

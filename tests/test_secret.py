@@ -1,0 +1,102 @@
+"""Secrets: read where they are used, shown nowhere."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deployctl.errors import ConfigError
+from deployctl.secret import Secret
+
+
+def complaint_of(call: Callable[[], object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_a_value_is_its_own_reference() -> None:
+    assert Secret("hunter2").reveal() == "hunter2"
+    assert Secret("https://example.org/x").reveal() == "https://example.org/x"
+
+
+def test_a_variable_is_read_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = Secret("env:TOKEN")
+    monkeypatch.setenv("TOKEN", "one")
+    assert secret.reveal() == "one"
+    monkeypatch.setenv("TOKEN", "two ")
+    assert secret.reveal() == "two "
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), (" a\nb \n\n", " a\nb "), ("grün", "grün")],
+)
+def test_a_file_is_read_without_the_line_break_at_its_end(
+    tmp_path: Path, content: str, value: str
+) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(content.encode())
+    assert Secret(f"file:{path}").reveal() == value
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_variable_that_is_empty_or_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.delenv("TOKEN", raising=False)
+    if value is not None:
+        monkeypatch.setenv("TOKEN", value)
+    assert complaint_of(Secret("env:TOKEN").reveal) == (
+        "the environment variable TOKEN is empty or not set: put the secret there"
+    )
+
+
+def test_a_file_that_is_empty_is_named(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("\n")
+    assert complaint_of(Secret(f"file:{tmp_path}/token").reveal) == (
+        f"the secret file {tmp_path}/token is empty or not set: put the secret there"
+    )
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert complaint_of(Secret(f"file:{tmp_path}/none").reveal) == (
+        f"cannot read the secret file {tmp_path}/none: No such file or directory; "
+        "create it, readable by this account"
+    )
+    assert complaint_of(Secret(f"file:{tmp_path}").reveal) == (
+        f"cannot read the secret file {tmp_path}: Is a directory; "
+        "create it, readable by this account"
+    )
+
+
+def test_a_file_that_is_no_text_does_not_show_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"hunter2\xff")
+    try:
+        Secret(f"file:{tmp_path}/token").reveal()
+    except ConfigError as error:
+        assert str(error) == (
+            f"cannot read the secret file {tmp_path}/token: not UTF-8 text; "
+            "create it, readable by this account"
+        )
+        assert "hunter2" not in "".join(traceback.format_exception(error))
+
+
+def test_an_empty_value_is_refused() -> None:
+    assert complaint_of(Secret("").reveal) == "the secret is empty or not set: put the secret there"
+
+
+def test_no_way_of_showing_it_shows_it() -> None:
+    secret = Secret("hunter2")
+    shown = [repr(secret), str(secret), f"{secret}", f"{[secret]}", f"{(secret,)!r:>30}"]
+    assert not [text for text in shown if "hunter2" in text]
+    assert not hasattr(secret, "__dict__")
+
+
+def test_secrets_are_equal_where_they_refer_to_the_same() -> None:
+    assert Secret("env:A") == Secret("env:A")
+    assert len({Secret("env:A"), Secret("env:A"), Secret("env:B")}) == 2
+    assert Secret("env:A") != "env:A"

@@ -1,0 +1,344 @@
+"""The record: durable, ours alone, shared by many short processes, honest when it cannot."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deployctl.errors import StoreError, UsageError
+from deployctl.store import queue
+from deployctl.store.database import Database, prepare_state_dir
+from deployctl.store.schema import STEPS
+
+ROOT = Path(__file__).resolve().parent.parent
+NOBODY = 65534
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> str:
+    return str(tmp_path / "state")
+
+
+def enqueue(db: Database, repo: str = "blog") -> int:
+    with db.writing() as connection:
+        return queue.enqueue(connection, repo=repo, trigger="cli", actor="ada", now=1.0)
+
+
+def count(db: Database) -> int:
+    return int(db.connection.execute("SELECT count(*) FROM deployments").fetchone()[0])
+
+
+def program(state: str, body: str) -> list[str]:
+    """Python in a process of its own, with ``db`` open for writing and our ``enqueue``."""
+    head = f"""
+import os, resource, signal, sqlite3, sys
+from deployctl.errors import StoreError
+from deployctl.store import queue
+from deployctl.store.database import Database
+db = Database({state!r})
+""" + "".join(map(inspect.getsource, (enqueue, count)))
+    return [sys.executable, "-c", head + body]
+
+
+def run(state: str, body: str) -> str:
+    done = subprocess.run(
+        program(state, body), cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def modes(directory: str) -> dict[str, int]:
+    paths = [Path(directory), *Path(directory).rglob("*")]
+    return {str(path.relative_to(directory)): path.stat().st_mode & 0o777 for path in paths}
+
+
+def complaint_of(kind: type[Exception], call: Callable[[], object]) -> str:
+    with pytest.raises(kind) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# opening
+
+
+def test_every_connection_is_as_durable_as_can_be(state: str) -> None:
+    for read_only in (False, True):
+        with Database(state, read_only=read_only) as db:
+            assert db.connection.execute("PRAGMA synchronous").fetchone()[0] == 3
+            assert db.connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+
+
+def test_a_record_that_somebody_put_into_another_mode_is_put_back(state: str) -> None:
+    Database(state).close()
+    other = sqlite3.connect(f"{state}/deployctl.db")
+    assert other.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal"
+    other.close()
+    with Database(state) as db:
+        assert db.connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_everything_is_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    state = str(tmp_path / "not" / "there" / "yet")
+    before = os.umask(umask)
+    try:
+        with Database(state) as db:
+            enqueue(db)
+    finally:
+        os.umask(before)
+    assert modes(state) == {
+        ".": 0o700,
+        "deployctl.db": 0o600,
+        "locks": 0o700,
+        "locks/store.lock": 0o600,
+        "logs": 0o700,
+        "mirrors": 0o700,
+    }
+
+
+def test_a_state_directory_that_others_could_enter_is_closed_to_them(state: str) -> None:
+    os.mkdir(state)
+    os.chmod(state, 0o755)
+    Database(state).close()
+    assert os.stat(state).st_mode & 0o777 == 0o700
+
+
+def test_a_state_directory_has_a_name_of_its_own_for_life(tmp_path: Path) -> None:
+    identities = []
+    for name in ("a", "b", "a"):
+        with Database(str(tmp_path / name)) as db:
+            identities.append(db.identity)
+    assert identities[0] == identities[2] != identities[1]
+    assert all(len(each) == 16 and int(each, 16) >= 0 for each in identities)
+
+
+@pytest.mark.parametrize("odd", ["a b", "50%41", "what?", "#1", "ü", "'quote\""])
+def test_a_state_directory_may_have_an_odd_name(tmp_path: Path, odd: str) -> None:
+    state = str(tmp_path / odd)
+    with Database(state) as db:
+        enqueue(db)
+    with Database(state, read_only=True) as db:
+        assert count(db) == 1
+    assert os.listdir(tmp_path) == [odd]
+
+
+def test_opening_a_record_leaves_the_locks_of_another_connection_alone(state: str) -> None:
+    """POSIX drops all locks that a process has on a file when it closes it once."""
+    with Database(state) as db, db.writing():
+        for read_only in (True, False):
+            Database(state, read_only=read_only).close()
+        held = run(
+            state.replace("state", "other"),
+            f"other = sqlite3.connect({state + '/deployctl.db'!r}, timeout=0)\n"
+            "try:\n    other.execute('BEGIN IMMEDIATE')\n"
+            "except sqlite3.OperationalError as error:\n    print(error)\n",
+        )
+    assert held == "database is locked\n"
+
+
+# questions
+
+
+@pytest.mark.parametrize("there", ["nothing", "directory", "empty file"])
+def test_a_question_leaves_no_trace(state: str, there: str) -> None:
+    if there != "nothing":
+        os.mkdir(state)
+    if there == "empty file":
+        Path(state, "deployctl.db").touch()
+    before = modes(state) if there != "nothing" else {}
+    with Database(state, read_only=True) as db:
+        assert count(db) == 0
+        assert len(db.identity) == 16
+    assert os.path.exists(state) == (there != "nothing")
+    assert (modes(state) if before else {}) == before
+
+
+def test_a_question_cannot_change_anything(state: str) -> None:
+    Database(state).close()
+    with Database(state, read_only=True) as db:
+        assert complaint_of(StoreError, lambda: enqueue(db)) == (
+            "cannot write the record: attempt to write a readonly database; is the disk full?"
+        )
+
+
+KILLED = """
+db.connection.execute("PRAGMA cache_size = 1")
+db.connection.execute("BEGIN IMMEDIATE")
+for number in range(2000):
+    db.connection.execute("INSERT INTO locks VALUES (?, 'x', 1, ?)", (str(number), "y" * 500))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_question_after_a_crash_finds_what_was_committed(state: str) -> None:
+    with Database(state) as db:
+        enqueue(db)
+    subprocess.run(program(state, KILLED), cwd=ROOT, check=False)
+    assert os.path.exists(f"{state}/deployctl.db-journal")
+    with Database(state, read_only=True) as db:
+        assert count(db) == 1
+        assert db.connection.execute("SELECT count(*) FROM locks").fetchone()[0] == 0
+    with Database(state) as db:
+        assert enqueue(db) == 2
+
+
+# refusals
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize(("uid", "name"), [(NOBODY, "nobody"), (54321, "'#54321'")])
+def test_the_state_of_another_account_is_refused_with_the_command_to_use(
+    state: str, read_only: bool, uid: int, name: str
+) -> None:
+    Database(state).close()
+    os.chown(state, uid, -1)
+    assert complaint_of(UsageError, lambda: Database(state, read_only=read_only)) == (
+        f"{state} belongs to {name}: run this as that account, for example: "
+        f"sudo -u {name} deployctl status"
+    )
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_record_of_a_newer_version_is_refused(state: str, read_only: bool) -> None:
+    with Database(state) as db:
+        db.connection.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+    assert complaint_of(StoreError, lambda: Database(state, read_only=read_only)) == (
+        f"{state}/deployctl.db was written by a newer deployctl: install that version here too"
+    )
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_file_that_is_no_record_is_refused_and_kept(state: str, read_only: bool) -> None:
+    os.mkdir(state)
+    path = Path(state, "deployctl.db")
+    path.write_text("garbage\n" * 1000)
+    assert complaint_of(StoreError, lambda: Database(state, read_only=read_only)) == (
+        f"cannot open the record: {path}: file is not a database; "
+        "state_dir in repos.yml says where it is"
+    )
+    assert path.read_text() == "garbage\n" * 1000
+
+
+def test_a_record_whose_pages_are_damaged_is_an_error_of_the_store(state: str) -> None:
+    with Database(state) as db:
+        page = db.connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'deployments'"
+        ).fetchone()[0]
+    with open(f"{state}/deployctl.db", "r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    with Database(state) as db:
+        assert complaint_of(StoreError, lambda: enqueue(db)) == (
+            "cannot write the record: database disk image is malformed; "
+            "put a copy from your backup in the place of deployctl.db"
+        )
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert complaint_of(StoreError, lambda: Database(str(tmp_path / "file"))) == (
+        f"cannot open the record: {tmp_path}/file/locks: Not a directory; "
+        "state_dir in repos.yml says where it is"
+    )
+
+
+# writing
+
+
+def test_a_transaction_that_raises_is_undone(state: str) -> None:
+    with Database(state) as db:
+        for error in (ZeroDivisionError, KeyboardInterrupt):
+            with pytest.raises(error), db.writing() as connection:
+                queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=1.0)
+                raise error
+            assert count(db) == 0
+        assert enqueue(db) == 1
+
+
+def test_a_mistake_of_ours_is_not_called_a_full_disk(state: str) -> None:
+    with Database(state) as db:
+        with pytest.raises(sqlite3.IntegrityError), db.writing() as connection:
+            connection.execute("INSERT INTO locks VALUES (NULL, NULL, NULL, NULL)")
+        with pytest.raises(sqlite3.ProgrammingError), db.writing() as connection:
+            connection.execute("SELECT ?", ())
+        assert enqueue(db) == 1
+
+
+def test_what_another_process_keeps_locked_is_told_of_in_time(state: str) -> None:
+    Database(state).close()
+    other = sqlite3.connect(f"{state}/deployctl.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreError) as caught:
+        Database(state, busy_timeout=0.1)
+    assert str(caught.value) == (
+        f"cannot open the record: {state}/deployctl.db: database is locked; "
+        "state_dir in repos.yml says where it is"
+    )
+    other.execute("COMMIT")
+    with Database(state, busy_timeout=0.1) as db:
+        other.execute("BEGIN IMMEDIATE")
+        assert complaint_of(StoreError, lambda: enqueue(db)) == (
+            "cannot write the record: database is locked; another process keeps it"
+        )
+        other.execute("COMMIT")
+        assert enqueue(db) == 1
+    other.close()
+
+
+FULL = """
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+enqueue(db)
+size = os.path.getsize(db.state_dir + "/deployctl.db")
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+try:
+    enqueue(db, "x" * 100_000)
+except StoreError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(enqueue(db), count(db))
+"""
+
+
+def test_a_full_disk_is_told_of_and_the_next_write_works(state: str) -> None:
+    said, _, then = run(state, FULL).partition("\n")
+    assert said in {
+        "cannot write the record: disk I/O error; is the disk full?",
+        "cannot write the record: database or disk is full; is the disk full?",
+    }
+    assert then == "2 2\n"
+
+
+MANY = """
+import time
+for number in range(4):
+    enqueue(db, f"{os.getpid()}-{number}")
+"""
+
+
+def test_many_processes_may_begin_at_once_and_nothing_is_lost(state: str) -> None:
+    processes = [
+        subprocess.Popen(program(state, MANY), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        for _ in range(50)
+    ]
+    assert [process.communicate()[1] for process in processes] == [""] * 50
+    with Database(state, read_only=True) as db:
+        rows = db.connection.execute("SELECT count(DISTINCT repo), max(number) FROM deployments")
+        assert tuple(rows.fetchone()) == (200, 200)
+
+
+def test_preparing_what_is_there_changes_nothing(state: str) -> None:
+    prepare_state_dir(state)
+    Path(state, "mirrors", "blog.git").mkdir()
+    before = modes(state)
+    prepare_state_dir(state)
+    assert modes(state) == before

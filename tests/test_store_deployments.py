@@ -1,0 +1,342 @@
+"""The history: what is written of a deployment is what is read of it, and quickly."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
+from deployctl.store import deployments, queue
+from deployctl.store.database import Database
+
+SHA = "3f2a9c1b7d20" + "0" * 28
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> str:
+    return str(tmp_path / "state")
+
+
+@pytest.fixture
+def db(state: str) -> Iterator[Database]:
+    with Database(state) as database:
+        yield database
+
+
+def add(db: Database, repo: str = "blog") -> int:
+    with db.writing() as connection:
+        return queue.enqueue(connection, repo=repo, trigger="cli", actor="ada", now=100.0)
+
+
+def end(db: Database, number: int, status: str, **facts: str | None) -> None:
+    deployments.claim(db, number, "me", 110.0)
+    if facts:
+        deployments.note(db, number, **facts)
+    with db.writing() as connection:
+        deployments.finish(connection, number, status=status, reason=None, failure=None, now=150.5)
+
+
+def found(db: Database, number: int) -> Deployment:
+    deployment = deployments.get(db, number)
+    assert deployment is not None
+    return deployment
+
+
+def numbers(found: list[Deployment]) -> list[int]:
+    return [deployment.number for deployment in found]
+
+
+# one deployment
+
+
+def test_a_number_that_was_never_given_has_no_deployment(db: Database) -> None:
+    assert deployments.get(db, 1) is None
+
+
+def test_a_queued_deployment_is_claimed_once(state: str, db: Database) -> None:
+    number = add(db)
+    won: list[bool] = []
+
+    def claim() -> None:
+        with Database(state) as mine:
+            won.append(deployments.claim(mine, number, "me", 110.0))
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False] * 7 + [True]
+    claimed = found(db, number)
+    assert (claimed.status, claimed.phase, claimed.started_at) == ("running", "claimed", 110.0)
+    assert deployments.runner_of(db, number) == "me"
+
+
+def test_what_becomes_known_is_noted(db: Database) -> None:
+    number = add(db)
+    deployments.claim(db, number, "me", 110.0)
+    deployments.note(db, number, ref="refs/heads/main", revision=SHA, subject="Fix")
+    deployments.note(db, number, phase="building", previous_link="releases/1", release="2-3f2a")
+    noted = found(db, number)
+    assert (noted.ref, noted.revision, noted.subject) == ("refs/heads/main", SHA, "Fix")
+    assert (noted.phase, noted.previous_link, noted.release) == (
+        "building",
+        "releases/1",
+        "2-3f2a",
+    )
+
+
+def test_the_outcome_is_kept_with_its_failure(db: Database) -> None:
+    failure = Failure(
+        stage="build",
+        message="step 2 failed: exit code 3",
+        step=2,
+        command="make",
+        exit_code=3,
+        signal=None,
+        timed_out=False,
+        host="web1",
+        tail="grün\n\udcff",
+    )
+    number = add(db)
+    deployments.claim(db, number, "me", 110.0)
+    with db.writing() as connection:
+        deployments.finish(
+            connection, number, status="failed", reason="it broke", failure=failure, now=150.5
+        )
+    ended = found(db, number)
+    assert (ended.status, ended.phase, ended.reason) == ("failed", "", "it broke")
+    assert ended.failure == failure
+    assert ended.duration == 40.5
+    assert deployments.runner_of(db, number) is None
+
+
+def test_a_reason_that_was_known_before_is_kept(db: Database) -> None:
+    number = add(db)
+    with db.writing() as connection:
+        queue.requeue(connection, "blog", number, "its process died", 105.0)
+    end(db, number, "succeeded")
+    assert found(db, number).reason == "its process died"
+
+
+def test_a_second_attempt_forgets_the_failure_of_the_first(db: Database) -> None:
+    number = add(db)
+    with db.writing() as connection:
+        failure = Failure("build", "broke")
+        deployments.finish(
+            connection, number, status="failed", reason=None, failure=failure, now=1.0
+        )
+        queue.requeue(connection, "blog", number, "again", 2.0)
+    deployments.claim(db, number, "me", 3.0)
+    assert found(db, number).failure is None
+
+
+# stages
+
+
+def test_stages_and_steps_are_read_as_they_were_written(db: Database) -> None:
+    number, other = add(db), add(db, "shop")
+    steps = (
+        StepRecord("make", 0, 1.5),
+        StepRecord("echo 'grün'\n", None, 0.25),
+        StepRecord("false", 1, None),
+    )
+    built = StageRecord("build", "failed", 110.0, 2.5, "web1", 10, 99, steps)
+    row = deployments.begin_stage(
+        db, number, StageRecord("build", "running", 110.0, log_start=10, host="web1")
+    )
+    assert found(db, number).stages == (
+        StageRecord("build", "running", 110.0, None, "web1", 10, None),
+    )
+    deployments.end_stage(db, row, built)
+    again = StageRecord("rollback", "running", 120.0, log_start=99)
+    deployments.begin_stage(db, number, again)
+    deployments.begin_stage(db, other, StageRecord("fetch", "running", 115.0))
+    assert found(db, number).stages == (built, again)
+    assert [stage.name for stage in found(db, other).stages] == ["fetch"]
+
+
+def test_the_stages_of_an_attempt_that_died_are_forgotten(db: Database) -> None:
+    number, other = add(db), add(db, "shop")
+    for each in (number, other):
+        row = deployments.begin_stage(db, each, StageRecord("build", "running", 110.0))
+        done = StageRecord("build", "succeeded", 110.0, 1.0, steps=(StepRecord("make", 0, 1.0),))
+        deployments.end_stage(db, row, done)
+    with db.writing() as connection:
+        deployments.forget_stages(connection, number)
+    assert found(db, number).stages == ()
+    assert len(found(db, other).stages[0].steps) == 1
+    assert db.connection.execute("SELECT count(*) FROM steps").fetchone()[0] == 1
+
+
+# many deployments
+
+
+def test_the_history_is_newest_first_and_of_one_repo_or_all(db: Database) -> None:
+    blog, shop, again = add(db), add(db, "shop"), add(db)
+    assert numbers(deployments.history(db, None, 10)) == [again, shop, blog]
+    assert numbers(deployments.history(db, "blog", 10)) == [again, blog]
+    assert numbers(deployments.history(db, "blog", 1)) == [again]
+    assert deployments.history(db, "none", 10) == []
+
+
+def test_what_runs_and_what_waits_is_found(db: Database) -> None:
+    blog, shop = add(db), add(db, "shop")
+    deployments.claim(db, blog, "me", 110.0)
+    waiting = add(db)
+    running = deployments.running(db, "blog")
+    assert running is not None
+    assert running.number == blog
+    assert deployments.running(db, "shop") is None
+    assert numbers(deployments.all_running(db)) == [blog]
+    assert numbers(deployments.queued(db, "blog")) == [waiting]
+    assert numbers(deployments.queued(db, "shop")) == [shop]
+
+
+def test_the_newest_that_came_to_an_end_of_its_own_is_found(db: Database) -> None:
+    assert deployments.newest_finished(db, "blog") is None
+    failed = add(db)
+    end(db, failed, "failed")
+    add(db)
+    add(db)
+    deployments.claim(db, add(db), "me", 110.0)
+    newest = deployments.newest_finished(db, "blog")
+    assert newest is not None
+    assert newest.number == failed
+
+
+def test_who_made_a_revision_live_is_found_by_its_release(db: Database) -> None:
+    made = []
+    for release in ("1-a", "2-a", None):
+        made.append(add(db))
+        end(db, made[-1], "succeeded", revision=SHA, release=release)
+    end(db, add(db), "failed", revision=SHA, release="1-a")
+    end(db, add(db, "shop"), "succeeded", revision=SHA, release="1-a")
+
+    def number(release: str | None, revision: str = SHA) -> int | None:
+        maker = deployments.made_live(db, "blog", revision, release)
+        return maker.number if maker else None
+
+    assert [number(release) for release in ("1-a", "2-a", None)] == made
+    assert number("3-a") is None
+    assert number("1-a", "f" * 40) is None
+
+
+def test_who_brought_nothing_new_did_not_make_it_live(db: Database) -> None:
+    first, second = add(db), None
+    end(db, first, "succeeded", revision=SHA, release="1-a")
+    second = add(db)
+    deployments.claim(db, second, "me", 110.0)
+    deployments.note(db, second, revision=SHA, release="1-a")
+    with db.writing() as connection:
+        deployments.finish(
+            connection,
+            second,
+            status="succeeded",
+            reason="was live already",
+            failure=None,
+            now=1.0,
+            phase="unchanged",
+        )
+    maker = deployments.made_live(db, "blog", SHA, "1-a")
+    assert maker is not None
+    assert maker.number == first
+
+
+# cancelling
+
+
+def test_a_queued_deployment_is_cancelled_and_never_claimed(db: Database) -> None:
+    number = add(db)
+    assert deployments.cancel_queued(db, number, "cancelled by ada", 120.0)
+    assert not deployments.cancel_queued(db, number, "again", 130.0)
+    assert not deployments.claim(db, number, "me", 140.0)
+    cancelled = found(db, number)
+    assert (cancelled.status, cancelled.reason, cancelled.finished_at) == (
+        "cancelled",
+        "cancelled by ada",
+        120.0,
+    )
+
+
+def test_who_cancels_a_running_deployment_is_left_with_it(db: Database) -> None:
+    number = add(db)
+    deployments.mark_to_cancel(db, number, "too early")
+    assert deployments.cancelled_by(db, number) is None
+    deployments.claim(db, number, "me", 110.0)
+    assert not deployments.cancel_queued(db, number, "too late", 120.0)
+    deployments.mark_to_cancel(db, number, "ada")
+    assert deployments.cancelled_by(db, number) == "ada"
+    assert deployments.cancelled_by(db, 99) is None
+    assert deployments.runner_of(db, 99) is None
+
+
+# ten thousand deployments
+
+QUESTIONS = (
+    lambda db: deployments.history(db, "blog", 20),
+    lambda db: deployments.history(db, None, 20),
+    lambda db: deployments.running(db, "blog"),
+    deployments.all_running,
+    lambda db: deployments.queued(db, "blog"),
+    lambda db: deployments.newest_finished(db, "blog"),
+    lambda db: deployments.made_live(db, "blog", SHA, None),
+    queue.waiting,
+    queue.under_way,
+    add,
+)
+
+
+@pytest.fixture
+def long_history(db: Database) -> Database:
+    with db.writing() as connection:
+        connection.executemany(
+            "INSERT INTO deployments (repo, task, trigger, actor, status, revision, queued_at)"
+            " VALUES (?, 'deploy', 'cli', 'ada', ?, ?, 1)",
+            (
+                ("blog" if number % 3 else "shop", "failed" if number % 5 else "succeeded", SHA)
+                for number in range(10_000)
+            ),
+        )
+    return db
+
+
+@pytest.mark.parametrize("question", range(len(QUESTIONS)))
+def test_no_question_reads_the_whole_history(long_history: Database, question: int) -> None:
+    """SQLite calls the handler once in so many steps of its machine."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    long_history.connection.set_progress_handler(count, 10)
+    QUESTIONS[question](long_history)
+    assert steps * 10 < 5_000
+
+
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        ("repo = 'blog'", "deployments_of_repo"),
+        (
+            "repo = 'blog' AND status NOT IN ('queued', 'running', 'superseded')",
+            "deployments_of_repo",
+        ),
+        ("repo = 'blog' AND status = 'queued'", "deployments_open"),
+        ("status = 'running'", "deployments_open"),
+        (
+            "repo = 'blog' AND status = 'succeeded' AND revision = 'x' AND release IS NULL",
+            "deployments_succeeded",
+        ),
+    ],
+)
+def test_questions_use_an_index(db: Database, where: str, index: str) -> None:
+    plan = db.connection.execute(
+        f"EXPLAIN QUERY PLAN SELECT * FROM deployments WHERE {where} ORDER BY number DESC LIMIT 20"
+    ).fetchall()
+    assert f"USING INDEX {index} " in plan[0]["detail"]
