@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import IO
 
-from deployctl.process_tree import end_marked, signal_group, signal_marked
+from deployctl.process_tree import end_group, end_marked, signal_group, signal_marked
 
 Sink = Callable[[bytes], object]
 
@@ -104,7 +104,7 @@ class Child:
                 signal_marked(self._marker, signal.SIGTERM)
             self._grace()
         finally:
-            signal_group(self._process.pid, signal.SIGKILL)
+            end_group(self._process.pid)
             if self._marker is not None:
                 end_marked(self._marker)
             self.wait(time.monotonic() + _PATIENCE)

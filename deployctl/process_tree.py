@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 # Every process of a step inherits this variable, however far it forks away. A marker may have
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 MARKER = "DEPLOYCTL_RUN"
 
 _GONE = (FileNotFoundError, ProcessLookupError)
-_STATE, _STARTED = 0, 19  # proc_pid_stat(5): fields 3 and 22, counted after the name
+_STATE, _GROUP, _STARTED = 0, 2, 19  # proc_pid_stat(5): fields 3, 5, 22; counted after the name
+_DEAD = (b"Z", b"X")
 _PATIENCE = 5.0  # seconds; what SIGKILL does not end by then hangs in the kernel
+_PAUSE = 0.01
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def is_alive(identity: Identity) -> bool:
         fields = _stat(identity.pid)
     except _GONE:
         return False
-    return int(fields[_STARTED]) == identity.started and fields[_STATE] not in (b"Z", b"X")
+    return int(fields[_STARTED]) == identity.started and fields[_STATE] not in _DEAD
 
 
 def send_signal(identity: Identity, signum: int) -> bool:
@@ -80,14 +82,18 @@ def signal_marked(marker: str, signum: int) -> set[int]:
 
 
 def end_marked(marker: str) -> int:
-    """Kill every process that carries the marker, also those born meanwhile; how many."""
+    """Kill every process that carries the marker, also those born meanwhile; how many.
+
+    They are gone when it returns: a killed process drops its environment before its files.
+    """
     ended: set[int] = set()
     until = time.monotonic() + _PATIENCE
     while reached := signal_marked(marker, signal.SIGKILL):
         ended |= reached
         if time.monotonic() > until:
             break
-        time.sleep(0.01)
+        time.sleep(_PAUSE)
+    _await(lambda: not any(map(_lives, ended)), until)
     return len(ended)
 
 
@@ -95,6 +101,26 @@ def signal_group(leader: int, signum: int) -> None:
     """Signal the group of a leader not yet waited for: until then its id is nobody else's."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signum)
+
+
+def end_group(leader: int) -> None:
+    """Kill the group of a leader not yet waited for; none of it is left when it returns."""
+    signal_group(leader, signal.SIGKILL)
+    _await(lambda: not any(_lives(pid, leader) for pid in _pids()), time.monotonic() + _PATIENCE)
+
+
+def _await(condition: Callable[[], bool], until: float) -> None:
+    while not condition() and time.monotonic() < until:
+        time.sleep(_PAUSE)
+
+
+def _lives(pid: int, group: int | None = None) -> bool:
+    """Whether a process has not ended and is, where that is asked, of this group."""
+    try:
+        fields = _stat(pid)
+    except _GONE:
+        return False
+    return fields[_STATE] not in _DEAD and (group is None or int(fields[_GROUP]) == group)
 
 
 def _pids() -> list[int]:
