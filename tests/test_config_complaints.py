@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import random
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -278,12 +281,23 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@contextlib.contextmanager
+def no_root() -> Iterator[None]:
+    """Root may read everything; nobody may not."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
 def test_a_file_without_permission_is_one_complaint(tmp_path: Path) -> None:
     path = tmp_path / "repos.yml"
     path.write_text("repos: {}")
     path.chmod(0)
-    with pytest.raises(ConfigError, match="cannot read: Permission denied"):
+    with no_root(), pytest.raises(ConfigError, match="cannot read: Permission denied"):
         load(str(path))
 
 

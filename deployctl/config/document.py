@@ -136,6 +136,8 @@ def _compose(text: str) -> yaml.Node | None:
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> str:
+    if "maximum nesting depth" in str(error.problem):  # libyaml >= 0.2.6 reads ahead of our limit
+        return _TOO_DEEP
     what = _one_line(error.problem or "it cannot be parsed")
     if error.context and error.context_mark:
         start = error.context_mark.line + 1
