@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -33,6 +34,12 @@ ENVIRONMENT = {
 }
 
 WriteConfig = Callable[..., Path]
+
+# Who runs the tests in the background, or under nohup, has signals ignored that they send: what
+# is ignored stays ignored in every program that they start.
+for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+    signal.signal(_number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

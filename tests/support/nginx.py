@@ -32,6 +32,7 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         location = /alive {{ return 200 "{token}"; }}
+        {locations}
         location /deploy.cgi {{
             {directives}
             fastcgi_split_path_info ^(/deploy\\.cgi)(.*)$;
@@ -53,10 +54,19 @@ http {{
 
 
 class WebServer:
-    """Both servers, started; ``script`` is the CGI program, ``directives`` go to its location."""
+    """Both servers, started; ``script`` is the CGI program, ``directives`` go to its location.
+
+    ``locations`` are more of those; ``{sockets}/fcgi`` in them is the socket of fcgiwrap.
+    """
 
     def __init__(
-        self, directory: Path, config: Path, *, script: Path | None = None, directives: str = ""
+        self,
+        directory: Path,
+        config: Path,
+        *,
+        script: Path | None = None,
+        directives: str = "",
+        locations: str = "",
     ) -> None:
         self.directory = directory
         self.config = config
@@ -64,6 +74,7 @@ class WebServer:
         self.script = script or _front(directory)
         # The path of a Unix socket has at most 107 bytes; that of a test's directory may have more.
         self.sockets = tempfile.mkdtemp(prefix="deployctl-")
+        self.locations = locations.replace("{sockets}", self.sockets)
         self.fcgiwrap = self._start_fcgiwrap()
         self.nginx = self._start_nginx()
 
