@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 
-from deployctl.receive import unavailable
 from deployctl.request import Request
-from deployctl.webhook import OutOfTime, decide, response, run, status
+from deployctl.webhook import OutOfTime, decide, out_of_time, response, run, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,12 +42,12 @@ def serve(
     request = Request(
         environ.get("REQUEST_METHOD", ""), environ.get("PATH_INFO", ""), headers(environ), stdin
     )
-    answer = unavailable()
+    answer = None
     try:
         answer = decide(config, request)
         request.drain()
     except OutOfTime:
-        pass
+        answer = answer or out_of_time(request)
     stdout.write(_response(answer))
     stdout.flush()
 

@@ -123,6 +123,9 @@ class Deployment:
     delivery: int | None = None
     rollback_of: int | None = None
     forced: bool = False
+    rollback_to: str | None = None
+    awaits: str | None = None
+    by_hand: bool = False
     attempts: int = 0
     started_at: float | None = None
     finished_at: float | None = None

@@ -14,7 +14,7 @@ import time
 from deployctl.payload import MalformedError
 from deployctl.receive import Answer, unavailable
 from deployctl.request import CHUNK, MAX_DRAINED, Request
-from deployctl.webhook import OutOfTime, decide, response, run, status
+from deployctl.webhook import OutOfTime, decide, out_of_time, response, run, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def main(config: str | None = None) -> NoReturn:
 
 def serve(config: str | None, stdin: BinaryIO, stdout: BinaryIO) -> None:
     """Read one request from ``stdin``, write its answer to ``stdout``, close the connection."""
-    answer, is_head = unavailable(), False
+    answer, is_head, request = unavailable(), False, None
     try:
         request = read_request(stdin, stdout)
         is_head = request.method == "HEAD"
@@ -57,7 +57,7 @@ def serve(config: str | None, stdin: BinaryIO, stdout: BinaryIO) -> None:
     except MalformedError as error:
         answer = Answer(error.status, "malformed", str(error))
     except OutOfTime:
-        pass
+        answer = out_of_time(request) if request else answer
     stdout.write(_response(answer, is_head=is_head))
     stdout.flush()
     _linger(stdout)
@@ -194,7 +194,7 @@ def _headers(lines: Iterator[bytes]) -> dict[str, str]:
         if parts is None:
             raise MalformedError("a header is malformed")
         name = parts[1].decode("ascii").lower()
-        value = parts[2].strip(b" \t").decode("latin-1")
+        value = parts[2].strip(b" \t").decode("utf-8", "surrogateescape")
         if name in found and name in _ONCE:
             raise MalformedError(f"the header {name} occurs twice")
         found[name] = f"{found[name]}, {value}" if name in found else value

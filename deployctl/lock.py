@@ -9,7 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class FileLock:
@@ -21,12 +24,13 @@ class FileLock:
 
     def acquire(self) -> bool:
         """Take it now or not at all; True also where this object holds it already."""
-        if self._fd is not None:
-            return True
+        return self._fd is not None or self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _lock(self, how: int) -> bool:
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            fcntl.flock(fd, how)
+        except BaseException as error:
             os.close(fd)
             if isinstance(error, BlockingIOError):
                 return False
@@ -39,9 +43,15 @@ class FileLock:
             os.close(self._fd)
             self._fd = None
 
+    @property
+    def fd(self) -> int | None:
+        """The file that holds it, to be handed to a program that is to hold it from now on."""
+        return self._fd
+
     def __enter__(self) -> FileLock:
         """Wait until it is ours."""
-        wait_for(self.acquire)
+        if self._fd is None:
+            self._lock(fcntl.LOCK_EX)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,6 +61,20 @@ class FileLock:
 def repo_lock(state_dir: str, repo: str) -> FileLock:
     """One deployment of a repo at a time."""
     return FileLock(os.path.join(state_dir, "locks", f"repo-{repo}.lock"))
+
+
+def is_taken(state_dir: str, repo: str) -> bool:
+    """Whether somebody has the repo's lock now; nobody is kept from it by being asked."""
+    lock = repo_lock(state_dir, repo)
+    with turn_gate(state_dir):
+        taken = not lock.acquire()
+        lock.release()
+    return taken
+
+
+def wake_lock(state_dir: str) -> FileLock:
+    """Held from the decision to start a worker until that is about to look at the queue."""
+    return FileLock(os.path.join(state_dir, "locks", "wake.lock"))
 
 
 def turn_gate(state_dir: str) -> FileLock:

@@ -5,9 +5,8 @@ This module is on the webhook's way: ``urllib.parse`` is loaded for form bodies 
 
 from __future__ import annotations
 
-import json
-
 from deployctl.errors import DeployctlError
+from deployctl.lean import JsonReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,13 +46,15 @@ def form_payload(body: bytes) -> bytes:
 def parse(payload: bytes) -> dict[str, Any]:
     """The JSON object that these bytes are."""
     try:
-        document = _decoder().decode(payload.decode("utf-8"))
+        text = payload.decode("utf-8")
+        document = _reader().read(text)
     except (ValueError, RecursionError):
         raise MalformedError("the body is not valid JSON in UTF-8") from None
     if not isinstance(document, dict):
         raise MalformedError("the body is not a JSON object")
     _check_depth(document)
-    _check_text(document)
+    if "\\ud" in text or "\\uD" in text:
+        _check_surrogates(document)
     return document
 
 
@@ -70,13 +71,8 @@ def printable(text: str, limit: int = 100) -> str:
     return "".join(char for char in text[: limit * 2] if char.isprintable())[:limit]
 
 
-def _decoder() -> json.JSONDecoder:
-    return json.JSONDecoder(
-        object_pairs_hook=_object,
-        parse_int=_integer,
-        parse_float=_number,
-        parse_constant=_refuse_constant,
-    )
+def _reader() -> JsonReader:
+    return JsonReader(pairs=_object, integer=_integer, number=_number, constant=_refuse_constant)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,8 +113,10 @@ def _children(value: dict[str, Any] | list[Any]) -> list[Any]:
     return [child for child in members if isinstance(child, (dict, list))]
 
 
-def _check_text(document: dict[str, Any]) -> None:
+def _check_surrogates(document: dict[str, Any]) -> None:
     """JSON can spell half of a surrogate pair, which is no text and cannot be stored."""
+    import json
+
     try:
         json.dumps(document, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:

@@ -65,7 +65,8 @@ class Subscription:
 class Repo:
     """One entry of ``repos``: what to fetch, where to deploy it, and how.
 
-    ``tags``, a pattern of names, takes the place of ``branch``.
+    ``tags``, a pattern of names, takes the place of ``branch``. ``on`` is push or ci_success;
+    ``watch`` are patterns as in gitignore, of paths that are worth a deployment: none, all are.
     """
 
     name: str
@@ -73,6 +74,8 @@ class Repo:
     path: str
     branch: str = "main"
     tags: str | None = None
+    on: str = "push"
+    watch: tuple[str, ...] = ()
     forge: str | None = None
     id: str | None = None
     full_name: str | None = None
@@ -97,7 +100,11 @@ class Repo:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole repos.yml; all paths in it are absolute. ``max_body`` is in bytes."""
+    """A whole repos.yml; all paths in it are absolute.
+
+    ``max_body`` is in bytes, ``keep_deliveries`` in seconds; ``webhook_url`` is where the forges
+    send their deliveries to.
+    """
 
     path: str
     state_dir: str
@@ -105,6 +112,8 @@ class Config:
     channels: Mapping[str, Channel] = field(default_factory=dict)
     max_running: int = 1
     max_body: int = 1024 * 1024
+    keep_deliveries: float = 30 * 86400.0
+    webhook_url: str | None = None
 
     @property
     def env_names(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ This module is on the webhook's way and imports nothing that is not loaded anywa
 
 from __future__ import annotations
 
-from deployctl.payload import MalformedError
+from deployctl.payload import MAX_DIGITS, MalformedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,15 +23,17 @@ FORM = "application/x-www-form-urlencoded"
 MAX_DRAINED = 32 * 1024 * 1024
 CHUNK = 64 * 1024
 _DIGITS = frozenset("0123456789")
+_TOO_LARGE = "the body is too large"
 
 
 class Request:
     """``path`` is what follows the script's name in the URL; ``headers`` have lower-case names.
 
-    ``content-length`` is absent where the server gave none; the body is read from ``stream``.
+    ``content-length`` is absent where the server gave none; the body is read from ``stream``, and
+    ``body`` is what was taken of it; ``is_awaited`` while that takes its time.
     """
 
-    __slots__ = ("_stream", "_taken", "headers", "method", "path")
+    __slots__ = ("_stream", "_taken", "body", "headers", "is_awaited", "method", "path")
 
     def __init__(
         self, method: str, path: str, headers: Mapping[str, str], stream: Readable
@@ -39,6 +41,8 @@ class Request:
         self.method = method
         self.path = path
         self.headers = headers
+        self.body = b""
+        self.is_awaited = False
         self._stream = stream
         self._taken = 0
 
@@ -53,12 +57,14 @@ class Request:
         length = self._length()
         if self._media_type() not in (JSON, FORM):
             raise MalformedError(f"the Content-Type is neither {JSON} nor {FORM}", 415)
-        body = b"" if length is not None and length > most else self._read(length, most)
-        if len(body) > most or (length is not None and length > most):
-            raise MalformedError(f"the body is larger than {most} bytes", 413)
-        if length is not None and len(body) < length:
+        if length is not None and length > most:
+            raise MalformedError(_TOO_LARGE, 413)
+        self.body = self._read(most + 1 if length is None else length)
+        if len(self.body) > most:
+            raise MalformedError(_TOO_LARGE, 413)
+        if length is not None and len(self.body) < length:
             raise MalformedError("the body is shorter than its Content-Length")
-        return body
+        return self.body
 
     def drain(self) -> None:
         """Read and drop what is left of the body.
@@ -73,11 +79,13 @@ class Request:
                 return
             left -= len(data)
 
-    def _read(self, length: int | None, most: int) -> bytes:
+    def _read(self, most: int) -> bytes:
+        self.is_awaited = True
         try:
-            body = self._stream.read(most + 1 if length is None else length)
+            body = self._stream.read(most)
         except OSError:
             raise MalformedError("the connection broke within the body") from None
+        self.is_awaited = False
         self._taken = len(body)
         return body
 
@@ -95,7 +103,7 @@ class Request:
         text = self.headers.get("content-length", "")
         if _is_length(text):
             return int(text)
-        return MAX_DRAINED if text or "transfer-encoding" in self.headers else 0
+        return MAX_DRAINED if not text and "transfer-encoding" in self.headers else 0
 
     def _media_type(self) -> str:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -103,4 +111,4 @@ class Request:
 
 def _is_length(text: str) -> bool:
     """int() would also take signs, blanks, underscores and the digits of every script."""
-    return 1 <= len(text) <= 8 and _DIGITS.issuperset(text)
+    return 1 <= len(text) <= MAX_DIGITS and _DIGITS.issuperset(text)

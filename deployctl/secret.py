@@ -9,6 +9,20 @@ import os
 
 from deployctl.errors import ConfigError
 
+# What a web server sets from the request (RFC 3875, 4.1), and what servers add to that.
+_OF_REQUEST = frozenset(
+    (
+        *("AUTH_TYPE", "CONTENT_LENGTH", "CONTENT_TYPE", "DOCUMENT_URI", "PATH_INFO"),
+        *("PATH_TRANSLATED", "QUERY_STRING", "REMOTE_ADDR", "REMOTE_HOST", "REMOTE_IDENT"),
+        *("REMOTE_PORT", "REMOTE_USER", "REQUEST_METHOD", "REQUEST_URI", "SCRIPT_NAME"),
+    )
+)
+
+
+def is_of_request(name: str) -> bool:
+    """Whether a client could choose the value of this variable, and so a secret kept in it."""
+    return name.startswith("HTTP_") or name in _OF_REQUEST
+
 
 class Secret:
     """A secret value that is read when it is used and that no repr, log or traceback shows.

@@ -7,15 +7,15 @@ answer, or a part of it; and nobody ends a program that hangs.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 
-from deployctl.config.locate import default_state_dir, find_config
-from deployctl.config.webhook import load_webhook_config
+from deployctl.config.locate import find_config
+from deployctl.config.webhook import load_webhook_config, probable_state_dir
 from deployctl.errors import DeployctlError
+from deployctl.lean import signal
 from deployctl.receive import Answer, receive, unavailable
-from deployctl.worker import start_worker
+from deployctl.worker import wake_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,14 +72,14 @@ def decide(config: str | None, request: Request) -> Answer:
     state_dir = None
     try:
         path = find_config(config)
+        state_dir = probable_state_dir(path)
         loaded = load_webhook_config(path)
         state_dir = loaded.state_dir
-        return receive(
-            request,
-            loaded,
-            now=time.time(),
-            wake=lambda: start_worker(path, loaded.env_names),
-        )
+
+        def wake(repo: str) -> None:
+            wake_worker(path, loaded.env_names, loaded.state_dir, repo)
+
+        return receive(request, loaded, now=time.time(), wake=wake)
     except DeployctlError as error:
         _log(state_dir, str(error))
         return unavailable()
@@ -88,6 +88,13 @@ def decide(config: str | None, request: Request) -> Answer:
 
         _log(state_dir, format_exc())
         return unavailable()
+
+
+def out_of_time(request: Request) -> Answer:
+    """Whose fault it was: the client's, which did not send what it had announced, or ours."""
+    if request.is_awaited:
+        return Answer(400, "malformed", f"the body did not come within {SECONDS} s")
+    return unavailable()
 
 
 def status(answer: Answer) -> str:
@@ -110,13 +117,19 @@ def response(lines: list[str], answer: Answer) -> bytes:
 
 
 def _log(state_dir: str | None, what: str) -> None:
-    """Keep what went wrong where ``deployctl`` keeps its state; it never goes to the client."""
-    path = os.path.join(state_dir or default_state_dir(), "logs", "webhook.log")
+    """Keep what went wrong where ``deployctl`` keeps its state; it never goes to the client.
+
+    A full log becomes the old one: strangers can write into it, and must not silence it.
+    """
+    if state_dir is None:
+        return
+    path = os.path.join(state_dir, "logs", "webhook.log")
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     try:
         log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        if os.fstat(log).st_size < MAX_LOG:
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            os.write(log, f"{stamp} webhook\n{what}\n".encode(errors="backslashreplace"))
+        os.write(log, f"{stamp} webhook\n{what}\n".encode(errors="backslashreplace"))
+        if os.fstat(log).st_size > MAX_LOG:
+            os.rename(path, f"{path}.1")
         os.close(log)
     except OSError:
         return

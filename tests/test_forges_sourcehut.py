@@ -63,7 +63,7 @@ def test_only_the_url_can_choose_the_repo(tmp_path: Path) -> None:
             Request("POST", path, {**length, **made().headers}, io.BytesIO(body)),
             config,
             now=1.0,
-            wake=lambda: None,
+            wake=lambda _: None,
         )
         for path in ("", "/app", "/app")
     ]
@@ -115,7 +115,8 @@ def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.Monk
         "the signatures of SourceHut need the library cryptography: "
         "pip install 'deployctl[sourcehut]'"
     )
-    assert not sourcehut.verify(made(), b"nobody's secret")
+    with pytest.raises(ConfigError):
+        sourcehut.verify(made(), b"nobody's secret")
 
 
 def test_a_push_holds_all_refs_and_no_repository() -> None:

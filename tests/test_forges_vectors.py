@@ -19,6 +19,7 @@ from deployctl.forges import (
     forgejo,
     gitea,
     gitee,
+    github,
     gitlab,
     gogs,
     load,
@@ -172,7 +173,14 @@ def test_gitlabs_system_hooks_are_told_by_their_body() -> None:
 def test_of_gitlabs_annotated_tag_the_commit_has_the_message() -> None:
     document = {**BY_NAME["gitlab"].tag, "after": "b" * 40}
     (moved,) = gitlab.read(Delivery({"x-gitlab-event": "Tag Push Hook"}, b"", document)).pushes
-    assert (moved.revision, moved.subject) == ("b" * 40, "Fix all the bugs")
+    assert (moved.revision, moved.subject) == (REVISION, "Fix all the bugs")
+
+
+def test_of_githubs_annotated_tag_the_commit_is_the_revision() -> None:
+    commit = {"id": REVISION, "message": "Fix all the bugs"}
+    document = {**BY_NAME["github"].tag, "after": "b" * 40, "head_commit": commit}
+    (moved,) = github.read(Delivery({"x-github-event": "push"}, b"", document)).pushes
+    assert (moved.revision, moved.subject) == (REVISION, "Fix all the bugs")
 
 
 # ---- Gitee ----------------------------------------------------------------------------------

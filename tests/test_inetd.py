@@ -33,7 +33,7 @@ def config(write_config: WriteConfig) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook, "start_worker", lambda *_: True)
+    monkeypatch.setattr(webhook, "wake_worker", lambda *_: True)
 
 
 class Response:
@@ -156,7 +156,7 @@ def test_only_the_announced_body_is_read(config: Path) -> None:
         (
             head(content_length="9999999"),
             "413 Content Too Large",
-            "the body is larger than 1048576 bytes",
+            "the body is too large",
         ),
         (
             head(transfer_encoding="chunked"),
@@ -383,7 +383,7 @@ class Connection:
 
 def program(code: str) -> list[str]:
     """``main`` of the module inetd, after ``code``; no worker is started."""
-    usual = "from deployctl import inetd, webhook; webhook.start_worker = lambda *_: True"
+    usual = "from deployctl import inetd, webhook; webhook.wake_worker = lambda *_: True"
     return [sys.executable, "-c", f"import os, sys; {usual}\n{code}\ninetd.main()"]
 
 
@@ -431,7 +431,7 @@ def test_a_client_that_stays_is_left_soon(environ: dict[str, str]) -> None:
         assert connection.process.wait(10) == 0
 
 
-@pytest.mark.parametrize("sent", [b"", b"POST /deploy.cgi HT", head(), chunked_head() + b"5\r\n{"])
+@pytest.mark.parametrize("sent", [b"", b"POST /deploy.cgi HT"])
 def test_a_silent_client_is_answered_when_the_time_is_up(
     environ: dict[str, str], sent: bytes
 ) -> None:
@@ -440,6 +440,17 @@ def test_a_silent_client_is_answered_when_the_time_is_up(
         response = Response(connection.read())
     assert response.status == "HTTP/1.1 503 Service Unavailable"
     assert response.document == UNAVAILABLE
+
+
+@pytest.mark.parametrize("sent", [head(), chunked_head() + b"5\r\n{"])
+def test_a_client_that_keeps_its_body_is_told_so_when_the_time_is_up(
+    environ: dict[str, str], sent: bytes
+) -> None:
+    with Connection(program("webhook.SECONDS = 1"), **environ) as connection:
+        connection.client.sendall(sent)
+        response = Response(connection.read())
+    assert response.status == "HTTP/1.1 400 Bad Request"
+    assert response.document["reason"] == "the body did not come within 1 s"
 
 
 def test_a_client_that_never_ends_does_not_hold_the_program(environ: dict[str, str]) -> None:
@@ -489,7 +500,7 @@ def test_it_imports_nothing_heavy(config: Path, environ: dict[str, str]) -> None
     serve(config, head(x_github_delivery="d-2") + BODY)
     code = (
         "import io, sys; before = set(sys.modules)\nfrom deployctl import inetd, webhook, worker\n"
-        "webhook.start_worker = lambda *_: worker.worker_environment()\n"
+        "webhook.wake_worker = lambda *_: worker.worker_environment()\n"
         f"inetd.serve({str(config)!r}, sys.stdin.buffer, io.BytesIO())\n"
         "print(*sorted(set(sys.modules) - before))"
     )

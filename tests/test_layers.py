@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
-        "attempt cancel deploy deploy_request follow foreground history notices page prune receive "
-        "recover refusals rollback run site sync turn undo"
+        "attempt cancel decide deploy deploy_request follow foreground history notices page prune "
+        "receive recover refusals rollback run site sync turn undo"
     ),
-    "domain": "forges health journal layout payload pipeline request",
+    "domain": "claim forges health inbox journal layout payload pipeline request",
     "adapters": "config git logfile notify output store worker",
-    "system": "environment lock masking process process_child process_tree signals",
+    "system": "environment lean lock masking process process_child process_tree signals",
     "values": "__init__ deployment errors notice repo secret times",
 }
 ORDER = list(LAYERS)

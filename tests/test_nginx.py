@@ -91,9 +91,11 @@ def test_the_worker_gets_nothing_of_the_request(
     post(server, extra={"Proxy": "http://192.0.2.1:3128"})
     report = worker.report()
     report["env"].pop("LC_CTYPE", None)  # Python's own, where the locale is C (PEP 538)
-    assert report["env"] == {**base_environment(), "PYTHONPATH": str(worker.package.parent)}
+    ours = {"PYTHONPATH": str(worker.package.parent), "DEPLOYCTL_WAKE_FD": "3"}
+    assert report["env"] == {**base_environment(), **ours}
     assert report["argv"] == ["--config", str(config), "run"]
-    assert report["files"] == ["/dev/null"] * 3
+    wake = config.parent / "state" / "locks" / "wake.lock"
+    assert report["files"] == ["/dev/null"] * 3 + [str(wake)]
 
 
 def test_deploy_cgi_itself_answers_through_both_servers(

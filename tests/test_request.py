@@ -36,7 +36,7 @@ def test_only_post_is_answered(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "length", ["-1", "+8", " 8", "8 ", "8\n", "1_0", "٨", "8.0", "0x8", "123456789", "8, 8"]
+    "length", ["-1", "+8", " 8", "8 ", "8\n", "1_0", "٨", "8.0", "0x8", "8, 8", "1" * 21]
 )
 def test_a_length_that_is_not_plain_digits_is_malformed(length: str) -> None:
     request, _ = make(content_length=length)
@@ -63,7 +63,7 @@ def test_a_chunked_body_beyond_the_limit_is_too_large() -> None:
     request, _ = make(transfer_encoding="chunked")
     with pytest.raises(MalformedError) as caught:
         request.read_body(7)
-    assert (caught.value.status, str(caught.value)) == (413, "the body is larger than 7 bytes")
+    assert (caught.value.status, str(caught.value)) == (413, "the body is too large")
 
 
 def test_a_chunked_body_whose_length_the_server_counted_has_that_length() -> None:
@@ -134,13 +134,24 @@ def test_nothing_is_drained_where_there_is_no_body() -> None:
     assert stream.taken == 0
 
 
-@pytest.mark.parametrize(
-    "more", [{"content_length": "abc"}, {"content_length": "", "transfer_encoding": "chunked"}]
-)
-def test_a_body_of_unknown_length_is_drained_to_its_end(more: dict[str, str]) -> None:
+def test_a_body_of_unknown_length_is_drained_to_its_end() -> None:
+    more = {"content_length": "", "transfer_encoding": "chunked"}
     request, stream = make(b"x" * 200_000, **more)
     request.drain()
     assert stream.taken == 200_000
+
+
+def test_a_body_of_no_length_at_all_is_not_waited_for() -> None:
+    request, stream = make(b"x" * 200_000, content_length="-1")
+    request.drain()
+    assert stream.taken == 0
+
+
+def test_a_length_of_many_digits_is_too_large() -> None:
+    request, _ = make(content_length="9" * 20)
+    with pytest.raises(MalformedError) as caught:
+        request.read_body(100)
+    assert caught.value.status == 413
 
 
 def test_draining_has_a_limit() -> None:

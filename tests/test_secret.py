@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.errors import ConfigError
-from deployctl.secret import Secret
+from deployctl.secret import Secret, is_of_request
 
 
 def complaint_of(call: Callable[[], object]) -> str:
@@ -100,3 +100,9 @@ def test_secrets_are_equal_where_they_refer_to_the_same() -> None:
     assert Secret("env:A") == Secret("env:A")
     assert len({Secret("env:A"), Secret("env:A"), Secret("env:B")}) == 2
     assert Secret("env:A") != "env:A"
+
+
+@pytest.mark.parametrize("name", ["HTTP_HOOK_SECRET", "QUERY_STRING", "REMOTE_USER", "PATH_INFO"])
+def test_a_variable_that_a_client_can_set_is_no_place_for_a_secret(name: str) -> None:
+    assert is_of_request(name)
+    assert not is_of_request(f"BLOG_{name}")

@@ -37,7 +37,7 @@ def deployctl(config: Path) -> Deployctl:
 
 def deliver(config: Path, ref: str, after: str) -> str:
     made = request(push(ref=ref, after=after), path="/app", number=ref)
-    return receive(made, load_webhook_config(str(config)), now=1.0, wake=lambda: None).result
+    return receive(made, load_webhook_config(str(config)), now=1.0, wake=lambda _: None).result
 
 
 def test_the_commit_of_an_annotated_tag_goes_live(

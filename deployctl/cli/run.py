@@ -6,6 +6,7 @@ import click
 
 from deployctl.cli.session import Session, options
 from deployctl.run import run
+from deployctl.worker import about_to_look
 
 
 @click.command("run")
@@ -17,6 +18,7 @@ def command(session: Session, quiet: bool) -> int:
     Repairs what a crash left, runs what is queued until nothing is, sends due notices. Safe to
     start at any time, any number of times. Prints nothing when there was nothing to do.
     """
+    about_to_look()
     done = run(session.worker(quiet=quiet))
     session.answer({"deployments": [each.to_json() for each in done]}, "")
     return 0

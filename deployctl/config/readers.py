@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from deployctl.config.document import List, Map, Node, Scalar
 from deployctl.config.reading import ComplaintError, Reading, guess
-from deployctl.secret import Secret
+from deployctl.secret import Secret, is_of_request
 from deployctl.times import parse_duration
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ Reader = Callable[[Node, Reading], T]
 # Paths cannot be longer (PATH_MAX), and nothing else that fits on a line needs to be.
 MAX_LINE = 4096
 # poll(2) and its kin take no more; nobody waits that long either.
-MAX_DURATION = 7 * 86400
+MAX_DAYS = 7
 
 _SIZES = {"": 1, "K": 1024, "M": 1024 * 1024}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -174,15 +174,15 @@ def size(maximum: int) -> Reader[int]:
     return read_size
 
 
-def duration(*, zero: bool = False) -> Reader[float]:
-    """Seconds; 0 only where it makes sense."""
+def duration(*, zero: bool = False, days: int = MAX_DAYS) -> Reader[float]:
+    """Seconds; 0 only where it makes sense; so many days at most."""
 
     def read_duration(node: Node, reading: Reading) -> float:
         value = parse_duration(line(node, reading))
         if value is None:
             raise ComplaintError(node, "wanted a duration: seconds, or like 90s, 10m, 1h30m")
-        if value > MAX_DURATION or math.isinf(value):
-            raise ComplaintError(node, "too long: at most 7d")
+        if value > days * 86400 or math.isinf(value):
+            raise ComplaintError(node, f"too long: at most {days}d")
         if not value and not zero:
             raise ComplaintError(node, "must be more than 0")
         return value
@@ -239,6 +239,8 @@ def secret(node: Node, reading: Reading) -> Secret:
     kind, _, rest = value.partition(":")
     if kind == "env" and not _VARIABLE.fullmatch(rest):
         raise ComplaintError(node, "wanted the name of a variable after env:")
+    if kind == "env" and is_of_request(rest):
+        raise ComplaintError(node, "whoever calls a web server can set that variable: rename it")
     if kind != "file":
         return Secret(value)
     if not rest.strip() or not rest.isprintable() or len(rest) > MAX_LINE:

@@ -37,7 +37,7 @@ from deployctl.config.readers import (
     whole_number,
 )
 from deployctl.config.reading import ComplaintError, Reading, shown
-from deployctl.config.refs import is_branch_name, is_tag_pattern
+from deployctl.config.selection import branch, tags, watch_pattern
 from deployctl.config.urls import channel_url, git_url, health_url
 from deployctl.repo import Channel, HealthCheck, Stage, Subscription
 from deployctl.secret import Secret
@@ -51,6 +51,7 @@ FORGE_ALIASES = {"codeberg": "forgejo"}
 ALTERNATIVES = {"branch": "tags", "tags": "branch"}
 EVENTS = ("started", "succeeded", "failed", "rolled_back", "degraded", "recovered")
 # The phases that deployctl itself adds to a deployment; a stage with such a name would hide one.
+ON = ("push", "ci_success")
 BUILT_IN_STAGES = ("fetch", "prepare", "switch", "restart", "healthcheck")
 RELEASE_FILES = ("REVISION", ".complete")
 MAX_BODY = 25 * 1024 * 1024
@@ -71,20 +72,6 @@ class Entry:
         nodes = {key: node for key, node in defaults.node.entries.items() if key not in hidden}
         node = Map(self.node.line, self.node.path, {**nodes, **given})
         return Entry(node, {**inherited, **self.values})
-
-
-def branch(node: Node, reading: Reading) -> str:
-    name = line(node, reading).removeprefix("refs/heads/")
-    if not is_branch_name(name):
-        raise ComplaintError(node, "not the name of a branch (see man git-check-ref-format)")
-    return name
-
-
-def tags(node: Node, reading: Reading) -> str:
-    pattern = line(node, reading).removeprefix("refs/tags/")
-    if not is_tag_pattern(pattern):
-        raise ComplaintError(node, "not a pattern of tags: wanted one like v*, quoted")
-    return pattern
 
 
 def forge(node: Node, reading: Reading) -> str:
@@ -249,6 +236,8 @@ REPO_KEYS = {
     "path": Key(deploy_path, "where it is deployed"),
     "branch": Key(branch, "the branch that is deployed"),
     "tags": Key(tags, "the tags that are deployed instead, a pattern"),
+    "on": Key(choice(*ON), "whether a push is enough, or its checks must have passed"),
+    "watch": Key(list_of(watch_pattern), "the paths that matter, as in gitignore"),
     "forge": Key(forge, "the forge that sends the webhooks"),
     "id": Key(line, "the forge's id of the repository"),
     "full_name": Key(full_name, "the repository as the forge calls it, owner/name"),
@@ -279,6 +268,8 @@ TOP_KEYS = {
     "state_dir": Key(path, "where the database, logs and mirrors are kept"),
     "max_running": Key(whole_number(1, 1000), "how many deployments run at a time"),
     "max_body": Key(size(MAX_BODY), "how large a webhook's body may be"),
+    "keep_deliveries": Key(duration(days=3650), "how long the inbox keeps deliveries"),
+    "webhook_url": Key(health_url, "where the forges send their deliveries to"),
     "defaults": Key(entry, "values of repo keys for all repos"),
     "deployers": Key(mapping_of(deployer, name_fault), "deployers of your own"),
     "channels": Key(mapping_of(channel, name_fault), "where notices can go"),

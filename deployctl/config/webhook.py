@@ -10,13 +10,12 @@ This module is on the webhook's way: it imports neither yaml nor dataclasses nor
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import os
 
 from deployctl import __version__
 from deployctl.config.locate import default_state_dir, read_config, resolve_path
+from deployctl.errors import ConfigError
+from deployctl.lean import JsonReader, sha256, to_json
 from deployctl.secret import Secret
 
 TYPE_CHECKING = False
@@ -31,12 +30,13 @@ COPY = "config.json"
 class WebhookRepo:
     """How to recognise the deliveries of a repo, and how to verify them."""
 
-    __slots__ = ("branch", "forge", "full_name", "id", "name", "secrets", "tags")
+    __slots__ = ("branch", "forge", "full_name", "id", "name", "on", "secrets", "tags")
 
     def __init__(self, name: str, values: dict[str, Any]) -> None:
         self.name = name
         self.branch: str = values["branch"]
         self.tags: str | None = values["tags"]
+        self.on: str = values["on"]
         self.forge: str | None = values["forge"]
         self.id: str | None = values["id"]
         self.full_name: str | None = values["full_name"]
@@ -61,10 +61,18 @@ class WebhookConfig:
 def load_webhook_config(path: str) -> WebhookConfig:
     """The config at ``path`` (absolute); ConfigError, as ``load`` raises it, if it is invalid."""
     data = read_config(path)
-    stamp = {"config": path, "sha256": hashlib.sha256(data).hexdigest(), "version": __version__}
+    stamp = {"config": path, "sha256": sha256(data).hexdigest(), "version": __version__}
     state_dir = _state_dir(data, os.path.dirname(path))
     copy = _read_copy(state_dir, {**stamp, "state_dir": state_dir})
     return copy or _compile(data, path, stamp)
+
+
+def probable_state_dir(path: str) -> str | None:
+    """Where the state seems to be by a repos.yml that may be broken; None where nothing tells."""
+    try:
+        return _state_dir(read_config(path), os.path.dirname(path))
+    except ConfigError:
+        return None
 
 
 def _state_dir(data: bytes, directory: str) -> str:
@@ -79,7 +87,7 @@ def _state_dir(data: bytes, directory: str) -> str:
 def _read_copy(state_dir: str, stamp: dict[str, str]) -> WebhookConfig | None:
     """The compiled copy, if it is ours alone and was made from this very config."""
     try:
-        document = json.loads(_read_private(os.path.join(state_dir, COPY)))
+        document = JsonReader().read(_read_private(os.path.join(state_dir, COPY)).decode())
         return WebhookConfig(document) if document["stamp"] == stamp else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -104,8 +112,7 @@ def _compile(data: bytes, path: str, stamp: dict[str, str]) -> WebhookConfig:
     config = parse(data, path)
     document = _document(config, stamp)
     # Without a copy the next one is slower, no more. The state directory is made elsewhere.
-    with contextlib.suppress(OSError):
-        _write(os.path.join(config.state_dir, COPY), json.dumps(document).encode())
+    _try_to_write(os.path.join(config.state_dir, COPY), to_json(document).encode())
     return WebhookConfig(document)
 
 
@@ -123,11 +130,19 @@ def _repo(repo: Repo) -> dict[str, Any]:
     return {
         "branch": repo.branch,
         "tags": repo.tags,
+        "on": repo.on,
         "forge": repo.forge,
         "id": repo.id,
         "full_name": repo.full_name,
         "secrets": [secret.reference for secret in repo.webhook_secrets],
     }
+
+
+def _try_to_write(path: str, data: bytes) -> None:
+    try:
+        _write(path, data)
+    except OSError:
+        return
 
 
 def _write(path: str, data: bytes) -> None:

@@ -1,16 +1,17 @@
-"""One module for each forge, all with the same two names and the same two functions.
+"""One module for each forge, all with the same names and the same two functions.
 
 ``verify`` tells whether one secret proves who sent a delivery; an empty secret never does.
 ``read`` says what happened, without believing any of it: a value of the wrong type is a
-:class:`~deployctl.payload.MalformedError`. ``NAME`` is what repos.yml calls the forge, and
-``WEAKNESS`` says in a line what its proof does not prove, None where there is nothing to say.
+:class:`~deployctl.payload.MalformedError`. ``NAME`` is what repos.yml calls the forge, ``HEADER``
+is where its proof stands, and ``WEAKNESS`` says in a line what that does not prove, None where
+there is nothing to say.
 
 Everything here is on the webhook's way: only the module that is needed is loaded.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     class Forge(Protocol):
         NAME: str
+        HEADER: str
         WEAKNESS: str | None
 
         def verify(self, delivery: Delivery, secret: bytes) -> bool: ...
@@ -43,6 +45,9 @@ _HEADERS = {
     "webhook-signature": "standard-webhooks",
 }
 NAMES = (*_HEADERS.values(), "bitbucket-server", "azure-devops")
+_CONTROL = {"action", "repo"}
+# Both send the header of the first one: which it is was looked at.
+_AMBIGUOUS = ("bitbucket", "bitbucket-server")
 
 
 def recognise(headers: Mapping[str, str], document: Mapping[str, Any]) -> str | None:
@@ -51,13 +56,29 @@ def recognise(headers: Mapping[str, str], document: Mapping[str, Any]) -> str | 
     if name == "bitbucket":
         cloud = {"x-hook-uuid", "x-request-uuid"} & headers.keys() or "push" in document
         return "bitbucket" if cloud else "bitbucket-server"
+    if name == "standard-webhooks" and document.keys() >= _CONTROL:
+        return "control"
     if name is None and {"eventType", "resource"} <= document.keys():
         return "azure-devops"
     return name
 
 
+def sender(named: str | None, recognised: Forge | None, delivery: Delivery) -> str | None:
+    """The forge whose delivery it is for a repo: the one that repos.yml names, if it can be that.
+
+    Forgejo's deliveries are Gitea's and Gogs's too, so a server that became another one goes on.
+    """
+    found = recognised.NAME if recognised else None
+    if named is None or found in (named, "control"):
+        return found
+    sent = any(_HEADERS[header] == named for header in _HEADERS if header in delivery.headers)
+    return named if sent and named not in _AMBIGUOUS else None
+
+
 def load(name: str) -> Forge:
     """The module of the forge of that name."""
-    module: Any = import_module("deployctl.forges." + name.replace("-", "_"))
-    forge: Forge = module
-    return forge
+    path = "deployctl.forges." + name.replace("-", "_")
+    __import__(path)  # importlib, which has a function for it, would take longer than all of it
+    forge: Any = sys.modules[path]
+    found: Forge = forge
+    return found

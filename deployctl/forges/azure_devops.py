@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from deployctl.forges.event import Event
 from deployctl.forges.fields import actor, inner, objects, push, text
-from deployctl.forges.proof import from_base64, token_fits
+from deployctl.forges.proof import basic_fits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,18 +19,14 @@ if TYPE_CHECKING:
     from deployctl.forges.event import Delivery, Push
 
 NAME = "azure-devops"
+HEADER = "authorization"
 WEAKNESS: str | None = "nothing is signed: the password is sent with every delivery"
 _PUSH = "git.push"
 _SAMPLE = "03c164c2-8912-4d5e-8009-3707d5f83734"
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    """RFC 7617: the user's name ends at the first colon."""
-    scheme, _, credentials = delivery.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return False
-    password = from_base64(credentials).partition(b":")[2]
-    return token_fits(password.decode("utf-8", "surrogateescape"), secret)
+    return basic_fits(delivery.headers.get(HEADER, ""), secret)
 
 
 def read(delivery: Delivery) -> Event:

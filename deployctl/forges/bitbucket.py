@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from deployctl.forges.event import Delivery, Push
 
 NAME = "bitbucket"
+HEADER = "x-hub-signature"
 WEAKNESS: str | None = None
 # Mercurial's named branches were branches too.
 _NAMESPACES = {"branch": "heads", "named_branch": "heads", "tag": "tags"}
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    given = delivery.headers.get("x-hub-signature", "")
+    given = delivery.headers.get(HEADER, "")
     return hmac_fits(given, secret, delivery.body, prefix="sha256=")
 
 

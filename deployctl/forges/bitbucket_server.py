@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from deployctl.forges.event import Event
 from deployctl.forges.fields import actor, inner, number, objects, push, text
-from deployctl.forges.proof import hmac_fits
+from deployctl.forges.proof import basic_fits, hmac_fits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deployctl.forges.event import Delivery, Kind, Push
 
 NAME = "bitbucket-server"
+HEADER = "x-hub-signature"
 WEAKNESS: str | None = None
 _KINDS: dict[str, Kind] = {
     "repo:refs_changed": "push",
@@ -28,14 +29,19 @@ _KINDS: dict[str, Kind] = {
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    given = delivery.headers.get("x-hub-signature", "")
+    """Whether it signs the body; or else, as a hook can be set up too, it is the password."""
+    given = delivery.headers.get(HEADER)
+    if given is None:
+        return basic_fits(delivery.headers.get("authorization", ""), secret)
     return hmac_fits(given, secret, delivery.body, prefix="sha256=")
 
 
 def read(delivery: Delivery) -> Event:
     name, document = delivery.headers["x-event-key"], delivery.document
     event = Event(_KINDS.get(name, "other"), name, delivery.headers.get("x-request-id"))
-    repository = inner(document, "repository")
+    repository = inner(document, "repository") or inner(
+        document, "pullRequest", "toRef", "repository"
+    )
     event.repository_ids = number(repository, "id")
     project, slug = text(repository, "project", "key"), text(repository, "slug")
     event.full_name = f"{project}/{slug}" if project and slug else None

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from deployctl.forges.event import Delivery, Event
 
 NAME = "codeup"
+HEADER = "x-codeup-token"
 WEAKNESS: str | None = "the token is sent as it is and signs nothing: whoever sees one can push"
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    return token_fits(delivery.headers.get("x-codeup-token", ""), secret)
+    return token_fits(delivery.headers.get(HEADER, ""), secret)
 
 
 def read(delivery: Delivery) -> Event:

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from deployctl.forges.event import Delivery, Event, Kind
 
 NAME = "coding"
+HEADER = "x-coding-signature"
 WEAKNESS: str | None = "the signature uses SHA-1, which is no longer recommended: keep the key long"
 _KINDS: dict[str, Kind] = {"push": "push", "ping": "ping"}
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    given = delivery.headers.get("x-coding-signature", "")
+    given = delivery.headers.get(HEADER, "")
     return hmac_fits(given, secret, delivery.body, prefix="sha1=", algorithm="sha1")
 
 

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal
 
-    Kind = Literal["push", "ping", "other"]
+    Kind = Literal["push", "ping", "check", "control", "other"]
+    State = Literal["success", "failure", "pending"]
 
 
 class Delivery:
@@ -40,11 +41,12 @@ class Delivery:
 class Push:
     """One ref that was moved, by its full name.
 
-    ``revision`` is its new tip, None where the forge does not say or the ref is ``deleted``;
-    ``subject`` is the first line of that commit's message.
+    ``revision`` is the commit it is at now, None where the forge does not say or the ref is
+    ``deleted``; ``subject`` is the first line of that commit's message, and ``skips`` whether it
+    asks not to be deployed.
     """
 
-    __slots__ = ("deleted", "ref", "revision", "subject")
+    __slots__ = ("deleted", "ref", "revision", "skips", "subject")
 
     def __init__(
         self,
@@ -53,27 +55,62 @@ class Push:
         *,
         deleted: bool = False,
         subject: str | None = None,
+        skips: bool = False,
     ) -> None:
         self.ref = ref
         self.revision = revision
         self.deleted = deleted
         self.subject = subject
+        self.skips = skips
+
+
+class Check:
+    """What the forge says of one check of a commit.
+
+    ``context`` tells it from other checks of the same commit; ``refs`` are branches by their full
+    name that the commit is on, as far as the forge says.
+    """
+
+    __slots__ = ("context", "refs", "revision", "state")
+
+    def __init__(self, revision: str, context: str, state: State, refs: list[str]) -> None:
+        self.revision = revision
+        self.context = printable(context)
+        self.state = state
+        self.refs = refs
+
+
+class Control:
+    """A person's order by a signed message: ``action`` is deploy or rollback.
+
+    ``to`` is a revision, or for a rollback also a deployment's number; None: the usual one.
+    """
+
+    __slots__ = ("action", "repo", "to")
+
+    def __init__(self, action: str, repo: str, to: str | None) -> None:
+        self.action = action
+        self.repo = repo
+        self.to = to
 
 
 class Event:
-    """What a delivery says; ``pushes`` and ``actor`` belong to the kind ``push``.
+    """What a delivery says; ``pushes``, ``check`` and ``control`` belong to the kinds named so.
 
     ``name`` is the forge's word for the event and ``forge_id`` its id of the delivery, both as
-    they may be shown. The repository is known by any of ``repository_ids``, unique only within
-    one instance of a forge, and by ``full_name``. ``once`` is for a proof that could be used
-    again with another body: a key that may come only once, and until when it has to be
-    remembered, in seconds.
+    they may be shown; ``key`` is that id to the letter. The repository is known by any of
+    ``repository_ids``, unique only within one instance of a forge, and by ``full_name``. ``once``
+    is for a proof that could be used again: a key that may come only once, and until when it has
+    to be remembered, in seconds.
     """
 
     __slots__ = (
         "actor",
+        "check",
+        "control",
         "forge_id",
         "full_name",
+        "key",
         "kind",
         "name",
         "once",
@@ -85,8 +122,11 @@ class Event:
         self.kind = kind
         self.name = printable(name)
         self.forge_id = printable(forge_id or "") or None
+        self.key = forge_id or None
         self.repository_ids: list[str] = []
         self.full_name: str | None = None
         self.pushes: list[Push] = []
+        self.check: Check | None = None
+        self.control: Control | None = None
         self.actor = ""
         self.once: tuple[str, float] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployctl.forges.event import Event, Push
+from deployctl.forges.event import Check, Event, Push
 from deployctl.payload import MalformedError, member, printable
 
 TYPE_CHECKING = False
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from deployctl.forges.event import State
+
+# What a commit's first line says where it is not to be deployed; in small letters.
+SKIP = "[skip deploy]"
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -46,8 +50,25 @@ def push(
     if not ref or not (revision is None or _is_revision(revision)):
         raise MalformedError("a push without a ref, or without the revision it is at now")
     gone = bool(deleted) or (revision is not None and not revision.strip("0"))
-    subject = printable(message.partition("\n")[0]) or None
-    return Push(ref, None if gone else revision, deleted=gone, subject=subject)
+    first = message.partition("\n")[0]
+    return Push(
+        ref,
+        None if gone else revision,
+        deleted=gone,
+        subject=printable(first) or None,
+        skips=SKIP in first.lower(),
+    )
+
+
+def check(event: Event, revision: str, context: str, state: State, branches: list[str]) -> None:
+    """Make the event one about a check of that commit, which is on these branches."""
+    if not revision:
+        return
+    if not _is_revision(revision):
+        raise MalformedError("a check without the revision that it is of")
+    event.kind = "check"
+    refs = [f"refs/heads/{name}" for name in branches if name]
+    event.check = Check(revision, context, state, refs)
 
 
 def message_of(revision: str, commits: Iterable[dict[str, Any]], key: str = "id") -> str:

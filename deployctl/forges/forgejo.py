@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from deployctl.forges.event import Delivery, Event
 
 NAME = "forgejo"
+HEADER = "x-forgejo-signature"
 WEAKNESS: str | None = None
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    return verify_by("x-forgejo-signature", delivery, secret)
+    return verify_by(HEADER, delivery, secret)
 
 
 def read(delivery: Delivery) -> Event:

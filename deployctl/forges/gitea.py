@@ -8,7 +8,7 @@ zeros to zeros. A deleted branch comes as the event ``delete``, a deleted tag al
 
 from __future__ import annotations
 
-from deployctl.forges.githublike import moved_nothing, read_as
+from deployctl.forges.githublike import moved_nothing, read_as, read_status
 from deployctl.forges.proof import hmac_fits
 
 TYPE_CHECKING = False
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from deployctl.forges.event import Delivery, Event, Kind
 
 NAME = "gitea"
+HEADER = "x-gitea-signature"
 WEAKNESS: str | None = None
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    return verify_by("x-gitea-signature", delivery, secret)
+    return verify_by(HEADER, delivery, secret)
 
 
 def read(delivery: Delivery) -> Event:
@@ -38,4 +39,7 @@ def read_by(prefix: str, delivery: Delivery) -> Event:
     kind: Kind = "push" if name == "push" else "other"
     if kind == "push" and moved_nothing(delivery.document):
         kind = "ping"
-    return read_as(kind, name, delivery.headers.get(f"{prefix}-delivery"), delivery.document)
+    event = read_as(kind, name, delivery.headers.get(f"{prefix}-delivery"), delivery.document)
+    if name == "status":
+        read_status(event, delivery.document)
+    return event

@@ -8,26 +8,26 @@ body of another repository.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-
+from deployctl import lean
 from deployctl.forges.githublike import read_as
-from deployctl.forges.proof import fits, token_fits
+from deployctl.forges.proof import fits, from_base64, token_fits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from deployctl.forges.event import Delivery, Event, Kind
 
 NAME = "gitee"
+HEADER = "x-gitee-token"
 WEAKNESS: str | None = "no proof covers the body: whoever sees a delivery can change what it says"
 # Seconds, before and after.
 TOLERANCE = 3600
+_SIGNATURE = 32  # bytes
 _PUSHES = ("Push Hook", "Tag Push Hook")
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
     """Whether the token is the password, or signs a time stamp of this hour."""
-    token = delivery.headers.get("x-gitee-token", "")
+    token = delivery.headers.get(HEADER, "")
     signature = _is_recent(delivery) and fits(token, _signature(_stamp(delivery), secret))
     return token_fits(token, secret) or signature
 
@@ -38,9 +38,10 @@ def read(delivery: Delivery) -> Event:
     if delivery.headers.get("x-gitee-ping") == "true":
         kind = "ping"
     event = read_as(kind, name, None, delivery.document)
-    if _is_recent(delivery):
-        token = delivery.headers.get("x-gitee-token", "").encode("utf-8", "surrogateescape")
-        key = hashlib.sha256(_stamp(delivery).encode() + b" " + token).hexdigest()
+    token = delivery.headers.get(HEADER, "").encode("utf-8", "surrogateescape")
+    # Whoever has the password, and not a signature, needs no other's delivery to make one.
+    if _is_recent(delivery) and len(from_base64(token)) == _SIGNATURE:
+        key = lean.sha256(_stamp(delivery).encode() + b" " + token).hexdigest()
         event.once = (key, int(_stamp(delivery)) / 1000 + TOLERANCE)
     return event
 
@@ -62,5 +63,5 @@ def _signature(stamp: str, secret: bytes) -> str:
 
     if not secret:
         return ""
-    digest = hmac.digest(secret, stamp.encode() + b"\n" + secret, "sha256")
+    digest = lean.hmac(secret, stamp.encode() + b"\n" + secret)
     return b2a_base64(digest, newline=False).decode()

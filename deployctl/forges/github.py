@@ -9,24 +9,50 @@ its own; of more than three tags pushed at once there is none at all.
 
 from __future__ import annotations
 
-from deployctl.forges.githublike import read_as
+from deployctl.forges.fields import check, inner, text
+from deployctl.forges.githublike import read_as, read_status
 from deployctl.forges.proof import hmac_fits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from deployctl.forges.event import Delivery, Event, Kind
+    from typing import Any
+
+    from deployctl.forges.event import Delivery, Event, Kind, State
 
 NAME = "github"
+HEADER = "x-hub-signature-256"
 WEAKNESS: str | None = None
 _KINDS: dict[str, Kind] = {"push": "push", "ping": "ping"}
+# What lets a pull request be merged where the check is required.
+_PASSED = ("success", "neutral", "skipped")
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    given = delivery.headers.get("x-hub-signature-256", "")
+    given = delivery.headers.get(HEADER, "")
     return hmac_fits(given, secret, delivery.body, prefix="sha256=")
 
 
 def read(delivery: Delivery) -> Event:
     name = delivery.headers["x-github-event"]
     number = delivery.headers.get("x-github-delivery")
-    return read_as(_KINDS.get(name, "other"), name, number, delivery.document)
+    event = read_as(_KINDS.get(name, "other"), name, number, delivery.document)
+    if name == "status":
+        read_status(event, delivery.document)
+    elif name in ("check_suite", "workflow_run"):
+        _read_run(event, name, inner(delivery.document, name))
+    return event
+
+
+def _read_run(event: Event, name: str, run: dict[str, Any]) -> None:
+    """A check suite of an app, or a run of a workflow; a pull request's says nothing here."""
+    if text(run, "event").startswith("pull_request"):
+        return
+    context = text(run, "name") if name == "workflow_run" else text(run, "app", "name")
+    revision, branch = text(run, "head_sha"), text(run, "head_branch")
+    check(event, revision, f"{name} {context}".strip(), _state(run), [branch])
+
+
+def _state(run: dict[str, Any]) -> State:
+    if text(run, "status") != "completed":
+        return "pending"
+    return "success" if text(run, "conclusion") in _PASSED else "failure"

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from deployctl.forges.event import Event
-from deployctl.forges.fields import actor, inner, message_of, number, objects, push, text
+from deployctl.forges.fields import (
+    actor,
+    check,
+    inner,
+    message_of,
+    number,
+    objects,
+    push,
+    text,
+)
 from deployctl.payload import member
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from deployctl.forges.event import Kind, Push
+    from deployctl.forges.event import Kind, Push, State
+
+_STATES: dict[str, State] = {"success": "success", "failure": "failure", "error": "failure"}
 
 
 def read_as(kind: Kind, name: str, forge_id: str | None, document: dict[str, Any]) -> Event:
@@ -34,12 +45,21 @@ def moved_nothing(document: dict[str, Any]) -> bool:
     return bool(before) and before == text(document, "after")
 
 
+def read_status(event: Event, document: dict[str, Any]) -> None:
+    """The event ``status``: one state of one check of a commit."""
+    branches = [text(branch, "name") for branch in objects(document, "branches")]
+    state = _STATES.get(text(document, "state"), "pending")
+    check(event, text(document, "sha"), text(document, "context"), state, branches)
+
+
 def _push(document: dict[str, Any]) -> Push:
+    """Of an annotated tag ``after`` is the tag itself, and ``head_commit`` what it points to."""
     after = text(document, "after")
     message = text(document, "head_commit", "message")
+    commit = text(document, "head_commit", "id")
     return push(
         text(document, "ref"),
-        after,
+        commit if commit and after.strip("0") else after,
         deleted=member(document, "deleted", bool),
         message=message or message_of(after, objects(document, "commits")),
     )

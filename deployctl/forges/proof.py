@@ -6,7 +6,7 @@ client can send. An empty secret never fits anything, nor does an empty proof.
 
 from __future__ import annotations
 
-import hmac
+from deployctl import lean
 
 
 def hmac_fits(
@@ -15,17 +15,29 @@ def hmac_fits(
     """Whether ``given`` is the prefix and the lower-case hexadecimal HMAC of the message."""
     if not secret:
         return False
-    return fits(given, prefix + hmac.digest(secret, message, algorithm).hex())
+    return fits(given, prefix + lean.hmac(secret, message, algorithm).hex())
 
 
 def fits(given: str, wanted: str) -> bool:
     """Whether two texts are the same; ``wanted``, which is ours, is ASCII."""
-    return bool(wanted) and hmac.compare_digest(given.encode("ascii", "replace"), wanted.encode())
+    return bool(wanted) and lean.compare(given.encode("ascii", "replace"), wanted.encode())
 
 
 def token_fits(given: str, secret: bytes) -> bool:
     """Whether a header is the secret itself; servers hand its bytes on as surrogate escapes."""
-    return bool(secret) and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret)
+    return bool(secret) and lean.compare(given.encode("utf-8", "surrogateescape"), secret)
+
+
+def basic_fits(given: str, secret: bytes) -> bool:
+    """Whether a header Authorization has the secret for a password, whoever the user is.
+
+    RFC 7617: the user's name ends at the first colon.
+    """
+    scheme, _, credentials = given.partition(" ")
+    if scheme.lower() != "basic":
+        return False
+    password = from_base64(credentials).partition(b":")[2]
+    return token_fits(password.decode("utf-8", "surrogateescape"), secret)
 
 
 def from_base64(text: str | bytes) -> bytes:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
-import sqlite3
 import stat
 
 from deployctl.errors import StoreError, UsageError
+from deployctl.lean import sqlite3
 from deployctl.store.schema import STEPS
 
 FILE = "deployctl.db"

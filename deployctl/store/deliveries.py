@@ -2,28 +2,77 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from deployctl.store.database import Database
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from typing import Any, Protocol
 
-def record(
-    connection: sqlite3.Connection,
-    *,
-    forge: str | None,
-    event: str | None,
-    forge_id: str | None,
-    repo: str | None,
-    result: str,
-    reason: str,
-    received_at: float,
-    deployment: int | None = None,
-) -> int:
+    class Letter(Protocol):
+        """What is kept of a request: headers as JSON, its body in part, the whole size in bytes."""
+
+        headers: str
+        body: bytes
+        size: int
+
+
+_COLUMNS = (
+    *("forge", "event", "forge_id", "repo", "result", "reason", "received_at", "facts"),
+    *("replay_of",),
+)
+
+
+class Entry:
+    """One delivery and what was decided; ``facts`` is what was read of it, as JSON.
+
+    ``received_at`` is in seconds; ``replay_of`` is the delivery that a person had run again.
+    """
+
+    __slots__ = _COLUMNS
+
+    def __init__(
+        self,
+        *,
+        result: str,
+        reason: str,
+        received_at: float,
+        forge: str | None = None,
+        event: str | None = None,
+        forge_id: str | None = None,
+        repo: str | None = None,
+        facts: str | None = None,
+        replay_of: int | None = None,
+    ) -> None:
+        self.forge = forge
+        self.event = event
+        self.forge_id = forge_id
+        self.repo = repo
+        self.result = result
+        self.reason = reason
+        self.received_at = received_at
+        self.facts = facts
+        self.replay_of = replay_of
+
+
+class Known:
+    """What the same delivery became before; ``is_newest``: nothing of its repo came after it."""
+
+    __slots__ = ("is_newest", "number", "status")
+
+    def __init__(self, number: int, status: str, *, is_newest: bool) -> None:
+        self.number = number
+        self.status = status
+        self.is_newest = is_newest
+
+
+def record(connection: sqlite3.Connection, entry: Entry, letter: Letter) -> int:
     """Keep one delivery, inside the caller's transaction -> its id in our inbox."""
+    values: list[Any] = [getattr(entry, name) for name in _COLUMNS]
     cursor = connection.execute(
-        "INSERT INTO deliveries (forge, event, forge_id, repo, received_at, result, reason,"
-        " deployment) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (forge, event, forge_id, repo, received_at, result, reason, deployment),
+        f"INSERT INTO deliveries ({', '.join(_COLUMNS)}, headers, body, body_size)"  # noqa: S608 - ours
+        f" VALUES ({'?, ' * len(_COLUMNS)}?, ?, ?)",
+        (*values, letter.headers, letter.body, letter.size),
     )
     return int(cursor.lastrowid or 0)
 
@@ -31,8 +80,9 @@ def record(
 def forget_unverified(connection: sqlite3.Connection, kept: int) -> None:
     """Keep only so many of those that anybody can send, the newest."""
     connection.execute(
-        "DELETE FROM deliveries WHERE result IN ('refused', 'error') AND id <= (SELECT id"
-        " FROM deliveries WHERE result IN ('refused', 'error') ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        "DELETE FROM deliveries WHERE result IN ('refused', 'error', 'malformed') AND id <="
+        " (SELECT id FROM deliveries WHERE result IN ('refused', 'error', 'malformed')"
+        " ORDER BY id DESC LIMIT 1 OFFSET ?)",
         (kept,),
     )
 
@@ -40,6 +90,13 @@ def forget_unverified(connection: sqlite3.Connection, kept: int) -> None:
 def name_deployment(connection: sqlite3.Connection, delivery: int, deployment: int) -> None:
     """Say which deployment a delivery became, once that is known."""
     connection.execute("UPDATE deliveries SET deployment = ? WHERE id = ?", (deployment, delivery))
+
+
+def ignore(connection: sqlite3.Connection, delivery: int, reason: str) -> None:
+    """What was queued turned out to be nothing to deploy, inside the caller's transaction."""
+    connection.execute(
+        "UPDATE deliveries SET result = 'ignored', reason = ? WHERE id = ?", (reason, delivery)
+    )
 
 
 def remember_key(connection: sqlite3.Connection, repo: str, key: str, deployment: int) -> None:
@@ -50,14 +107,17 @@ def remember_key(connection: sqlite3.Connection, repo: str, key: str, deployment
     )
 
 
-def deployment_for_key(db: Database, repo: str, key: str) -> tuple[int, str] | None:
-    """What the same delivery became when it first came -> (deployment's number, status)."""
+def deployment_for_key(db: Database, repo: str, key: str) -> Known | None:
+    """What the same delivery became when it first came."""
     row = db.connection.execute(
-        "SELECT d.number, d.status FROM delivery_keys k JOIN deployments d"
+        "SELECT d.number, d.status, NOT EXISTS (SELECT 1 FROM deployments n WHERE n.repo = d.repo"
+        " AND n.number > d.number) AS is_newest FROM delivery_keys k JOIN deployments d"
         " ON d.number = k.deployment WHERE k.repo = ? AND k.key = ?",
         (repo, key),
     ).fetchone()
-    return (int(row["number"]), str(row["status"])) if row else None
+    if row is None:
+        return None
+    return Known(int(row["number"]), str(row["status"]), is_newest=bool(row["is_newest"]))
 
 
 def use_proof(
@@ -70,3 +130,13 @@ def use_proof(
         (repo, proof, expires_at),
     )
     return cursor.rowcount == 1
+
+
+def prune(db: Database, before: float) -> None:
+    """Forget the deliveries that came before then; asks first, as that costs nothing."""
+    oldest = db.connection.execute("SELECT received_at FROM deliveries ORDER BY id LIMIT 1")
+    row = oldest.fetchone()
+    if row is None or row["received_at"] >= before:
+        return
+    with db.writing() as connection:
+        connection.execute("DELETE FROM deliveries WHERE received_at < ?", (before,))

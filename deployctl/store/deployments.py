@@ -83,7 +83,7 @@ def claim(db: Database, number: int, runner: str, now: float) -> bool:
         cursor = connection.execute(
             "UPDATE deployments SET status = 'running', phase = 'claimed', started_at = ?,"
             " runner = ?, attempts = attempts + 1, failure = NULL"
-            " WHERE number = ? AND status = 'queued'"
+            " WHERE number = ? AND status = 'queued' AND awaits IS NULL"
             " AND NOT EXISTS (SELECT 1 FROM locks WHERE locks.repo = deployments.repo)",
             (now, runner, number),
         )
@@ -224,6 +224,9 @@ def _deployment(row: sqlite3.Row, stages: Sequence[StageRecord]) -> Deployment:
         delivery=row["delivery"],
         rollback_of=row["rollback_of"],
         forced=bool(row["forced"]),
+        rollback_to=row["rollback_to"],
+        awaits=row["awaits"],
+        by_hand=bool(row["by_hand"]),
         attempts=row["attempts"],
         queued_at=row["queued_at"],
         started_at=row["started_at"],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from deployctl.store.database import Database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
 
 
 class Lock:

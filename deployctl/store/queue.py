@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from deployctl.store.database import Database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
 
 
 def enqueue(
@@ -18,34 +21,49 @@ def enqueue(
     ref: str | None = None,
     wanted_revision: str | None = None,
     release: str | None = None,
+    rollback_to: str | None = None,
     rollback_of: int | None = None,
     delivery: int | None = None,
     subject: str | None = None,
     forced: bool = False,
+    by_hand: bool = False,
+    awaits: str | None = None,
 ) -> int:
-    """Queue a deployment inside the caller's transaction -> its number."""
-    cursor = connection.execute(
-        "INSERT INTO deployments (repo, task, trigger, actor, status, ref, wanted_revision,"
-        " release, rollback_of, delivery, subject, forced, queued_at)"
-        " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            repo,
-            task,
-            trigger,
-            actor,
-            ref,
-            wanted_revision,
-            release,
-            rollback_of,
-            delivery,
-            subject,
-            int(forced),
-            now,
-        ),
-    )
-    number = int(cursor.lastrowid or 0)
+    """Queue a deployment inside the caller's transaction -> its number.
+
+    ``awaits`` is the revision whose checks it waits for before it may run.
+    """
+    values = {
+        "repo": repo,
+        "task": task,
+        "trigger": trigger,
+        "actor": actor,
+        "status": "queued",
+        "ref": ref,
+        "wanted_revision": wanted_revision,
+        "release": release,
+        "rollback_to": rollback_to,
+        "rollback_of": rollback_of,
+        "delivery": delivery,
+        "subject": subject,
+        "forced": int(forced),
+        "by_hand": int(by_hand),
+        "awaits": awaits,
+        "reason": f"it waits for the checks of {awaits}" if awaits else None,
+        "queued_at": now,
+    }
+    number = _insert(connection, values)
     _supersede_older(connection, repo, number, now)
     return number
+
+
+def _insert(connection: sqlite3.Connection, values: Mapping[str, object]) -> int:
+    places = ", ".join("?" * len(values))
+    cursor = connection.execute(
+        f"INSERT INTO deployments ({', '.join(values)}) VALUES ({places})",  # noqa: S608 - ours
+        (*values.values(),),
+    )
+    return int(cursor.lastrowid or 0)
 
 
 def _supersede_older(connection: sqlite3.Connection, repo: str, number: int, now: float) -> None:
@@ -71,9 +89,10 @@ def requeue(connection: sqlite3.Connection, repo: str, number: int, reason: str,
 
 
 def waiting(db: Database) -> list[tuple[int, str]]:
-    """The queued deployments, oldest first -> (number, repo)."""
+    """The queued deployments that may run, oldest first -> (number, repo)."""
     rows = db.connection.execute(
-        "SELECT number, repo FROM deployments WHERE status = 'queued' ORDER BY number"
+        "SELECT number, repo FROM deployments WHERE status = 'queued' AND awaits IS NULL"
+        " ORDER BY number"
     )
     return [(int(row["number"]), str(row["repo"])) for row in rows]
 

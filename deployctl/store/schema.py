@@ -27,6 +27,9 @@ STEPS = (
         delivery INTEGER,
         rollback_of INTEGER,
         forced INTEGER NOT NULL DEFAULT 0,
+        rollback_to TEXT,
+        awaits TEXT,
+        by_hand INTEGER NOT NULL DEFAULT 0,
         attempts INTEGER NOT NULL DEFAULT 0,
         superseded_by INTEGER,
         cancelled_by TEXT,
@@ -95,9 +98,15 @@ STEPS = (
         received_at REAL NOT NULL,
         result TEXT NOT NULL,
         reason TEXT NOT NULL,
-        deployment INTEGER
+        deployment INTEGER,
+        replay_of INTEGER,
+        facts TEXT,
+        headers TEXT,
+        body BLOB,
+        body_size INTEGER
     );
-    CREATE INDEX deliveries_unverified ON deliveries (id) WHERE result IN ('refused', 'error');
+    CREATE INDEX deliveries_unverified ON deliveries (id)
+        WHERE result IN ('refused', 'error', 'malformed');
     CREATE TABLE delivery_keys (
         repo TEXT NOT NULL, key TEXT NOT NULL, deployment INTEGER NOT NULL,
         PRIMARY KEY (repo, key)
@@ -105,6 +114,15 @@ STEPS = (
     CREATE TABLE used_proofs (
         repo TEXT NOT NULL, proof TEXT NOT NULL, expires_at REAL NOT NULL,
         PRIMARY KEY (repo, proof)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE checks (
+        repo TEXT NOT NULL,
+        revision TEXT NOT NULL,
+        context TEXT NOT NULL,
+        state TEXT NOT NULL,
+        noted_at REAL NOT NULL,
+        PRIMARY KEY (repo, revision, context)
     ) WITHOUT ROWID;
 
     CREATE TABLE notices (

@@ -3,10 +3,11 @@
     sudo apt-get install -y nginx fcgiwrap webhook
     .venv/bin/python -m tests.bench.acknowledge [REQUESTS] [BURST]
 
-All through one nginx, in one run: deploy.cgi, as pip installed it, behind fcgiwrap; (a) a CGI
-program that only prints an answer, behind the same fcgiwrap; (b) Debian's webhook, a resident
-server, with a hook that verifies the same signature. Times are of one request each, over
-connections that are kept, its delivery's id its own.
+All through one nginx, in one run: deploy.cgi, as pip installs it for the system's Python, behind
+fcgiwrap; (a) a CGI program of that Python that only prints an answer, behind the same fcgiwrap;
+(b) Debian's webhook, a resident server, with a hook that verifies the same signature. Times are of
+one request each, over connections that are kept, its delivery's id its own. The deployments run
+meanwhile, each of some seconds, as those of real pushes do.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 import socket
 import sqlite3
 import statistics
@@ -32,12 +32,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from tests.support.deliveries import SECRET, push
 from tests.support.nginx import WebServer
 from tests.support.servers import free_port, installed, stop, wait
 from tests.support.upstream import Upstream
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+SYSTEM_PYTHON = "/usr/bin/python3"
 ROUNDS = 5
+BUILD = 5  # seconds that a deployment takes: most of its time one waits for others
 PLAIN = """#!/usr/bin/python3
 print("Status: 202 Accepted\\r\\nContent-Type: application/json\\r\\n\\r\\n{}")
 """
@@ -168,18 +173,30 @@ def _servers(directory: Path) -> Iterator[tuple[WebServer, subprocess.Popen[byte
     plain.chmod(0o755)
     port = free_port()
     peer = _webhook(directory, port)
-    script = shutil.which("deploy.cgi", path=os.path.dirname(sys.executable))
-    assert script is not None, "deploy.cgi is not installed beside this interpreter"
+    script = _installation(directory)
     web = directory / "web"
     web.mkdir()
     locations = LOCATIONS.format(plain=plain, port=port)
     config = _config(directory, upstream.url)
-    server = WebServer(web, config, script=Path(script), locations=locations)
+    server = WebServer(web, config, script=script, locations=locations)
     try:
         yield server, peer
     finally:
         server.stop()
         stop(peer)
+
+
+def _installation(directory: Path) -> Path:
+    """deploy.cgi of a new virtual environment of the system's Python, which (a) runs on too."""
+    place = directory / "installation"
+    environment = {"PATH": os.defpath, "HOME": str(directory)}
+    for words in (
+        [SYSTEM_PYTHON, "-m", "venv", str(place)],
+        [str(place / "bin" / "pip"), "install", "--quiet", str(ROOT)],
+        [str(place / "bin" / "python"), "-m", "compileall", "-q", str(place)],
+    ):
+        subprocess.run(words, check=True, env=environment, stderr=subprocess.DEVNULL)
+    return place / "bin" / "deploy.cgi"
 
 
 def _webhook(directory: Path, port: int) -> subprocess.Popen[bytes]:
@@ -203,9 +220,11 @@ def _listens(port: int) -> bool:
 
 def _config(directory: Path, url: str) -> Path:
     path = directory / "repos.yml"
+    build = {"name": "build", "run": f"sleep {BUILD}"}
     repo = {"url": url, "path": str(directory / "app"), "id": 1296269, "webhook_secret": SECRET}
+    repo["stages"] = [build]
     document = {"state_dir": str(directory / "state"), "repos": {"app": repo}}
-    path.write_text(json.dumps(document))
+    path.write_text(yaml.safe_dump(document))
     path.chmod(0o600)
     return path
 

@@ -61,6 +61,7 @@ def webhook_config(state_dir: object, **repos: Mapping[str, Any]) -> WebhookConf
     usual = {
         "branch": "main",
         "tags": None,
+        "on": "push",
         "forge": None,
         "id": "1296269",
         "full_name": None,

@@ -1,0 +1,130 @@
+"""What is kept of a delivery: enough to explain it and to run it again, and nothing secret.
+
+This module is on the webhook's way and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from deployctl.forges.event import Check, Control, Event, Push
+from deployctl.lean import to_json
+from deployctl.payload import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from deployctl.forges.event import Delivery
+
+HIDDEN = "[hidden]"
+# Of a body this much is kept, in bytes: of one that was verified, of one that anybody can send.
+KEPT_BODY = 256 * 1024
+KEPT_STRANGE_BODY = 16 * 1024
+KEPT_HEADERS = 100
+# Headers that are a secret themselves, and members of a body that are (Coding and Gitee have had
+# theirs there, and Gitea before 1.14).
+_SECRET_HEADERS = frozenset(
+    (
+        *("authorization", "cookie", "proxy-authorization", "x-codeup-token", "x-coding-token"),
+        *("x-gitee-token", "x-gitlab-token", "x-token"),
+    )
+)
+_SECRET_MEMBERS = ("password", "secret", "sign", "token")
+_SHORTEST = 6  # characters; to hide shorter ones would punch holes into ordinary words
+
+
+class Letter:
+    """A delivery as it is kept: ``headers`` as JSON, the ``body`` in part, its whole ``size``."""
+
+    __slots__ = ("body", "headers", "size")
+
+    def __init__(self, headers: str, body: bytes, size: int) -> None:
+        self.headers = headers
+        self.body = body
+        self.size = size
+
+
+def kept(
+    headers: Mapping[str, str],
+    body: bytes,
+    document: dict[str, Any] | None,
+    secrets: Iterable[str],
+    *,
+    strange: bool,
+) -> Letter:
+    """What is kept of a request; ``secrets`` are values that must not be found in it.
+
+    ``document`` is what the body holds, None where it could not be read; ``strange``: nobody has
+    proved to have sent it.
+    """
+    hidden = [secret for secret in secrets if len(secret) >= _SHORTEST]
+    found = {name: _header(name, headers[name], hidden) for name in sorted(headers)[:KEPT_HEADERS]}
+    shown = body
+    if document is not None and any(name in document for name in _SECRET_MEMBERS):
+        hide = {name: HIDDEN for name in _SECRET_MEMBERS if name in document}
+        shown = to_json({**document, **hide}).encode()
+    for secret in hidden:
+        shown = shown.replace(secret.encode("utf-8", "surrogateescape"), HIDDEN.encode())
+    return Letter(to_json(found), shown[: KEPT_STRANGE_BODY if strange else KEPT_BODY], len(body))
+
+
+def _header(name: str, value: str, secrets: list[str]) -> str:
+    if name in _SECRET_HEADERS:
+        return HIDDEN
+    for secret in secrets:
+        value = value.replace(secret, HIDDEN)
+    return printable(value, 1000)
+
+
+def event_to_json(event: Event, path: str) -> str:
+    """What was read of a delivery, so that it can be decided upon again."""
+    check, control = event.check, event.control
+    facts: dict[str, Any] = {
+        "path": path,
+        "kind": event.kind,
+        "name": event.name,
+        "forge_id": event.forge_id,
+        "key": event.key,
+        "repository_ids": event.repository_ids,
+        "full_name": event.full_name,
+        "actor": event.actor,
+        "pushes": [
+            {
+                "ref": push.ref,
+                "revision": push.revision,
+                "deleted": push.deleted,
+                "subject": push.subject,
+                "skips": push.skips,
+            }
+            for push in event.pushes
+        ],
+    }
+    if check is not None:
+        facts["check"] = [check.revision, check.context, check.state, check.refs]
+    if control is not None:
+        facts["control"] = [control.action, control.repo, control.to]
+    return to_json(facts)
+
+
+def event_from_json(facts: dict[str, Any]) -> Event:
+    """The other way round; ``facts`` is the object that :func:`event_to_json` wrote."""
+    event = Event(facts["kind"], facts["name"], facts["forge_id"])
+    event.key = facts["key"]
+    event.repository_ids = facts["repository_ids"]
+    event.full_name = facts["full_name"]
+    event.actor = facts["actor"]
+    event.pushes = [Push(**push) for push in facts["pushes"]]
+    if "check" in facts:
+        event.check = Check(*facts["check"])
+    if "control" in facts:
+        event.control = Control(*facts["control"])
+    return event
+
+
+def key_of(event: Event, delivery: Delivery) -> str:
+    """What the same delivery has again when it comes again."""
+    if event.key is not None and len(event.key) <= 200:
+        return event.key
+    from deployctl.lean import sha256
+
+    return "sha256:" + sha256(delivery.body).hexdigest()
