@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,3 +213,42 @@ def _files(directory: Path) -> dict[str, tuple[int, float]]:
         for path in directory.rglob("*")
         if "/locks/" not in str(path)
     }
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_one_that_is_cancelled_after_its_process_died_ends_as_what_is_live_then(
+    machine: Machine,
+    write_config: WriteConfig,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
+    comes_back: bool,
+) -> None:
+    """The restart needs a secret that only who cancels it has in the environment."""
+    restart = f"""{RESTART}; printf %s "$TOKEN" > ../../token; test "$(cat version)" != 1"""
+    repo = {"url": upstream.url, "restart": restart, "secrets": {"TOKEN": "env:TOKEN"}}
+    if comes_back:
+        repo["restart"] = restart.rpartition(";")[0]
+    write_config({"app": repo})
+    monkeypatch.setenv("TOKEN", "opensesame")
+    machine.kill_in("restart", "deploy", "app")
+    (machine.directory / "app" / "token").unlink(missing_ok=True)
+
+    ended = machine.deployctl("cancel", "2")
+    by = f"cancelled by {ended['actor']}"
+    assert machine.live == "1"
+    assert (machine.directory / "app" / "token").read_text() == "opensesame"
+    if comes_back:
+        assert (ended["status"], ended["reason"]) == ("cancelled", by)
+    else:
+        assert ended["status"] == "degraded"
+        assert ended["reason"].startswith(f"{by}; going back failed: ")
+
+
+def test_one_whose_process_died_once_and_cannot_be_undone_says_so(machine: Machine) -> None:
+    machine.kill_in("restart", "deploy", "app")
+    for release in (machine.directory / "app" / "releases").glob("1-*"):
+        shutil.rmtree(release)
+    machine.deployctl("run")
+    newest = machine.newest()
+    assert newest["status"] == "degraded"
+    assert newest["reason"].startswith("its process died; going back failed: ")
