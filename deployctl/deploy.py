@@ -7,16 +7,17 @@ from dataclasses import replace
 from deployctl import refusals
 from deployctl.attempt import Attempt, Outcome, Target, begin
 from deployctl.deployment import REFUSED, UNCHANGED, Deployment, Failure
-from deployctl.errors import DeployctlError, Interrupted, LayoutError, RefusedError
+from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
 from deployctl.git.mirror import Mirror, is_sha
 from deployctl.journal import StageFailed
 from deployctl.output import Output
 from deployctl.pipeline import check_health, restart, run_stages
 from deployctl.prune import prune
-from deployctl.rollback import find_release
+from deployctl.rollback import choose_target, find_release
 from deployctl.signals import interruptible, shielded
 from deployctl.site import Site
 from deployctl.store import deployments, freezes, releases
+from deployctl.store.releases import ReleaseRecord
 from deployctl.undo import go_back, undo
 
 AUTOMATIC = ("webhook", "cron", "auto")
@@ -63,7 +64,7 @@ def _bring_live(attempt: Attempt) -> Outcome:
         return Outcome("failed", failure=_why_not_begun(attempt, attempt.trouble))
     try:
         if attempt.deployment.task == "rollback":
-            target = _recorded(attempt)
+            target = _earlier(attempt)
         else:
             revision = _fetch(attempt)
             if _is_live_already(attempt, revision):
@@ -178,20 +179,30 @@ def _adopt(attempt: Attempt) -> None:
         releases.set_state(connection, site.repo.name, 0, "good")
 
 
-def _recorded(attempt: Attempt) -> Target:
-    """The release that a rollback goes to; it must still be what was built then."""
-    site, deployment = attempt.site, attempt.deployment
-    revision = deployment.wanted_revision or ""
+def _earlier(attempt: Attempt) -> Target:
+    """The release that a rollback goes to, chosen now that nothing else changes what is live."""
+    site = attempt.site
     with attempt.journal.stage("prepare"):
         site.layout.check()
-        target = find_release(site, revision, deployment.release)
-        if target is None or not site.layout.usable(target.name, revision):
-            raise LayoutError(
-                f"the release of {revision[:12]} is no longer on disk; "
-                f"see: deployctl rollback {site.repo.name} --list"
-            )
-        attempt.journal.note(revision=revision, subject=target.subject)
-    return Target(target.number, revision, target.name)
+        chosen = _chosen(attempt)
+    return Target(chosen.number, chosen.revision, chosen.name)
+
+
+def _chosen(attempt: Attempt) -> ReleaseRecord:
+    """What the request asked for, and what that undoes, as the record has it from here on."""
+    site, live = attempt.site, attempt.previous
+    try:
+        chosen = choose_target(site, attempt.deployment.rollback_to)
+    except UsageError as error:  # whoever asked is not there any more to say it in other words
+        raise RefusedError(str(error)) from None
+    undone = live and deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    attempt.journal.note(
+        revision=chosen.revision,
+        release=chosen.name,
+        subject=chosen.subject,
+        rollback_of=undone.number if undone else None,
+    )
+    return chosen
 
 
 def _go_live(attempt: Attempt, target: Target) -> Outcome:

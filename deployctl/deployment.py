@@ -102,7 +102,9 @@ class StageRecord:
 class Deployment:
     """One row of the history, with its stages; times are seconds since the epoch.
 
-    ``phase`` is the inner state that recovery needs and nobody else sees.
+    ``phase`` is the inner state that recovery needs and nobody else sees. ``rollback_to`` is what a
+    rollback was asked to go back to (None: the last good release); ``revision`` and ``release``
+    say what that was when its turn came.
     """
 
     number: int
@@ -122,6 +124,7 @@ class Deployment:
     subject: str | None = None
     delivery: int | None = None
     rollback_of: int | None = None
+    rollback_to: str | None = None
     forced: bool = False
     attempts: int = 0
     started_at: float | None = None

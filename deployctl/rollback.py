@@ -70,23 +70,24 @@ def choose_target(site: Site, to: str | None) -> ReleaseRecord:
     return _named(site, to.lstrip("#").lower())
 
 
-def request_rollback(site: Site, target: ReleaseRecord, request: Request) -> int:
-    """Queue the rollback -> its deployment's number."""
-    live = site.layout.live()
-    undone = None
-    if live is not None and live.revision is not None:
-        undone = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
-    with site.db.writing() as connection:
+def request_rollback(site: Site, to: str | None, request: Request) -> int:
+    """Queue the rollback -> its deployment's number.
+
+    What it goes back to is chosen when its turn comes: what runs or waits before it may change
+    what is live. Where nothing does, what cannot be chosen now is refused now, without a trace.
+    """
+    db, name = site.db, site.repo.name
+    if not deployments.running(db, name) and not deployments.queued(db, name):
+        choose_target(site, to)
+    with db.writing() as connection:
         return queue.enqueue(
             connection,
-            repo=site.repo.name,
+            repo=name,
             task="rollback",
             trigger=request.trigger,
             actor=request.actor,
             now=request.now,
-            wanted_revision=target.revision,
-            release=target.name,
-            rollback_of=undone.number if undone else None,
+            rollback_to=to,
         )
 
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployctl.store import queue
+from deployctl.store.database import Database
 from tests.support.app import App
+from tests.support.cli import Gate, finish
 from tests.support.upstream import git
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    made = Gate(tmp_path)
+    yield made
+    made.open()
 
 
 def back(app: App, *words: str, code: int = 0) -> dict[str, Any]:
@@ -177,6 +190,66 @@ def test_a_rollback_that_fails_goes_back_again(app: App) -> None:
     assert app.live == "2"
     assert app.status["hold"] is None
     assert app.cli("rollback", "app").stdout.endswith("\nmore: deployctl show 4\n")
+
+
+def test_where_to_is_chosen_when_its_turn_comes(app: App, gate: Gate) -> None:
+    """A rollback that is asked for while something deploys undoes what that makes live."""
+    app.release("1")
+    second = app.release("2")
+    app.configure(stages=[{"name": "build", "run": gate.command}])
+    app.push("3")
+    deploying = app.cli.start("deploy", "app")
+    gate.wait()
+    rolling = app.cli.start("rollback", "app", "--json")
+    queued = app.cli.wait_for(4, "queued")
+    assert (queued["revision"], queued["release"], queued["rollback_of"]) == (None, None, None)
+    gate.open()
+    assert (finish(deploying).code, finish(rolling).code) == (0, 0)
+    ended = app.cli.json("show", "4")
+    assert (ended["revision"], ended["release"]) == (second["revision"], second["release"])
+    assert (ended["rollback_of"], ended["subject"], app.live) == (3, "Version 2", "2")
+
+
+@pytest.mark.parametrize(
+    ("to", "why"), [((), "no earlier good release"), (("--to", "9"), "no rel")]
+)
+def test_what_cannot_be_chosen_when_its_turn_comes_is_refused_then(
+    app: App, gate: Gate, to: tuple[str, ...], why: str
+) -> None:
+    app.configure(stages=[{"name": "build", "run": gate.command}])
+    app.push("1")
+    deploying = app.cli.start("deploy", "app")
+    gate.wait()
+    rolling = app.cli.start("rollback", "app", *to, "--json")
+    app.cli.wait_for(2, "queued")
+    gate.open()
+    assert finish(deploying).code == 0
+    done = finish(rolling)
+    assert (done.code, done.json["error"]["code"]) == (5, 5)
+    assert why in done.json["error"]["message"]
+    ended = app.cli.json("show", "2")
+    assert (ended["status"], ended["reason"]) == ("cancelled", done.json["error"]["message"])
+    assert app.live == "1"
+
+
+@pytest.mark.parametrize(("to", "version"), [(None, "2"), ("1", "1"), ("#1", "1")])
+def test_a_webhook_may_ask_for_one(app: App, to: str | None, version: str) -> None:
+    for each in "123":
+        app.release(each)
+    with Database(str(app.state)) as db, db.writing() as connection:
+        queue.enqueue(
+            connection,
+            repo="app",
+            task="rollback",
+            trigger="webhook",
+            actor="octocat",
+            now=time.time(),
+            rollback_to=to,
+        )
+    (ended,) = app.cli.json("run")["deployments"]
+    assert (ended["status"], ended["trigger"], ended["rollback_of"]) == ("succeeded", "webhook", 3)
+    assert app.live == version
+    assert app.status["hold"]["revision"] == app.upstream.head
 
 
 def test_a_locked_repo_is_not_rolled_back(app: App) -> None:

@@ -207,14 +207,32 @@ def test_the_beginning_of_several_shas_names_none_of_them(history: History) -> N
     assert choose_target(history.site, "abcd2").revision == "abcd2" + "0" * 35
 
 
-def test_the_request_names_the_deployment_that_it_undoes(history: History) -> None:
-    a, b = history.deployed("a"), history.deployed("b")
-    request = Request(actor="ada", trigger="cli", now=5.0)
-    number = request_rollback(history.site, choose_target(history.site, None), request)
-    queued = deployments.get(history.site.db, number)
+REQUEST = Request(actor="ada", trigger="cli", now=5.0)
+
+
+@pytest.mark.parametrize("to", [None, "1", "aaaa"])
+def test_the_request_is_kept_as_it_was_made(history: History, to: str | None) -> None:
+    history.deployed("a")
+    history.deployed("b")
+    queued = deployments.get(history.site.db, request_rollback(history.site, to, REQUEST))
     assert queued is not None
-    assert (queued.task, queued.status, queued.rollback_of) == ("rollback", "queued", b)
-    assert (queued.wanted_revision, queued.release) == ("a" * 40, f"{a}-{'a' * 12}")
+    assert (queued.task, queued.status, queued.rollback_to) == ("rollback", "queued", to)
+    assert (queued.revision, queued.wanted_revision, queued.release) == (None, None, None)
+
+
+def test_a_request_that_leads_nowhere_is_refused_only_while_nothing_else_is_on_its_way(
+    history: History,
+) -> None:
+    history.deployed("a")
+    for to in (None, "7"):
+        with pytest.raises(RefusedError):
+            request_rollback(history.site, to, REQUEST)
+    assert deployments.queued(history.site.db, "blog") == []
+    with history.site.db.writing() as connection:
+        queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=4.0)
+    for to in (None, "7"):
+        request_rollback(history.site, to, REQUEST)
+        assert deployments.queued(history.site.db, "blog")[0].rollback_to == to
 
 
 # what may go

@@ -8,6 +8,8 @@ import click
 
 from deployctl.cli import text
 from deployctl.cli.session import Session, here, options
+from deployctl.deployment import REFUSED
+from deployctl.errors import RefusedError
 from deployctl.foreground import refuse_if_locked, run_in_turn
 from deployctl.pipeline import describe
 from deployctl.rollback import candidates, choose_target, default_target, request_rollback
@@ -34,12 +36,13 @@ def command(
     site = session.site(repo)
     if listing:
         return _list(session, site)
-    target = choose_target(site, to)
     if check or dry_run:
-        return _describe(session, site, target, usable=check)
+        return _describe(session, site, choose_target(site, to), usable=check)
     refuse_if_locked(site)
-    number = request_rollback(site, target, here(time.time()))
+    number = request_rollback(site, to, here(time.time()))
     ended = run_in_turn(session.worker(), site, number)
+    if ended.phase == REFUSED:
+        raise RefusedError(ended.reason or ended.status)
     session.answer(ended.to_json(), text.more_of(ended))
     return ended.exit_code
 

@@ -90,7 +90,7 @@ def claim(db: Database, number: int, runner: str, now: float) -> bool:
         return cursor.rowcount == 1
 
 
-def note(db: Database, number: int, **columns: str | None) -> None:
+def note(db: Database, number: int, **columns: str | int | None) -> None:
     """Write down what became known of a running deployment: ref, revision, phase and the like."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
     with db.writing() as connection:
@@ -223,6 +223,7 @@ def _deployment(row: sqlite3.Row, stages: Sequence[StageRecord]) -> Deployment:
         subject=row["subject"],
         delivery=row["delivery"],
         rollback_of=row["rollback_of"],
+        rollback_to=row["rollback_to"],
         forced=bool(row["forced"]),
         attempts=row["attempts"],
         queued_at=row["queued_at"],

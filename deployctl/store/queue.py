@@ -1,4 +1,8 @@
-"""What waits to be deployed: the newest request of a repo takes the place of every other one."""
+"""What waits to be deployed: the newest request of a repo takes the place of every other one.
+
+A rollback waits with what it was asked to go back to, ``rollback_to``: a deployment's number or
+(the beginning of) a sha, or None for the last good release. It is looked for when its turn comes.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,7 @@ def enqueue(
     now: float,
     ref: str | None = None,
     wanted_revision: str | None = None,
-    release: str | None = None,
-    rollback_of: int | None = None,
+    rollback_to: str | None = None,
     delivery: int | None = None,
     subject: str | None = None,
     forced: bool = False,
@@ -26,8 +29,8 @@ def enqueue(
     """Queue a deployment inside the caller's transaction -> its number."""
     cursor = connection.execute(
         "INSERT INTO deployments (repo, task, trigger, actor, status, ref, wanted_revision,"
-        " release, rollback_of, delivery, subject, forced, queued_at)"
-        " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)",
+        " rollback_to, delivery, subject, forced, queued_at)"
+        " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
         (
             repo,
             task,
@@ -35,8 +38,7 @@ def enqueue(
             actor,
             ref,
             wanted_revision,
-            release,
-            rollback_of,
+            rollback_to,
             delivery,
             subject,
             int(forced),

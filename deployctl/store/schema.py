@@ -26,6 +26,7 @@ STEPS = (
         subject TEXT,
         delivery INTEGER,
         rollback_of INTEGER,
+        rollback_to TEXT,
         forced INTEGER NOT NULL DEFAULT 0,
         attempts INTEGER NOT NULL DEFAULT 0,
         superseded_by INTEGER,
