@@ -10,6 +10,9 @@ from deployctl.site import Site
 from deployctl.store import deployments, queue, releases
 from deployctl.store.releases import ReleaseRecord
 
+_SHORTEST_SHA = 4
+_LONGEST_NUMBER = 16  # digits; SQLite knows no more than 64 bits
+
 
 def candidates(site: Site) -> list[ReleaseRecord]:
     """What a person may roll back to, newest first: whole, on disk, not live."""
@@ -92,19 +95,34 @@ def request_rollback(site: Site, to: str | None, request: Request) -> int:
 
 
 def _named(site: Site, to: str) -> ReleaseRecord:
-    """By the number of the deployment that built it, else by the beginning of its sha."""
-    found = candidates(site)
-    by_number = [release for release in found if str(release.number) == to]
-    by_sha = [release for release in found if len(to) >= 4 and release.revision.startswith(to)]
-    if len({release.revision for release in by_sha}) > 1 and not by_number:
-        raise UsageError(f"{to} is the beginning of several releases' shas: write more of it")
-    matches = by_number or by_sha
-    if not matches:
+    """By the number of a deployment, else by the beginning of its sha."""
+    found = _by_number(site, to) or _by_sha(site, to)
+    if found is None:
         raise RefusedError(
             f"{site.repo.name} has no release {to} to roll back to; "
             f"see: deployctl rollback {site.repo.name} --list"
         )
-    return matches[0]
+    return found
+
+
+def _by_number(site: Site, to: str) -> ReleaseRecord | None:
+    """What the deployment of that number made live, whether it built that or rolled back to it."""
+    is_number = to.isascii() and to.isdigit() and len(to) < _LONGEST_NUMBER
+    named = deployments.get(site.db, int(to)) if is_number else None
+    if named is None or named.repo != site.repo.name or named.status != "succeeded":
+        return None
+    return _match(candidates(site), named.revision, named.release)
+
+
+def _by_sha(site: Site, to: str) -> ReleaseRecord | None:
+    found = [
+        release
+        for release in candidates(site)
+        if len(to) >= _SHORTEST_SHA and release.revision.startswith(to)
+    ]
+    if len({release.revision for release in found}) > 1:
+        raise UsageError(f"{to} is the beginning of several releases' shas: write more of it")
+    return found[0] if found else None
 
 
 def _match(

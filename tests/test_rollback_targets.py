@@ -48,11 +48,21 @@ class History:
         self._put_on_disk(number, name, revision, live=live)
         return number
 
-    def rolled_back_to(self, number: int, *, left: int) -> None:
+    def rolled_back_to(self, number: int, *, left: int) -> int:
+        """A rollback to that release -> its own number."""
+        db, repo = self.site.db, self.site.repo.name
         record = next(each for each in self.known() if each.number == number)
-        with self.site.db.writing() as connection:
-            releases.set_state(connection, self.site.repo.name, left, "left")
-        self.site.layout.switch(99, record.revision, record.name)
+        with db.writing() as connection:
+            releases.set_state(connection, repo, left, "left")
+            back = queue.enqueue(
+                connection, repo=repo, task="rollback", trigger="cli", actor="ada", now=1.0
+            )
+            deployments.finish(
+                connection, back, status="succeeded", reason=None, failure=None, now=3.0
+            )
+        deployments.note(db, back, revision=record.revision, release=record.name)
+        self.site.layout.switch(back, record.revision, record.name)
+        return back
 
     def revision(self, letter: str) -> str:
         return self.revisions.get(letter, letter * 40)
@@ -182,6 +192,25 @@ def test_a_target_is_named_by_its_number_or_its_sha(history: History) -> None:
     names = {str(a): a, f"#{b}": b, "aaaa": a, "B" * 7: b, "a" * 40: a}
     for name, number in names.items():
         assert choose_target(history.site, name).number == number
+
+
+def test_the_number_of_a_rollback_means_what_it_made_live(history: History) -> None:
+    a, b, c = (history.deployed(letter) for letter in "abc")
+    back = history.rolled_back_to(a, left=c)
+    history.deployed("d")
+    assert choose_target(history.site, str(back)).number == a
+    assert choose_target(history.site, str(b)).number == b
+
+
+@pytest.mark.parametrize("status", ["failed", "rolled_back", "cancelled"])
+def test_the_number_of_a_deployment_that_made_nothing_live_leads_nowhere(
+    history: History, status: str
+) -> None:
+    a, _ = history.deployed("a"), history.deployed("b")
+    with history.site.db.writing() as connection:
+        connection.execute("UPDATE deployments SET status = ? WHERE number = ?", (status, a))
+    with pytest.raises(RefusedError):
+        choose_target(history.site, str(a))
 
 
 @pytest.mark.parametrize("name", ["99", "ffff", "aaa", "c" * 40, ""])
@@ -330,6 +359,15 @@ def test_in_place_a_revision_counts_once(in_place: History) -> None:
     assert in_place.candidates() == [c, again, b]
     assert in_place.surplus() == [a, b]
     assert d not in in_place.candidates()
+
+
+def test_in_place_every_number_of_a_revision_means_it(in_place: History) -> None:
+    a, b, again, c = (in_place.deployed(letter) for letter in "abac")
+    for number in (a, again):
+        assert choose_target(in_place.site, str(number)).revision == in_place.revision("a")
+    back = in_place.rolled_back_to(b, left=c)
+    with pytest.raises(RefusedError):
+        choose_target(in_place.site, str(back))
 
 
 def test_in_place_the_live_revision_is_no_target_however_often_it_was_deployed(
