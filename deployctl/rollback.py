@@ -46,17 +46,29 @@ def find_release(site: Site, revision: str | None, name: str | None) -> ReleaseR
 
 
 def default_target(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord | None:
-    """The last good release before the live one."""
-    live = live_release(site, known)
-    before = live.number if live else None
-    return next(
-        (
-            release
-            for release in candidates(site)
-            if release.state == "good" and (before is None or release.number < before)
-        ),
-        None,
-    )
+    """The last good release before the live one, of another revision where there is one.
+
+    The live revision built once more is gone back to only for want of another: what is wrong with
+    it is mostly wrong with its twin.
+    """
+    record, live = live_release(site, known), site.layout.live()
+    older = [
+        release
+        for release in candidates(site)
+        if release.state == "good" and (record is None or release.number < record.number)
+    ]
+    twins = [release for release in older if live and release.revision == live.revision]
+    left = _revisions_left(known)
+    others = [each for each in older if each not in twins and each.revision not in left]
+    return next(iter(others + twins), None)
+
+
+def _revisions_left(known: Sequence[ReleaseRecord]) -> set[str]:
+    """The revisions that were rolled back from and not good again since."""
+    verdicts: dict[str, str] = {}
+    for release in proven(known):
+        verdicts.setdefault(release.revision, release.state)
+    return {revision for revision, state in verdicts.items() if state == "left"}
 
 
 def choose_target(site: Site, to: str | None) -> ReleaseRecord:

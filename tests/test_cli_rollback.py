@@ -165,9 +165,26 @@ def test_a_rollback_can_be_rolled_back(app: App) -> None:
     assert (document["revision"], document["status"]) == (second["revision"], "succeeded")
     assert app.live == "2"
     assert app.deploy()["status"] == "succeeded", "what a person brought back is held no more"
-    assert app.status["rollback_to"]["deployment"] == 2
-    back(app)
     assert app.status["rollback_to"]["deployment"] == 1
+    back(app)
+    assert (app.live, app.status["rollback_to"]) == ("1", None)
+
+
+def test_a_revision_deployed_twice_is_left_for_another_one(app: App) -> None:
+    app.release("1")
+    second = app.release("2")
+    app.deploy()
+    assert app.status["rollback_to"]["deployment"] == 1
+    back(app)
+    assert (app.live, app.status["hold"]["revision"]) == ("1", second["revision"])
+
+
+def test_a_revision_deployed_twice_and_no_other_goes_back_to_its_first_release(app: App) -> None:
+    first = app.release("1")
+    app.deploy()
+    assert app.status["rollback_to"]["release"] == first["release"]
+    assert back(app)["release"] == first["release"]
+    assert app.status["hold"] is None, "to hold it would be to hold what is live"
 
 
 def test_two_rollbacks_go_back_two_releases(app: App) -> None:

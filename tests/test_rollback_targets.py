@@ -173,6 +173,36 @@ def test_the_same_revision_built_twice_is_two_releases(history: History) -> None
     assert history.candidates() == [first]
 
 
+def test_another_revision_is_preferred_to_another_release_of_the_live_one(
+    history: History,
+) -> None:
+    a, _, c = (history.deployed(letter) for letter in "abc")
+    again = history.deployed("c")
+    assert history.default() == c - 1
+    history.rolled_back_to(a, left=again)
+    assert history.default() is None
+
+
+def test_for_want_of_another_revision_its_older_release_is_gone_back_to(history: History) -> None:
+    first, second, third = (history.deployed("a") for _ in range(3))
+    assert history.default() == second
+    history.rolled_back_to(second, left=third)
+    assert history.default() == first
+
+
+def test_a_revision_that_was_left_is_not_gone_back_to_by_an_older_release_of_it(
+    history: History,
+) -> None:
+    a, b, again = (history.deployed(letter) for letter in "abb")
+    history.rolled_back_to(a, left=again)
+    history.deployed("c")
+    assert history.default() == a
+    history.deployed("b")
+    history.deployed("d")
+    assert history.default() == again + 3, "it was good again"
+    assert b in history.candidates()
+
+
 def test_where_something_foreign_is_live_the_newest_good_release_is_the_default(
     tmp_path: Path, history: History
 ) -> None:
