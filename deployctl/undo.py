@@ -14,7 +14,7 @@ from deployctl.process import end_marked
 
 def go_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
     """What was live before is live again, restarted and checked: or it is said that it is not."""
-    held = target.revision if attempt.deployment.task == "deploy" else None
+    held = _left(attempt, target)
     if not attempt.site.repo.auto_rollback:
         return Outcome(
             "degraded",
@@ -35,6 +35,13 @@ def go_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
         reason = f"going back failed too, in {second.stage}: {second.message}"
         return Outcome("degraded", reason=reason, failure=failure, held=held)
     return Outcome("rolled_back", reason=failure.message, failure=failure, held=held)
+
+
+def _left(attempt: Attempt, target: Target) -> str | None:
+    """The revision to hold; never by a rollback the one that is live again after it."""
+    previous = attempt.previous.revision if attempt.previous else None
+    is_deployment = attempt.deployment.task == "deploy"
+    return target.revision if is_deployment or target.revision != previous else None
 
 
 def _bring_back(attempt: Attempt) -> Failure | None:

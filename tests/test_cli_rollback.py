@@ -199,13 +199,13 @@ def test_two_rollbacks_go_back_two_releases(app: App) -> None:
 
 def test_a_rollback_that_fails_goes_back_again(app: App) -> None:
     app.configure(healthcheck={"command": "! grep bad version", "deadline": 0.2, "interval": 0.1})
-    app.release("1")
+    first = app.release("1")
     app.release("2")
     app.configure(healthcheck={"command": "! grep 1 version", "deadline": 0.2, "interval": 0.1})
     document = back(app, code=3)
     assert (document["status"], document["failure"]["stage"]) == ("rolled_back", "healthcheck")
     assert app.live == "2"
-    assert app.status["hold"] is None
+    assert app.status["hold"]["revision"] == first["revision"], "what it left is held, too"
     assert app.cli("rollback", "app").stdout.endswith("\nmore: deployctl show 4\n")
 
 
@@ -267,6 +267,15 @@ def test_a_webhook_may_ask_for_one(app: App, to: str | None, version: str) -> No
     assert (ended["status"], ended["trigger"], ended["rollback_of"]) == ("succeeded", "webhook", 3)
     assert app.live == version
     assert app.status["hold"]["revision"] == app.upstream.head
+
+
+def test_a_rollback_to_the_same_revision_that_fails_holds_nothing_that_is_live(app: App) -> None:
+    first = app.release("1")
+    app.deploy()
+    check = f"! pwd -P | grep {first['release']}"
+    app.configure(healthcheck={"command": check, "deadline": 0.2, "interval": 0.1})
+    assert back(app, code=3)["status"] == "rolled_back"
+    assert app.status["hold"] is None
 
 
 def test_a_locked_repo_is_not_rolled_back(app: App) -> None:
