@@ -9,7 +9,7 @@ from deployctl.attempt import Attempt, Outcome, Target, begin
 from deployctl.deployment import REFUSED, UNCHANGED, Deployment, Failure
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
 from deployctl.git.mirror import Mirror, is_sha
-from deployctl.journal import StageFailed
+from deployctl.journal import StageFailed, StageJournal
 from deployctl.output import Output
 from deployctl.pipeline import check_health, restart, run_stages
 from deployctl.prune import prune
@@ -17,7 +17,7 @@ from deployctl.rollback import choose_target, find_release
 from deployctl.signals import interruptible, shielded
 from deployctl.site import Site
 from deployctl.store import deployments, freezes, releases
-from deployctl.store.releases import ReleaseRecord
+from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.undo import go_back, undo
 
 AUTOMATIC = ("webhook", "cron", "auto")
@@ -149,22 +149,31 @@ def _nothing_new(attempt: Attempt, revision: str) -> Outcome:
 
 def _build(attempt: Attempt, revision: str) -> Target:
     """A new release of the revision, all stages passed, nothing live touched (but in place)."""
-    site, number = attempt.site, attempt.deployment.number
-    layout, repo = site.layout, site.repo
     with attempt.journal.stage("prepare") as stage:
-        layout.check()
-        target = Target(number, revision, layout.new_name(number, revision))
-        with site.db.writing() as connection:
-            releases.begin(connection, repo.name, number, target.name, revision)
-        attempt.journal.note(release=target.name)
-        attempt.target = target
-        _adopt(attempt)
-        for told in layout.prepare(number, revision, target.name):
-            stage.line(told)
+        attempt.site.layout.check()
+        target = _prepare(attempt, stage, attempt.deployment.number, revision)
+    return _run_through_stages(attempt, target)
+
+
+def _prepare(attempt: Attempt, stage: StageJournal, number: int, revision: str) -> Target:
+    """The revision's files where the stages run; what is recorded first tells recovery of them."""
+    site, layout = attempt.site, attempt.site.layout
+    target = Target(number, revision, layout.new_name(number, revision))
+    with site.db.writing() as connection:
+        releases.begin(connection, site.repo.name, number, target.name, revision)
+    attempt.journal.note(release=target.name)
+    attempt.target = target
+    _adopt(attempt)
+    for told in layout.prepare(number, revision, target.name):
+        stage.line(told)
+    return target
+
+
+def _run_through_stages(attempt: Attempt, target: Target) -> Target:
     attempt.announce()
-    directory = layout.directory(target.name)
-    around = attempt.surroundings(revision, target.name, directory)
-    run_stages(attempt.journal, repo.stages, around)
+    directory = attempt.site.layout.directory(target.name)
+    around = attempt.surroundings(target.revision, target.name, directory)
+    run_stages(attempt.journal, attempt.site.repo.stages, around)
     return target
 
 
@@ -180,12 +189,28 @@ def _adopt(attempt: Attempt) -> None:
 
 
 def _earlier(attempt: Attempt) -> Target:
-    """The release that a rollback goes to, chosen now that nothing else changes what is live."""
-    site = attempt.site
-    with attempt.journal.stage("prepare"):
-        site.layout.check()
+    """The release that a rollback goes to, chosen now that nothing else changes what is live.
+
+    What is no longer on disk is built again, as a deployment builds it.
+    """
+    with attempt.journal.stage("prepare") as stage:
+        attempt.site.layout.check()
         chosen = _chosen(attempt)
-    return Target(chosen.number, chosen.revision, chosen.name)
+        if chosen.state != GONE:
+            return Target(chosen.number, chosen.revision, chosen.name)
+        target = _prepare_again(attempt, stage, chosen)
+    return _run_through_stages(attempt, target)
+
+
+def _prepare_again(attempt: Attempt, stage: StageJournal, gone: ReleaseRecord) -> Target:
+    site = attempt.site
+    stage.line(f"{gone.revision[:12]} is no longer on disk: building it again")
+    site.mirror.bring(gone.revision, f"refs/heads/{site.repo.branch}")
+    try:
+        site.layout.discard(gone.number, gone.name)
+    except DeployctlError as error:  # half of it is left: the new one gets a name of its own
+        stage.line(f"warning: {error}")
+    return _prepare(attempt, stage, gone.number, gone.revision)
 
 
 def _chosen(attempt: Attempt) -> ReleaseRecord:
@@ -233,7 +258,7 @@ def _go_live(attempt: Attempt, target: Target) -> Outcome:
 def _switch(attempt: Attempt, target: Target) -> None:
     layout = attempt.site.layout
     with attempt.journal.stage("switch") as stage:
-        if attempt.deployment.task == "deploy":
+        if attempt.target is not None:  # it was built just now
             layout.complete(target.name)
         for line in layout.switch(attempt.deployment.number, target.revision, target.name):
             stage.line(line)

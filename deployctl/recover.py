@@ -61,10 +61,10 @@ def _reopened(site: Site, deployment: Deployment, show: Output) -> Attempt:
     building = [
         release
         for release in releases.of_repo(site.db, site.repo.name)
-        if release.number == deployment.number and deployment.task == "deploy"
+        if release.state == "building"
     ]
     if building:
-        attempt.target = Target(deployment.number, building[0].revision, building[0].name)
+        attempt.target = Target(building[0].number, building[0].revision, building[0].name)
     return attempt
 
 

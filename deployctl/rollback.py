@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deployctl.deployment import Request
+from deployctl.deployment import Deployment, Request
 from deployctl.errors import RefusedError, UsageError
+from deployctl.pipeline import describe
 from deployctl.site import Site
 from deployctl.store import deployments, queue, releases
-from deployctl.store.releases import ReleaseRecord
+from deployctl.store.releases import GONE, ReleaseRecord
 
 _SHORTEST_SHA = 4
 _LONGEST_NUMBER = 16  # digits; SQLite knows no more than 64 bits
@@ -72,7 +73,11 @@ def _revisions_left(known: Sequence[ReleaseRecord]) -> set[str]:
 
 
 def choose_target(site: Site, to: str | None) -> ReleaseRecord:
-    """The release that ``--to`` names, or the last good one; RefusedError where there is none."""
+    """The release that ``--to`` names, or the last good one; RefusedError where there is none.
+
+    One that is named may be :data:`GONE`: then it must be built again. The last good one is on
+    disk.
+    """
     if to is None:
         known = releases.of_repo(site.db, site.repo.name)
         target = default_target(site, known)
@@ -83,6 +88,32 @@ def choose_target(site: Site, to: str | None) -> ReleaseRecord:
             )
         return target
     return _named(site, to.lstrip("#").lower())
+
+
+def plan(site: Site, target: ReleaseRecord) -> list[str]:
+    """What a rollback to that release would do, step by step."""
+    repo, revision = site.repo, target.revision[:12]
+    place = site.layout.directory(target.name if target.state != GONE else None)
+    build = [
+        f"build {revision} again in {place}: it is no longer on disk",
+        *(f"stage {stage.name}: {describe(step)}" for stage in repo.stages for step in stage.steps),
+    ]
+    return [
+        *(build if target.state == GONE else ()),
+        f"switch {repo.name} to {revision} in {place}",
+        *(f"restart: {describe(command)}" for command in repo.restart),
+        *([f"health check: {describe(repo.healthcheck)}"] if repo.healthcheck else []),
+    ]
+
+
+def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:
+    """Prove, as far as that is possible without it, that the switch would work."""
+    site.layout.check()
+    if target.state == GONE or not site.layout.usable(target.name, target.revision):
+        raise RefusedError(
+            f"{target.revision[:12]} is no longer on disk: a rollback would build it again; see: "
+            f"deployctl rollback {site.repo.name} --to {target.revision[:12]} -n"
+        )
 
 
 def request_rollback(site: Site, to: str | None, request: Request) -> int:
@@ -123,18 +154,37 @@ def _by_number(site: Site, to: str) -> ReleaseRecord | None:
     named = deployments.get(site.db, int(to)) if is_number else None
     if named is None or named.repo != site.repo.name or named.status != "succeeded":
         return None
-    return _match(candidates(site), named.revision, named.release)
+    return _match(candidates(site), named.revision, named.release) or _gone(site, named)
 
 
 def _by_sha(site: Site, to: str) -> ReleaseRecord | None:
-    found = [
-        release
-        for release in candidates(site)
-        if len(to) >= _SHORTEST_SHA and release.revision.startswith(to)
-    ]
+    """One on disk, else one that was live once."""
+    if len(to) < _SHORTEST_SHA:
+        return None
+    found = [release for release in candidates(site) if release.revision.startswith(to)]
+    if not found:
+        once = deployments.made_live_like(site.db, site.repo.name, to)
+        found = [gone for each in once if (gone := _gone(site, each))]
     if len({release.revision for release in found}) > 1:
         raise UsageError(f"{to} is the beginning of several releases' shas: write more of it")
     return found[0] if found else None
+
+
+def _gone(site: Site, brought: Deployment) -> ReleaseRecord | None:
+    """What a deployment made live and the disk has no more; None where that revision is live.
+
+    It keeps the number of the deployment that built it, so that it is as old as it was.
+    """
+    revision, live = brought.revision, site.layout.live()
+    is_live = live is not None and (
+        live.revision == revision or (live.release is not None and live.release == brought.release)
+    )
+    if revision is None or is_live:
+        return None
+    by = deployments.built(site.db, site.repo.name, revision, brought.release) or brought
+    return ReleaseRecord(
+        by.number, by.release, revision, GONE, by.subject, by.actor, by.finished_at
+    )
 
 
 def _match(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,7 +155,19 @@ def test_check_finds_out_that_a_release_is_gone(app: App) -> None:
     (app.path / "releases" / first["release"] / "REVISION").unlink()
     for option in ("--check", "-n"):
         assert "no earlier good release" in app.refused("rollback", "app", option)
-    assert "no release 1" in app.refused("rollback", "app", "--check", "--to", "1")
+    revision = first["revision"][:12]
+    assert app.refused("rollback", "app", "--check", "--to", "1") == (
+        f"{revision} is no longer on disk: a rollback would build it again; see: "
+        f"deployctl rollback app --to {revision} -n"
+    )
+    before = app.snapshot()
+    assert app.cli("rollback", "app", "-n", "--to", "1").stdout.splitlines() == [
+        f"build {revision} again in {app.path}/releases/: it is no longer on disk",
+        "stage test: grep . version",
+        f"switch app to {revision} in {app.path}/releases/",
+        "health check: ! grep bad version",
+    ]
+    assert app.snapshot() == before
 
 
 def test_a_rollback_can_be_rolled_back(app: App) -> None:
@@ -298,15 +311,82 @@ def test_a_checkout_in_place_is_rolled_back_too(app: App) -> None:
     assert app.live == "2"
 
 
-def test_a_release_that_was_pruned_is_no_target(app: App) -> None:
-    app.configure(keep_releases=2)
-    for version in "1234":
-        app.release(version)
-    kept = sorted(each.name.split("-")[0] for each in (app.path / "releases").iterdir())
-    assert kept == ["3", "4"]
-    assert "no release 1" in app.refused("rollback", "app", "--to", "1")
+def pruned(app: App, **keys: Any) -> dict[str, Any]:
+    """Four releases of which the older two are gone -> the deployment of the first."""
+    app.configure(keep_releases=2, **keys)
+    first, *_ = (app.release(version) for version in "1234")
+    assert [each["deployment"] for each in back(app, "--list")["releases"]] == [3]
+    return first
+
+
+def test_a_release_that_was_pruned_is_no_default(app: App) -> None:
+    pruned(app)
+    back(app)
+    assert (app.live, app.status["rollback_to"]) == ("3", None)
+    assert "no earlier good release" in app.refused("rollback", "app")
+
+
+@pytest.mark.parametrize("mirror", ["with its mirror", "without a mirror"])
+@pytest.mark.parametrize("way", ["number", "sha"])
+def test_a_release_that_was_pruned_is_built_again(app: App, way: str, mirror: str) -> None:
+    first = pruned(app)
+    if mirror == "without a mirror":
+        shutil.rmtree(app.state / "mirrors")
+    document = back(app, "--to", "1" if way == "number" else first["revision"][:8])
+    assert [stage["name"] for stage in document["stages"]] == [
+        "prepare",
+        "test",
+        "switch",
+        "healthcheck",
+    ]
+    assert (document["revision"], document["rollback_of"]) == (first["revision"], 4)
+    assert (app.live, app.status["live"]["release"]) == ("1", document["release"])
+    assert (app.path / "current" / ".complete").exists()
+    assert app.status["hold"]["revision"] == app.upstream.head
+    assert app.status["rollback_to"] is None, "it is as old as it was"
+    app.release("5")
     assert back(app)["status"] == "succeeded"
-    assert app.live == "3"
+    assert app.live == "3", "what was left is not gone back to by itself"
+
+
+def test_one_whose_directory_was_removed_or_spoilt_is_built_again(app: App) -> None:
+    first, second = app.release("1"), app.release("2")
+    app.release("3")
+    shutil.rmtree(app.path / "releases" / first["release"])
+    (app.path / "releases" / second["release"] / ".complete").unlink()
+    assert back(app, "--list") == {"releases": []}
+    assert back(app, "--to", "2")["release"] == second["release"]
+    assert back(app, "--to", "1")["release"] == first["release"]
+    assert app.live == "1"
+    assert len(list((app.path / "releases").iterdir())) == 3
+
+
+def test_one_that_cannot_be_built_again_changes_nothing(app: App) -> None:
+    pruned(app)
+    app.configure(keep_releases=2, stages=[{"name": "test", "run": "! grep 1 version"}])
+    document = back(app, "--to", "1", code=1)
+    assert (document["status"], document["failure"]["stage"]) == ("failed", "test")
+    assert (app.live, app.status["hold"]) == ("4", None)
+    assert len(list((app.path / "releases").iterdir())) == 2
+    app.configure(keep_releases=2)
+    assert back(app, "--to", "1")["status"] == "succeeded"
+
+
+def test_in_place_a_commit_that_the_checkout_has_lost_comes_from_the_mirror(app: App) -> None:
+    """A force push has made it no ancestor of anything."""
+    app.configure(strategy="in_place", keep_releases=2)
+    base = app.upstream.head
+    first = app.release("1")
+    app.upstream.rewind(base)
+    for version in "234":
+        app.release(version)
+    git(app.path, "reflog", "expire", "--expire=now", "--all")
+    git(app.path, "gc", "--quiet", "--prune=now")
+    assert first["revision"] not in git(
+        app.path, "cat-file", "--batch-check", "--batch-all-objects"
+    )
+    assert back(app, "--to", "1")["revision"] == first["revision"]
+    assert app.live == "1"
 
 
 def test_what_is_live_and_what_was_before_are_never_pruned(app: App) -> None:

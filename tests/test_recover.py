@@ -130,6 +130,20 @@ def test_a_runner_killed_while_it_goes_back_goes_back_in_the_next_run(
     assert machine.live == "1"
 
 
+def test_a_runner_killed_while_it_builds_for_a_rollback_leaves_nothing_and_builds_again(
+    machine: Machine,
+) -> None:
+    machine.deployctl("deploy", "app")
+    (first,) = (machine.directory / "app" / "releases").glob("1-*")
+    shutil.rmtree(first)
+    machine.kill_in("build", "rollback", "app", "--to", "1")
+    assert machine.live == "2"
+    (ended,) = machine.deployctl("run")["deployments"]
+    assert (ended["number"], ended["status"], ended["rollback_of"]) == (3, "succeeded", 2)
+    assert (machine.live, ended["release"]) == ("1", first.name)
+    assert len(os.listdir(machine.directory / "app" / "releases")) == 2
+
+
 def test_after_three_deaths_it_is_given_up_and_said(machine: Machine) -> None:
     machine.kill_in("build", "deploy", "app")
     machine.kill_in("build", "run")

@@ -85,7 +85,20 @@ class Mirror:
     def fetch_revision(self, revision: str) -> None:
         """Bring one commit that no configured ref leads to; servers may refuse."""
         with self._lock:
+            if not self.exists():
+                self._create()
             self._fetch(revision, f"cannot fetch {revision} from {self.repo.url}")
+
+    def bring(self, revision: str, ref: str) -> None:
+        """Have a commit here: it is, or the remote gives it by its sha, or the ref leads to it."""
+        if self.has(revision):
+            return
+        try:
+            self.fetch_revision(revision)
+        except GitError:
+            self.fetch(ref)
+            if not self.has(revision):
+                raise
 
     def resolve(self, name: str) -> str:
         """A full ref name or the beginning of a sha -> the commit's whole sha."""

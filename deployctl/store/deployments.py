@@ -77,6 +77,21 @@ def made_live(
     return found[0] if found else None
 
 
+def built(db: Database, repo: str, revision: str, release: str | None) -> Deployment | None:
+    """The newest deployment that built what is live or was: no rollback to it."""
+    what = "repo = ? AND status = 'succeeded' AND phase != ? AND task = 'deploy'"
+    found = _select(
+        db, f"{what} AND revision = ? AND release IS ?", (repo, UNCHANGED, revision, release), 1
+    )
+    return found[0] if found else None
+
+
+def made_live_like(db: Database, repo: str, start: str) -> list[Deployment]:
+    """The deployments that made a revision live whose sha begins like this, newest first."""
+    what = "repo = ? AND status = 'succeeded' AND substr(revision, 1, ?) = ?"
+    return _select(db, what, (repo, len(start), start), 100)
+
+
 def claim(db: Database, number: int, runner: str, now: float) -> bool:
     """Queued -> running, once: False where another was faster, or a person locked the repo."""
     with db.writing() as connection:
