@@ -12,7 +12,7 @@ from deployctl.errors import RefusedError, UsageError
 from deployctl.foreground import refuse_if_locked, run_in_turn, run_now
 from deployctl.pipeline import describe
 from deployctl.refusals import held
-from deployctl.site import Site, Worker
+from deployctl.site import Site, Worker, masker_of
 from deployctl.store import deployments, freezes, queue
 from deployctl.worker import start_worker
 
@@ -82,7 +82,7 @@ def plan(site: Site, wish: Wish) -> list[str]:
     revision = choose(site.mirror, ref, tip, wish.revision, forced=wish.force)
     commit = site.mirror.commit(revision)
     live, repo = site.layout.live(), site.repo
-    return [
+    steps = [
         f"fetch {ref} from {repo.url}: {commit.revision[:12]} {commit.subject}",
         f"live now: {(live.revision or 'unknown')[:12] if live else 'nothing'}",
         f"prepare a release in {site.layout.directory(None)}",
@@ -92,6 +92,7 @@ def plan(site: Site, wish: Wish) -> list[str]:
         *([f"health check: {describe(repo.healthcheck)}"] if repo.healthcheck else []),
         *(f"tell {each.channel} of {', '.join(each.on)}" for each in repo.notify),
     ]
+    return [*map(masker_of(repo).mask_text, steps)]
 
 
 def _queue(site: Site, wish: Wish) -> int:

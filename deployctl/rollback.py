@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from deployctl.deployment import Deployment, Request
 from deployctl.errors import RefusedError, UsageError
 from deployctl.pipeline import describe
-from deployctl.site import Site
+from deployctl.site import Site, masker_of
 from deployctl.store import deployments, queue, releases
 from deployctl.store.releases import GONE, ReleaseRecord
 
@@ -98,12 +98,13 @@ def plan(site: Site, target: ReleaseRecord) -> list[str]:
         f"build {revision} again in {place}: it is no longer on disk",
         *(f"stage {stage.name}: {describe(step)}" for stage in repo.stages for step in stage.steps),
     ]
-    return [
+    steps = [
         *(build if target.state == GONE else ()),
         f"switch {repo.name} to {revision} in {place}",
         *(f"restart: {describe(command)}" for command in repo.restart),
         *([f"health check: {describe(repo.healthcheck)}"] if repo.healthcheck else []),
     ]
+    return [*map(masker_of(repo).mask_text, steps)]
 
 
 def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:

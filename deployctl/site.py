@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from deployctl.errors import UsageError
 from deployctl.git.mirror import Mirror
 from deployctl.layout import Layout, layout_of
+from deployctl.masking import Masker
 from deployctl.output import Output
 from deployctl.repo import Config, Repo
 from deployctl.store.database import Database
@@ -42,6 +43,11 @@ def find_repo(config: Config, name: str) -> Repo:
         known = ", ".join(sorted(config.repos)) or "none"
         raise UsageError(f"no repo {name} in {config.path}{guess} (there are: {known})")
     return repo
+
+
+def masker_of(repo: Repo) -> Masker:
+    """Hides the repo's secrets in what is shown; ConfigError where one of them is missing."""
+    return Masker(secret.reveal() for secret in repo.secrets.values())
 
 
 def open_site(config: Config, db: Database, name: str) -> Site:

@@ -170,6 +170,35 @@ def test_check_finds_out_that_a_release_is_gone(app: App) -> None:
     assert app.snapshot() == before
 
 
+def test_check_finds_out_that_a_shared_file_is_missing(app: App) -> None:
+    app.release("1")
+    app.release("2")
+    app.configure(shared_files=["settings.ini"])
+    for words in (("--check",), ("--check", "--to", "1")):
+        done = app.cli("rollback", "app", *words)
+        assert (done.code, done.stdout) == (1, "")
+        assert done.error.startswith(
+            f"the shared file {app.path}/shared/settings.ini does not exist: create it "
+        )
+    assert app.live == "2"
+    (app.path / "shared" / "settings.ini").touch()
+    assert app.cli("rollback", "app", "--check").code == 0
+
+
+def test_the_plan_shows_no_secret(app: App) -> None:
+    app.push("1", "Use the password opensesame")
+    app.deploy()
+    app.release("2")
+    app.configure(secrets={"PASSWORD": "opensesame"}, restart=["login", "opensesame"])
+    for words in (("-n",), ("--check",)):
+        done = app.cli("rollback", "app", *words)
+        assert done.code == 0
+        assert "restart: login [hidden]" in done.stdout.splitlines()
+        shown = app.cli("rollback", "app", *words, "--json")
+        assert shown.json["subject"] == "Use the password [hidden]"
+        assert "opensesame" not in done.stdout + shown.stdout
+
+
 def test_a_rollback_can_be_rolled_back(app: App) -> None:
     app.release("1")
     second = app.release("2")

@@ -19,7 +19,7 @@ from deployctl.rollback import (
     refuse_if_unusable,
     request_rollback,
 )
-from deployctl.site import Site
+from deployctl.site import Site, masker_of
 from deployctl.store import releases
 from deployctl.store.releases import ReleaseRecord
 
@@ -67,7 +67,10 @@ def _describe(session: Session, site: Site, target: ReleaseRecord, *, check: boo
         refuse_if_unusable(site, target)
     steps = ("usable: " if check else "") + "\n".join(map(text.one_line, plan(site, target)))
     default = default_target(site, releases.of_repo(site.db, site.repo.name))
-    session.answer(_json(target, target == default), steps)
+    document = _json(target, target == default)
+    if target.subject is not None:  # it may be older than the secret that it mentions
+        document["subject"] = masker_of(site.repo).mask_text(target.subject)
+    session.answer(document, steps)
     return 0
 
 
