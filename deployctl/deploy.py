@@ -15,7 +15,7 @@ from deployctl.pipeline import check_health, restart, run_stages
 from deployctl.prune import prune
 from deployctl.rollback import choose_target, find_release
 from deployctl.signals import interruptible, shielded
-from deployctl.site import Site
+from deployctl.site import Site, remote_tip
 from deployctl.store import deployments, freezes, releases
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.undo import go_back, undo
@@ -88,9 +88,8 @@ def _why_not_begun(attempt: Attempt, trouble: DeployctlError) -> Failure:
 def _fetch(attempt: Attempt) -> str:
     """Bring the mirror up to date -> the revision that is to go live."""
     site, deployment = attempt.site, attempt.deployment
-    own_ref = f"refs/heads/{site.repo.branch}"
-    ref = deployment.ref or own_ref
     with attempt.journal.stage("fetch") as stage:
+        ref = deployment.ref or site.repo.branch_ref or remote_tip(site).ref
         tip = site.mirror.fetch(ref)
         wanted, forced = deployment.wanted_revision, deployment.forced
         revision = choose(site.mirror, ref, tip, wanted, forced=forced)
@@ -99,7 +98,7 @@ def _fetch(attempt: Attempt) -> str:
         subject = attempt.journal.masked(commit.subject)
         attempt.journal.note(ref=ref, revision=revision, subject=subject)
         attempt.deployment = replace(deployment, ref=ref, revision=revision)
-        _mind_the_hold(attempt, revision, moved=ref == own_ref and revision == tip)
+        _mind_the_hold(attempt, revision, tip if ref == site.repo.branch_ref else None)
     return revision
 
 
@@ -118,18 +117,18 @@ def choose(mirror: Mirror, ref: str, tip: str, wanted: str | None, *, forced: bo
     return mirror.resolve(wanted)
 
 
-def _mind_the_hold(attempt: Attempt, revision: str, *, moved: bool) -> None:
+def _mind_the_hold(attempt: Attempt, revision: str, tip: str | None) -> None:
     """A held revision is refused unless a person insists; a branch that moved lifts the holds.
 
-    ``moved``: the revision is the tip of the repo's own branch, so it tells whether that moved.
+    ``tip`` is that of the repo's own branch, where it is known: one that is not held has moved.
     What a person insisted on is held until it has succeeded.
     """
     db, repo = attempt.site.db, attempt.site.repo.name
+    if tip is not None and freezes.hold_on(db, repo, tip) is None:
+        freezes.lift_holds(db, repo)
     hold = freezes.hold_on(db, repo, revision)
     if hold is not None and not attempt.deployment.forced:
         raise RefusedError(refusals.held(repo, hold))
-    if hold is None and moved:
-        freezes.lift_holds(db, repo)
 
 
 def _is_live_already(attempt: Attempt, revision: str) -> bool:

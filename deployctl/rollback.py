@@ -8,7 +8,7 @@ from deployctl.deployment import Deployment, Request
 from deployctl.errors import RefusedError, UsageError
 from deployctl.pipeline import describe
 from deployctl.site import Site, masker_of
-from deployctl.store import deployments, queue, releases
+from deployctl.store import deployments, queue, releases, revisions
 from deployctl.store.releases import GONE, ReleaseRecord
 
 _SHORTEST_SHA = 4
@@ -164,7 +164,7 @@ def _by_sha(site: Site, to: str) -> ReleaseRecord | None:
         return None
     found = [release for release in candidates(site) if release.revision.startswith(to)]
     if not found:
-        once = deployments.made_live_like(site.db, site.repo.name, to)
+        once = revisions.made_live_like(site.db, site.repo.name, to)
         found = [gone for each in once if (gone := _gone(site, each))]
     if len({release.revision for release in found}) > 1:
         raise UsageError(f"{to} is the beginning of several releases' shas: write more of it")
@@ -182,7 +182,7 @@ def _gone(site: Site, brought: Deployment) -> ReleaseRecord | None:
     )
     if revision is None or is_live:
         return None
-    by = deployments.built(site.db, site.repo.name, revision, brought.release) or brought
+    by = revisions.built(site.db, site.repo.name, revision, brought.release) or brought
     return ReleaseRecord(
         by.number, by.release, revision, GONE, by.subject, by.actor, by.finished_at
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from deployctl.config.refs import tag_fits
 from deployctl.errors import UsageError
 from deployctl.git.mirror import Mirror
 from deployctl.layout import Layout, layout_of
@@ -23,6 +24,14 @@ class Site:
     db: Database
     mirror: Mirror
     layout: Layout
+
+
+@dataclass(frozen=True)
+class Tip:
+    """What a repo follows, as its remote has it: a ref by its full name, and the commit."""
+
+    ref: str
+    revision: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,26 @@ def find_repo(config: Config, name: str) -> Repo:
 def masker_of(repo: Repo) -> Masker:
     """Hides the repo's secrets in what is shown; ConfigError where one of them is missing."""
     return Masker(secret.reveal() for secret in repo.secrets.values())
+
+
+def remote_tip(site: Site) -> Tip:
+    """Ask the remote for the branch or, by the version in its name, the newest tag.
+
+    UsageError where it has none; GitError where it cannot be asked.
+    """
+    repo, mirror = site.repo, site.mirror
+    if repo.tags is not None:
+        pattern = repo.tags
+        tags = (Tip(ref, sha) for ref, sha in mirror.remote_tags() if tag_fits(ref, pattern))
+        newest = next(tags, None)
+        if newest is None:
+            raise UsageError(f"{repo.url} has no tag that fits {pattern}: push one, or set tags")
+        return newest
+    ref = f"refs/heads/{repo.branch}"
+    revision = mirror.remote_tip(ref)
+    if revision is None:
+        raise UsageError(f"{repo.url} has no branch {repo.branch}: push it, or set branch")
+    return Tip(ref, revision)
 
 
 def open_site(config: Config, db: Database, name: str) -> Site:

@@ -68,10 +68,10 @@ def undo(attempt: Attempt, outcome: Outcome) -> Outcome:
         return outcome
     if attempt.phase == "switching" and attempt.previous is not None:
         second = _bring_back(attempt)
-        return outcome if second is None else _degraded(outcome, second.message)
+        return outcome if second is None else _degraded(attempt, outcome, second.message)
     trouble = _restore(attempt)
     if trouble is not None:
-        return _degraded(outcome, in_words(trouble))
+        return _degraded(attempt, outcome, in_words(trouble))
     if attempt.previous is None:
         end_marked(attempt.marker)
     return outcome
@@ -86,6 +86,8 @@ def _restore(attempt: Attempt) -> DeployctlError | OSError | None:
     return None
 
 
-def _degraded(outcome: Outcome, why: str) -> Outcome:
+def _degraded(attempt: Attempt, outcome: Outcome, why: str) -> Outcome:
+    """Nothing automatic begins it again: what it was going to bring is held."""
     reason = f"{outcome.reason or outcome.status}; going back failed: {why}"
-    return replace(outcome, status="degraded", reason=reason)
+    held = attempt.target.revision if attempt.target else None
+    return replace(outcome, status="degraded", reason=reason, held=held)

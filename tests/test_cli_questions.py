@@ -65,6 +65,7 @@ def test_the_document_of_a_status_has_every_field(app: App) -> None:
                 "strategy": "releases",
                 "path": str(app.path),
                 "branch": "main",
+                "tags": None,
                 "live": None,
                 "last": None,
                 "running": None,

@@ -68,6 +68,20 @@ def test_what_it_left_is_held_until_the_branch_moves(app: App) -> None:
     assert app.status["hold"] is None
 
 
+def test_once_the_branch_has_moved_a_person_may_deploy_what_was_held(app: App) -> None:
+    app.release("1")
+    second = app.release("2")
+    back(app)
+    words = ("deploy", "app", "--revision", second["revision"])
+    assert "is held" in app.refused(*words)
+    app.push("3")
+    before = app.snapshot()
+    assert app.cli(*words, "-n").code == 0
+    assert app.snapshot() == before
+    assert app.cli(*words).code == 0
+    assert (app.live, app.status["hold"]) == ("2", None)
+
+
 def test_resume_lifts_the_hold(app: App) -> None:
     app.release("1")
     app.release("2")
