@@ -151,6 +151,8 @@ def test_after_three_deaths_it_is_given_up_and_said(machine: Machine) -> None:
     assert machine.deployctl("run") == {"deployments": []}
     newest = machine.newest()
     assert (newest["status"], newest["reason"]) == ("failed", "its process died 3 times")
+    assert newest["failure"]["stage"] == "worker"
+    assert newest["failure"]["message"] == "its process died 3 times"
     assert machine.live == "1"
     assert machine.sleepers() == []
 
@@ -266,3 +268,4 @@ def test_one_whose_process_died_once_and_cannot_be_undone_says_so(machine: Machi
     newest = machine.newest()
     assert newest["status"] == "degraded"
     assert newest["reason"].startswith("its process died; going back failed: ")
+    assert newest["failure"]["message"] == newest["reason"]

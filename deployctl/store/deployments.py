@@ -95,7 +95,12 @@ def finish(
     now: float,
     phase: str = "",
 ) -> None:
-    """The outcome, inside the caller's transaction, together with all that follows from it."""
+    """The outcome, inside the caller's transaction, together with all that follows from it.
+
+    What went wrong is always told as a failure, too: where it was in no stage, in the worker.
+    """
+    if failure is None and status in ("failed", "degraded"):
+        failure = Failure(stage="worker", message=reason or status)
     connection.execute(
         "UPDATE deployments SET status = ?, phase = ?, finished_at = ?, runner = NULL,"
         " reason = coalesce(?, reason), failure = ? WHERE number = ?",
