@@ -201,7 +201,7 @@ def _reread(db: Database, number: int) -> Deployment:
 
 
 def _first_line(deployment: Deployment) -> str:
-    what = deployment.wanted_revision or deployment.ref
+    what = deployment.rollback_to or deployment.wanted_revision or deployment.ref
     task = f"{deployment.task} {what}" if what else deployment.task
     by = f"({deployment.trigger}, asked by {deployment.actor})"
     return f"{deployment.repo} #{deployment.number}: {task} {by}"

@@ -9,6 +9,7 @@ import time
 from deployctl.deployment import Deployment
 from deployctl.errors import BusyError, RefusedError, UsageError
 from deployctl.process import Identity, send_signal
+from deployctl.repo import Config
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.worker import start_worker
@@ -18,7 +19,7 @@ _PATIENCE = 60.0
 _PAUSE = 0.1
 
 
-def cancel(db: Database, number: int, actor: str, config_path: str) -> Deployment:
+def cancel(db: Database, number: int, actor: str, config: Config) -> Deployment:
     """End a deployment that has not ended -> how it ended.
 
     A running one puts back what was live before it ends, which may take as long as restart and
@@ -29,16 +30,16 @@ def cancel(db: Database, number: int, actor: str, config_path: str) -> Deploymen
         raise RefusedError(f"#{number} is over: {deployment.status}; nothing is left to cancel")
     reason = f"cancelled by {actor}"
     if not deployments.cancel_queued(db, number, reason, time.time()):
-        _stop(db, number, actor, config_path)
+        _stop(db, number, actor, config)
     return _wait(db, number)
 
 
-def _stop(db: Database, number: int, actor: str, config_path: str) -> None:
+def _stop(db: Database, number: int, actor: str, config: Config) -> None:
     """Tell the process that runs it to stop; where that is dead, a worker cleans up behind it."""
     deployments.mark_to_cancel(db, number, actor)
     runner = deployments.runner_of(db, number)
     if not (runner and send_signal(Identity(**json.loads(runner)), signal.SIGTERM)):
-        start_worker(config_path)
+        start_worker(config.path, config.env_names)
 
 
 def _wait(db: Database, number: int) -> Deployment:

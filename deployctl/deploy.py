@@ -7,16 +7,17 @@ from dataclasses import replace
 from deployctl import refusals
 from deployctl.attempt import Attempt, Outcome, Target, begin
 from deployctl.deployment import REFUSED, UNCHANGED, Deployment, Failure
-from deployctl.errors import DeployctlError, Interrupted, LayoutError, RefusedError
+from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
 from deployctl.git.mirror import Mirror, is_sha
-from deployctl.journal import StageFailed
+from deployctl.journal import StageFailed, StageJournal
 from deployctl.output import Output
 from deployctl.pipeline import check_health, restart, run_stages
 from deployctl.prune import prune
-from deployctl.rollback import find_release
+from deployctl.rollback import choose_target, find_release
 from deployctl.signals import interruptible, shielded
-from deployctl.site import Site
+from deployctl.site import Site, remote_tip
 from deployctl.store import deployments, freezes, releases
+from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.undo import go_back, undo
 
 AUTOMATIC = ("webhook", "cron", "auto")
@@ -63,7 +64,7 @@ def _bring_live(attempt: Attempt) -> Outcome:
         return Outcome("failed", failure=_why_not_begun(attempt, attempt.trouble))
     try:
         if attempt.deployment.task == "rollback":
-            target = _recorded(attempt)
+            target = _earlier(attempt)
         else:
             revision = _fetch(attempt)
             if _is_live_already(attempt, revision):
@@ -87,9 +88,8 @@ def _why_not_begun(attempt: Attempt, trouble: DeployctlError) -> Failure:
 def _fetch(attempt: Attempt) -> str:
     """Bring the mirror up to date -> the revision that is to go live."""
     site, deployment = attempt.site, attempt.deployment
-    own_ref = f"refs/heads/{site.repo.branch}"
-    ref = deployment.ref or own_ref
     with attempt.journal.stage("fetch") as stage:
+        ref = deployment.ref or site.repo.branch_ref or remote_tip(site).ref
         tip = site.mirror.fetch(ref)
         wanted, forced = deployment.wanted_revision, deployment.forced
         revision = choose(site.mirror, ref, tip, wanted, forced=forced)
@@ -98,7 +98,7 @@ def _fetch(attempt: Attempt) -> str:
         subject = attempt.journal.masked(commit.subject)
         attempt.journal.note(ref=ref, revision=revision, subject=subject)
         attempt.deployment = replace(deployment, ref=ref, revision=revision)
-        _mind_the_hold(attempt, revision, moved=ref == own_ref and revision == tip)
+        _mind_the_hold(attempt, revision, tip if ref == site.repo.branch_ref else None)
     return revision
 
 
@@ -117,18 +117,18 @@ def choose(mirror: Mirror, ref: str, tip: str, wanted: str | None, *, forced: bo
     return mirror.resolve(wanted)
 
 
-def _mind_the_hold(attempt: Attempt, revision: str, *, moved: bool) -> None:
+def _mind_the_hold(attempt: Attempt, revision: str, tip: str | None) -> None:
     """A held revision is refused unless a person insists; a branch that moved lifts the holds.
 
-    ``moved``: the revision is the tip of the repo's own branch, so it tells whether that moved.
+    ``tip`` is that of the repo's own branch, where it is known: one that is not held has moved.
     What a person insisted on is held until it has succeeded.
     """
     db, repo = attempt.site.db, attempt.site.repo.name
+    if tip is not None and freezes.hold_on(db, repo, tip) is None:
+        freezes.lift_holds(db, repo)
     hold = freezes.hold_on(db, repo, revision)
     if hold is not None and not attempt.deployment.forced:
         raise RefusedError(refusals.held(repo, hold))
-    if hold is None and moved:
-        freezes.lift_holds(db, repo)
 
 
 def _is_live_already(attempt: Attempt, revision: str) -> bool:
@@ -148,22 +148,31 @@ def _nothing_new(attempt: Attempt, revision: str) -> Outcome:
 
 def _build(attempt: Attempt, revision: str) -> Target:
     """A new release of the revision, all stages passed, nothing live touched (but in place)."""
-    site, number = attempt.site, attempt.deployment.number
-    layout, repo = site.layout, site.repo
     with attempt.journal.stage("prepare") as stage:
-        layout.check()
-        target = Target(number, revision, layout.new_name(number, revision))
-        with site.db.writing() as connection:
-            releases.begin(connection, repo.name, number, target.name, revision)
-        attempt.journal.note(release=target.name)
-        attempt.target = target
-        _adopt(attempt)
-        for told in layout.prepare(number, revision, target.name):
-            stage.line(told)
+        attempt.site.layout.check()
+        target = _prepare(attempt, stage, attempt.deployment.number, revision)
+    return _run_through_stages(attempt, target)
+
+
+def _prepare(attempt: Attempt, stage: StageJournal, number: int, revision: str) -> Target:
+    """The revision's files where the stages run; what is recorded first tells recovery of them."""
+    site, layout = attempt.site, attempt.site.layout
+    target = Target(number, revision, layout.new_name(number, revision))
+    with site.db.writing() as connection:
+        releases.begin(connection, site.repo.name, number, target.name, revision)
+    attempt.journal.note(release=target.name)
+    attempt.target = target
+    _adopt(attempt)
+    for told in layout.prepare(number, revision, target.name):
+        stage.line(told)
+    return target
+
+
+def _run_through_stages(attempt: Attempt, target: Target) -> Target:
     attempt.announce()
-    directory = layout.directory(target.name)
-    around = attempt.surroundings(revision, target.name, directory)
-    run_stages(attempt.journal, repo.stages, around)
+    directory = attempt.site.layout.directory(target.name)
+    around = attempt.surroundings(target.revision, target.name, directory)
+    run_stages(attempt.journal, attempt.site.repo.stages, around)
     return target
 
 
@@ -178,20 +187,46 @@ def _adopt(attempt: Attempt) -> None:
         releases.set_state(connection, site.repo.name, 0, "good")
 
 
-def _recorded(attempt: Attempt) -> Target:
-    """The release that a rollback goes to; it must still be what was built then."""
-    site, deployment = attempt.site, attempt.deployment
-    revision = deployment.wanted_revision or ""
-    with attempt.journal.stage("prepare"):
-        site.layout.check()
-        target = find_release(site, revision, deployment.release)
-        if target is None or not site.layout.usable(target.name, revision):
-            raise LayoutError(
-                f"the release of {revision[:12]} is no longer on disk; "
-                f"see: deployctl rollback {site.repo.name} --list"
-            )
-        attempt.journal.note(revision=revision, subject=target.subject)
-    return Target(target.number, revision, target.name)
+def _earlier(attempt: Attempt) -> Target:
+    """The release that a rollback goes to, chosen now that nothing else changes what is live.
+
+    What is no longer on disk is built again, as a deployment builds it.
+    """
+    with attempt.journal.stage("prepare") as stage:
+        attempt.site.layout.check()
+        chosen = _chosen(attempt)
+        if chosen.state != GONE:
+            return Target(chosen.number, chosen.revision, chosen.name)
+        target = _prepare_again(attempt, stage, chosen)
+    return _run_through_stages(attempt, target)
+
+
+def _prepare_again(attempt: Attempt, stage: StageJournal, gone: ReleaseRecord) -> Target:
+    site = attempt.site
+    stage.line(f"{gone.revision[:12]} is no longer on disk: building it again")
+    site.mirror.bring(gone.revision, f"refs/heads/{site.repo.branch}")
+    try:
+        site.layout.discard(gone.number, gone.name)
+    except DeployctlError as error:  # half of it is left: the new one gets a name of its own
+        stage.line(f"warning: {error}")
+    return _prepare(attempt, stage, gone.number, gone.revision)
+
+
+def _chosen(attempt: Attempt) -> ReleaseRecord:
+    """What the request asked for, and what that undoes, as the record has it from here on."""
+    site, live = attempt.site, attempt.previous
+    try:
+        chosen = choose_target(site, attempt.deployment.rollback_to)
+    except UsageError as error:  # whoever asked is not there any more to say it in other words
+        raise RefusedError(str(error)) from None
+    undone = live and deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    attempt.journal.note(
+        revision=chosen.revision,
+        release=chosen.name,
+        subject=chosen.subject,
+        rollback_of=undone.number if undone else None,
+    )
+    return chosen
 
 
 def _go_live(attempt: Attempt, target: Target) -> Outcome:
@@ -222,7 +257,7 @@ def _go_live(attempt: Attempt, target: Target) -> Outcome:
 def _switch(attempt: Attempt, target: Target) -> None:
     layout = attempt.site.layout
     with attempt.journal.stage("switch") as stage:
-        if attempt.deployment.task == "deploy":
+        if attempt.target is not None:  # it was built just now
             layout.complete(target.name)
         for line in layout.switch(attempt.deployment.number, target.revision, target.name):
             stage.line(line)

@@ -12,7 +12,7 @@ from deployctl.errors import RefusedError, UsageError
 from deployctl.foreground import refuse_if_locked, run_in_turn, run_now
 from deployctl.pipeline import describe
 from deployctl.refusals import held
-from deployctl.site import Site, Worker
+from deployctl.site import Site, Worker, masker_of, remote_tip
 from deployctl.store import deployments, freezes, queue
 from deployctl.worker import start_worker
 
@@ -82,7 +82,7 @@ def plan(site: Site, wish: Wish) -> list[str]:
     revision = choose(site.mirror, ref, tip, wish.revision, forced=wish.force)
     commit = site.mirror.commit(revision)
     live, repo = site.layout.live(), site.repo
-    return [
+    steps = [
         f"fetch {ref} from {repo.url}: {commit.revision[:12]} {commit.subject}",
         f"live now: {(live.revision or 'unknown')[:12] if live else 'nothing'}",
         f"prepare a release in {site.layout.directory(None)}",
@@ -92,6 +92,7 @@ def plan(site: Site, wish: Wish) -> list[str]:
         *([f"health check: {describe(repo.healthcheck)}"] if repo.healthcheck else []),
         *(f"tell {each.channel} of {', '.join(each.on)}" for each in repo.notify),
     ]
+    return [*map(masker_of(repo).mask_text, steps)]
 
 
 def _queue(site: Site, wish: Wish) -> int:
@@ -125,7 +126,10 @@ def _refuse_if_held(site: Site, wish: Wish, ref: str) -> None:
     name = site.repo.name
     if wish.force or freezes.hold_of(site.db, name) is None:
         return
-    wanted = wish.revision or site.mirror.remote_tip(ref)
+    tip = site.mirror.remote_tip(ref)
+    if tip and ref == site.repo.branch_ref and freezes.hold_on(site.db, name, tip) is None:
+        return  # the branch has moved: the deployment itself lifts all holds
+    wanted = wish.revision or tip
     hold = freezes.hold_on(site.db, name, wanted) if wanted else None
     if hold is not None:
         raise RefusedError(held(name, hold))
@@ -133,10 +137,8 @@ def _refuse_if_held(site: Site, wish: Wish, ref: str) -> None:
 
 def _full_ref(site: Site, ref: str | None) -> str:
     """A ref by its full name: ``main`` alone could also mean ``changeset-release/main``."""
-    if ref is None and site.repo.tags is not None:
-        raise UsageError(f"{site.repo.name} follows tags: say which one, --ref refs/tags/NAME")
     if ref is None:
-        return f"refs/heads/{site.repo.branch}"
+        return site.repo.branch_ref or remote_tip(site).ref
     if not is_branch_name(ref.removeprefix("refs/heads/").removeprefix("refs/tags/")):
         raise UsageError(f"{ref} is not a legal name of a branch or tag")
     if ref.startswith("refs/"):

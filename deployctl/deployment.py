@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ EXIT_CODES = {
     "superseded": 1,
     "cancelled": 1,
 }
+
+_WHOLE_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ class StageRecord:
 class Deployment:
     """One row of the history, with its stages; times are seconds since the epoch.
 
-    ``phase`` is the inner state that recovery needs and nobody else sees.
+    ``phase`` is the inner state that recovery needs and nobody else sees. ``rollback_to`` is what a
+    rollback was asked to go back to (None: the last good release); ``revision`` and ``release``
+    say what that was when its turn came.
     """
 
     number: int
@@ -122,8 +127,8 @@ class Deployment:
     subject: str | None = None
     delivery: int | None = None
     rollback_of: int | None = None
-    forced: bool = False
     rollback_to: str | None = None
+    forced: bool = False
     awaits: str | None = None
     by_hand: bool = False
     attempts: int = 0
@@ -151,6 +156,13 @@ class Deployment:
             return 5
         return EXIT_CODES.get(self.status, 1)
 
+    @property
+    def _revision_asked_for(self) -> str | None:
+        """Of one that has not ended: what it will deploy, where whoever asked gave a whole sha."""
+        wanted = self.wanted_revision
+        is_whole = wanted is not None and _WHOLE_SHA.fullmatch(wanted)
+        return wanted if is_whole and not self.finished else None
+
     def to_json(self) -> dict[str, Any]:
         document: dict[str, Any] = {
             "number": self.number,
@@ -160,7 +172,7 @@ class Deployment:
             "actor": self.actor,
             "status": self.status,
             "ref": self.ref,
-            "revision": self.revision,
+            "revision": self.revision or self._revision_asked_for,
             "previous_revision": self.previous_revision,
             "release": self.release,
             "subject": self.subject,

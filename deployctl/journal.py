@@ -90,7 +90,7 @@ class Journal:
         """A text from elsewhere, such as a commit's subject, without a secret in it."""
         return self._masker.mask_text(text)
 
-    def note(self, **columns: str | None) -> None:
+    def note(self, **columns: str | int | None) -> None:
         """Write down what became known of the deployment, before it is acted upon."""
         deployments.note(self._db, self._number, **columns)
 

@@ -179,10 +179,16 @@ def _head(deployment: Deployment, host: str) -> list[str]:
         f"{revision} on {_line(ref)}" if ref else revision,
         f"by {_line(deployment.actor)} ({deployment.trigger}){took}",
         f"deployment {deployment.number} on {host}",
-        *(_failure(deployment.failure) if deployment.failure else ()),
-        _line(deployment.reason or ""),
+        *_what_went_wrong(deployment),
         f"more: deployctl logs {deployment.number}",
     ]
+
+
+def _what_went_wrong(deployment: Deployment) -> list[str]:
+    """The failure and the reason, where that is not the same."""
+    told = _failure(deployment.failure) if deployment.failure else []
+    reason = _line(deployment.reason or "")
+    return told if reason in told else [*told, reason]
 
 
 def _failure(failure: Failure) -> list[str]:

@@ -34,18 +34,24 @@ def _recover(site: Site, deployment: Deployment, show: Output) -> None:
     attempt = _reopened(site, deployment, show)
     try:
         attempt.journal.line("the process that ran this deployment died; putting things back")
-        died = Outcome("failed", reason=f"its process died {MAX_ATTEMPTS} times")
-        outcome = undo(attempt, died)
-        by = deployments.cancelled_by(site.db, deployment.number)
-        if by:
-            attempt.conclude(Outcome("cancelled", reason=f"cancelled by {by}"))
-        elif outcome.status == "degraded" or deployment.attempts >= MAX_ATTEMPTS:
+        outcome = undo(attempt, _how_it_ends(site, deployment))
+        final = outcome.status in ("cancelled", "degraded")
+        if final or deployment.attempts >= MAX_ATTEMPTS:
             attempt.conclude(outcome)
         else:
             prune(site, attempt.journal)
             _put_back(site, deployment)
     finally:
         attempt.close()
+
+
+def _how_it_ends(site: Site, deployment: Deployment) -> Outcome:
+    """Its outcome where what was live before can be live again, and no attempt is left."""
+    by = deployments.cancelled_by(site.db, deployment.number)
+    if by:
+        return Outcome("cancelled", reason=f"cancelled by {by}")
+    times = f" {deployment.attempts} times" if deployment.attempts > 1 else ""
+    return Outcome("failed", reason=f"its process died{times}")
 
 
 def _reopened(site: Site, deployment: Deployment, show: Output) -> Attempt:
@@ -55,10 +61,10 @@ def _reopened(site: Site, deployment: Deployment, show: Output) -> Attempt:
     building = [
         release
         for release in releases.of_repo(site.db, site.repo.name)
-        if release.number == deployment.number and deployment.task == "deploy"
+        if release.state == "building"
     ]
     if building:
-        attempt.target = Target(deployment.number, building[0].revision, building[0].name)
+        attempt.target = Target(building[0].number, building[0].revision, building[0].name)
     return attempt
 
 

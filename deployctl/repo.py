@@ -97,6 +97,11 @@ class Repo:
     timeout: float = 1800.0
     notify: tuple[Subscription, ...] = ()
 
+    @property
+    def branch_ref(self) -> str | None:
+        """The full name of the branch that it follows; None where it follows tags."""
+        return f"refs/heads/{self.branch}" if self.tags is None else None
+
 
 @dataclass(frozen=True)
 class Config:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deployctl.deployment import Request
+from deployctl.deployment import Deployment, Request
 from deployctl.errors import RefusedError, UsageError
-from deployctl.site import Site
-from deployctl.store import deployments, queue, releases
-from deployctl.store.releases import ReleaseRecord
+from deployctl.pipeline import describe
+from deployctl.site import Site, masker_of
+from deployctl.store import deployments, queue, releases, revisions
+from deployctl.store.releases import GONE, ReleaseRecord
+
+_SHORTEST_SHA = 4
+_LONGEST_NUMBER = 16  # digits; SQLite knows no more than 64 bits
 
 
 def candidates(site: Site) -> list[ReleaseRecord]:
@@ -43,21 +47,37 @@ def find_release(site: Site, revision: str | None, name: str | None) -> ReleaseR
 
 
 def default_target(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord | None:
-    """The last good release before the live one."""
-    live = live_release(site, known)
-    before = live.number if live else None
-    return next(
-        (
-            release
-            for release in candidates(site)
-            if release.state == "good" and (before is None or release.number < before)
-        ),
-        None,
-    )
+    """The last good release before the live one, of another revision where there is one.
+
+    The live revision built once more is gone back to only for want of another: what is wrong with
+    it is mostly wrong with its twin.
+    """
+    record, live = live_release(site, known), site.layout.live()
+    older = [
+        release
+        for release in candidates(site)
+        if release.state == "good" and (record is None or release.number < record.number)
+    ]
+    twins = [release for release in older if live and release.revision == live.revision]
+    left = _revisions_left(known)
+    others = [each for each in older if each not in twins and each.revision not in left]
+    return next(iter(others + twins), None)
+
+
+def _revisions_left(known: Sequence[ReleaseRecord]) -> set[str]:
+    """The revisions that were rolled back from and not good again since."""
+    verdicts: dict[str, str] = {}
+    for release in proven(known):
+        verdicts.setdefault(release.revision, release.state)
+    return {revision for revision, state in verdicts.items() if state == "left"}
 
 
 def choose_target(site: Site, to: str | None) -> ReleaseRecord:
-    """The release that ``--to`` names, or the last good one; RefusedError where there is none."""
+    """The release that ``--to`` names, or the last good one; RefusedError where there is none.
+
+    One that is named may be :data:`GONE`: then it must be built again. The last good one is on
+    disk.
+    """
     if to is None:
         known = releases.of_repo(site.db, site.repo.name)
         target = default_target(site, known)
@@ -70,40 +90,102 @@ def choose_target(site: Site, to: str | None) -> ReleaseRecord:
     return _named(site, to.lstrip("#").lower())
 
 
-def request_rollback(site: Site, target: ReleaseRecord, request: Request) -> int:
-    """Queue the rollback -> its deployment's number."""
-    live = site.layout.live()
-    undone = None
-    if live is not None and live.revision is not None:
-        undone = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
-    with site.db.writing() as connection:
+def plan(site: Site, target: ReleaseRecord) -> list[str]:
+    """What a rollback to that release would do, step by step."""
+    repo, revision = site.repo, target.revision[:12]
+    place = site.layout.directory(target.name if target.state != GONE else None)
+    build = [
+        f"build {revision} again in {place}: it is no longer on disk",
+        *(f"stage {stage.name}: {describe(step)}" for stage in repo.stages for step in stage.steps),
+    ]
+    steps = [
+        *(build if target.state == GONE else ()),
+        f"switch {repo.name} to {revision} in {place}",
+        *(f"restart: {describe(command)}" for command in repo.restart),
+        *([f"health check: {describe(repo.healthcheck)}"] if repo.healthcheck else []),
+    ]
+    return [*map(masker_of(repo).mask_text, steps)]
+
+
+def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:
+    """Prove, as far as that is possible without it, that the switch would work."""
+    site.layout.check()
+    if target.state == GONE or not site.layout.usable(target.name, target.revision):
+        raise RefusedError(
+            f"{target.revision[:12]} is no longer on disk: a rollback would build it again; see: "
+            f"deployctl rollback {site.repo.name} --to {target.revision[:12]} -n"
+        )
+
+
+def request_rollback(site: Site, to: str | None, request: Request) -> int:
+    """Queue the rollback -> its deployment's number.
+
+    What it goes back to is chosen when its turn comes: what runs or waits before it may change
+    what is live. Where nothing does, what cannot be chosen now is refused now, without a trace.
+    """
+    db, name = site.db, site.repo.name
+    if not deployments.running(db, name) and not deployments.queued(db, name):
+        choose_target(site, to)
+    with db.writing() as connection:
         return queue.enqueue(
             connection,
-            repo=site.repo.name,
+            repo=name,
             task="rollback",
             trigger=request.trigger,
             actor=request.actor,
             now=request.now,
-            wanted_revision=target.revision,
-            release=target.name,
-            rollback_of=undone.number if undone else None,
+            rollback_to=to,
         )
 
 
 def _named(site: Site, to: str) -> ReleaseRecord:
-    """By the number of the deployment that built it, else by the beginning of its sha."""
-    found = candidates(site)
-    by_number = [release for release in found if str(release.number) == to]
-    by_sha = [release for release in found if len(to) >= 4 and release.revision.startswith(to)]
-    if len({release.revision for release in by_sha}) > 1 and not by_number:
-        raise UsageError(f"{to} is the beginning of several releases' shas: write more of it")
-    matches = by_number or by_sha
-    if not matches:
+    """By the number of a deployment, else by the beginning of its sha."""
+    found = _by_number(site, to) or _by_sha(site, to)
+    if found is None:
         raise RefusedError(
             f"{site.repo.name} has no release {to} to roll back to; "
             f"see: deployctl rollback {site.repo.name} --list"
         )
-    return matches[0]
+    return found
+
+
+def _by_number(site: Site, to: str) -> ReleaseRecord | None:
+    """What the deployment of that number made live, whether it built that or rolled back to it."""
+    is_number = to.isascii() and to.isdigit() and len(to) < _LONGEST_NUMBER
+    named = deployments.get(site.db, int(to)) if is_number else None
+    if named is None or named.repo != site.repo.name or named.status != "succeeded":
+        return None
+    return _match(candidates(site), named.revision, named.release) or _gone(site, named)
+
+
+def _by_sha(site: Site, to: str) -> ReleaseRecord | None:
+    """One on disk, else one that was live once."""
+    if len(to) < _SHORTEST_SHA:
+        return None
+    found = [release for release in candidates(site) if release.revision.startswith(to)]
+    if not found:
+        once = revisions.made_live_like(site.db, site.repo.name, to)
+        found = [gone for each in once if (gone := _gone(site, each))]
+    if len({release.revision for release in found}) > 1:
+        raise UsageError(f"{to} is the beginning of several releases' shas: write more of it")
+    return found[0] if found else None
+
+
+def _gone(site: Site, brought: Deployment) -> ReleaseRecord | None:
+    """What a deployment made live and the disk has no more; None where that revision is live.
+
+    It keeps the number of the deployment that built it, so that it is as old as it was.
+    """
+    revision, live = brought.revision, site.layout.live()
+    is_live = live is not None and (
+        live.revision == revision or (live.release is not None and live.release == brought.release)
+    )
+    if revision is None or is_live:
+        return None
+    by = revisions.built(site.db, site.repo.name, revision, brought.release) or brought
+    return ReleaseRecord(
+        by.number, by.release, revision, GONE, by.subject, by.actor, by.finished_at
+    )
 
 
 def _match(

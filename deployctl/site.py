@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from deployctl.config.refs import tag_fits
 from deployctl.errors import UsageError
 from deployctl.git.mirror import Mirror
 from deployctl.layout import Layout, layout_of
+from deployctl.masking import Masker
 from deployctl.output import Output
 from deployctl.repo import Config, Repo
 from deployctl.store.database import Database
@@ -22,6 +24,14 @@ class Site:
     db: Database
     mirror: Mirror
     layout: Layout
+
+
+@dataclass(frozen=True)
+class Tip:
+    """What a repo follows, as its remote has it: a ref by its full name, and the commit."""
+
+    ref: str
+    revision: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,31 @@ def find_repo(config: Config, name: str) -> Repo:
         known = ", ".join(sorted(config.repos)) or "none"
         raise UsageError(f"no repo {name} in {config.path}{guess} (there are: {known})")
     return repo
+
+
+def masker_of(repo: Repo) -> Masker:
+    """Hides the repo's secrets in what is shown; ConfigError where one of them is missing."""
+    return Masker(secret.reveal() for secret in repo.secrets.values())
+
+
+def remote_tip(site: Site) -> Tip:
+    """Ask the remote for the branch or, by the version in its name, the newest tag.
+
+    UsageError where it has none; GitError where it cannot be asked.
+    """
+    repo, mirror = site.repo, site.mirror
+    if repo.tags is not None:
+        pattern = repo.tags
+        tags = (Tip(ref, sha) for ref, sha in mirror.remote_tags() if tag_fits(ref, pattern))
+        newest = next(tags, None)
+        if newest is None:
+            raise UsageError(f"{repo.url} has no tag that fits {pattern}: push one, or set tags")
+        return newest
+    ref = f"refs/heads/{repo.branch}"
+    revision = mirror.remote_tip(ref)
+    if revision is None:
+        raise UsageError(f"{repo.url} has no branch {repo.branch}: push it, or set branch")
+    return Tip(ref, revision)
 
 
 def open_site(config: Config, db: Database, name: str) -> Site:

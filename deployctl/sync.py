@@ -1,41 +1,65 @@
-"""What the branches say: for every webhook that never came."""
+"""What the remotes say: for every webhook that never came."""
 
 from __future__ import annotations
 
-from deployctl.errors import DeployctlError
-from deployctl.site import Site
-from deployctl.store import deployments, freezes, queue
+from dataclasses import dataclass
+
+from deployctl.errors import DeployctlError, UsageError
+from deployctl.site import Site, Tip, remote_tip
+from deployctl.store import deployments, freezes, queue, revisions
 
 
-def queue_what_differs(site: Site, actor: str, now: float) -> str | None:
-    """Queue a repo's branch tip where it should be live and is not -> what went wrong, if it did.
+@dataclass(frozen=True)
+class Asked:
+    """Whether a repo's remote answered, and what a person should know of it."""
 
-    Left alone: a tip that is live, held, on its way already, or whose deployment has failed; and
-    a repo that follows tags, of which none is the tip.
+    reached: bool
+    complaint: str | None = None
+
+
+def queue_what_differs(site: Site, actor: str, now: float) -> Asked:
+    """Queue the branch tip (or the newest tag) where it should be live and is not.
+
+    Left alone: one that is live, held, on its way already, or whose deployment has failed.
     """
-    if site.repo.tags is not None:
-        return None
-    ref = f"refs/heads/{site.repo.branch}"
     try:
-        tip = site.mirror.remote_tip(ref)
-        if tip is None:
-            return f"{site.repo.url} has no branch {site.repo.branch}: push it, or set branch"
-        if not _wanted(site, tip):
-            return None
+        tip = remote_tip(site)
     except DeployctlError as error:
-        return str(error)
+        return Asked(isinstance(error, UsageError), str(error))
+    try:
+        if not _is_held(site, tip) and _is_wanted(site, tip):
+            _queue(site, tip, actor, now)
+    except DeployctlError as error:
+        return Asked(True, str(error))
+    return Asked(True)
+
+
+def _is_held(site: Site, tip: Tip) -> bool:
+    """A branch whose tip is not held has moved on, which ends the holds on other revisions."""
+    db, repo = site.db, site.repo
+    held = freezes.hold_on(db, repo.name, tip.revision) is not None
+    if not held and tip.ref == repo.branch_ref and freezes.hold_of(db, repo.name):
+        freezes.lift_holds(db, repo.name)
+    return held
+
+
+def _is_wanted(site: Site, tip: Tip) -> bool:
+    """What waits fetches the tip itself; what runs may have fetched an older one."""
+    db, name = site.db, site.repo.name
+    if deployments.queued(db, name):
+        return False
+    running = deployments.running(db, name)
+    if running is None:
+        live = site.layout.live()
+        if live is not None and live.revision == tip.revision:
+            return False
+    elif running.task == "rollback" or running.revision in (None, tip.revision):
+        return False
+    return not revisions.is_settled(db, name, tip.revision)
+
+
+def _queue(site: Site, tip: Tip, actor: str, now: float) -> None:
     with site.db.writing() as connection:
         queue.enqueue(
-            connection, repo=site.repo.name, trigger="cron", actor=actor, now=now, ref=ref
+            connection, repo=site.repo.name, trigger="cron", actor=actor, now=now, ref=tip.ref
         )
-    return None
-
-
-def _wanted(site: Site, tip: str) -> bool:
-    db, name = site.db, site.repo.name
-    live = site.layout.live()
-    if (live and live.revision == tip) or freezes.hold_on(db, name, tip):
-        return False
-    if deployments.running(db, name) or deployments.queued(db, name):
-        return False
-    return not deployments.is_settled(db, name, tip)

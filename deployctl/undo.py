@@ -14,7 +14,7 @@ from deployctl.process import end_marked
 
 def go_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
     """What was live before is live again, restarted and checked: or it is said that it is not."""
-    held = target.revision if attempt.deployment.task == "deploy" else None
+    held = _left(attempt, target)
     if not attempt.site.repo.auto_rollback:
         return Outcome(
             "degraded",
@@ -35,6 +35,13 @@ def go_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
         reason = f"going back failed too, in {second.stage}: {second.message}"
         return Outcome("degraded", reason=reason, failure=failure, held=held)
     return Outcome("rolled_back", reason=failure.message, failure=failure, held=held)
+
+
+def _left(attempt: Attempt, target: Target) -> str | None:
+    """The revision to hold; never by a rollback the one that is live again after it."""
+    previous = attempt.previous.revision if attempt.previous else None
+    is_deployment = attempt.deployment.task == "deploy"
+    return target.revision if is_deployment or target.revision != previous else None
 
 
 def _bring_back(attempt: Attempt) -> Failure | None:
@@ -61,10 +68,10 @@ def undo(attempt: Attempt, outcome: Outcome) -> Outcome:
         return outcome
     if attempt.phase == "switching" and attempt.previous is not None:
         second = _bring_back(attempt)
-        return outcome if second is None else _degraded(outcome, second.message)
+        return outcome if second is None else _degraded(attempt, outcome, second.message)
     trouble = _restore(attempt)
     if trouble is not None:
-        return _degraded(outcome, in_words(trouble))
+        return _degraded(attempt, outcome, in_words(trouble))
     if attempt.previous is None:
         end_marked(attempt.marker)
     return outcome
@@ -79,6 +86,8 @@ def _restore(attempt: Attempt) -> DeployctlError | OSError | None:
     return None
 
 
-def _degraded(outcome: Outcome, why: str) -> Outcome:
+def _degraded(attempt: Attempt, outcome: Outcome, why: str) -> Outcome:
+    """Nothing automatic begins it again: what it was going to bring is held."""
     reason = f"{outcome.reason or outcome.status}; going back failed: {why}"
-    return replace(outcome, status="degraded", reason=reason)
+    held = attempt.target.revision if attempt.target else None
+    return replace(outcome, status="degraded", reason=reason, held=held)

@@ -67,9 +67,10 @@ def test_a_push_is_stored_answered_and_given_to_a_worker_that_gets_nothing_else(
     assert record.execute("SELECT repo, status FROM deployments").fetchall() == [("app", "queued")]
     record.close()
     report = worker.report()
-    assert report["files"] == ["/dev/null"] * 3
+    assert report["files"] == ["/dev/null"] * 3 + [f"{tmp_path}/state/locks/wake.lock"]
     assert report["session"] != host.process.pid
-    assert [name for name in report["env"] if name.startswith(("HTTP", "DEPLOYCTL"))] == []
+    named = [name for name in report["env"] if name.startswith(("HTTP", "DEPLOYCTL"))]
+    assert named == ["DEPLOYCTL_WAKE_FD"]
     assert report["argv"] == ["--config", host.config, "run"]
 
 

@@ -439,3 +439,13 @@ def test_closed_streams_do_not_disturb_a_deployment(app: App) -> None:
     argv = ["/bin/sh", "-c", script, "sh", *app.cli.argv("deploy", "app")]
     assert os.spawnvpe(os.P_WAIT, "/bin/sh", argv, app.cli.env) == 0
     assert app.live == "1"
+
+
+def test_the_plan_shows_no_secret(app: App) -> None:
+    app.configure(secrets={"PASSWORD": "opensesame"}, restart=["login", "opensesame"])
+    app.push("1", "Use the password opensesame")
+    done, shown = app.cli("deploy", "app", "-n"), app.cli("deploy", "app", "-n", "--json")
+    assert "restart: login [hidden]" in done.stdout.splitlines()
+    assert done.stdout.splitlines()[0].endswith(" Use the password [hidden]")
+    assert shown.json["plan"] == done.stdout.splitlines()
+    assert "opensesame" not in done.stdout + shown.stdout

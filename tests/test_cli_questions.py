@@ -65,6 +65,7 @@ def test_the_document_of_a_status_has_every_field(app: App) -> None:
                 "strategy": "releases",
                 "path": str(app.path),
                 "branch": "main",
+                "tags": None,
                 "live": None,
                 "last": None,
                 "running": None,
@@ -457,3 +458,19 @@ def test_a_bug_is_reported_with_a_file_and_its_own_code(app: App) -> None:
     assert "Traceback" in place.read_text()
     document: dict[str, Any] = app.cli("history", "--json").json
     assert document["error"]["code"] == 70
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"), [("a" * 40, "a" * 40), ("a" * 64, "a" * 64), ("aaaaaaa", None)]
+)
+def test_what_waits_shows_the_revision_that_was_asked_for(
+    app: App, wanted: str, shown: str | None
+) -> None:
+    with Database(str(app.state)) as db, db.writing() as connection:
+        queue.enqueue(
+            connection, repo="app", trigger="ssh", actor="x", now=1.0, wanted_revision=wanted
+        )
+    assert app.cli.json("show", "1")["revision"] == shown
+    assert app.status["queued"][0]["revision"] == shown
+    app.cli("cancel", "1")
+    assert app.cli.json("show", "1")["revision"] is None, "it never became one"

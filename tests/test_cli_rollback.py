@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployctl.store import queue
+from deployctl.store.database import Database
 from tests.support.app import App
+from tests.support.cli import Gate, finish
 from tests.support.upstream import git
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    made = Gate(tmp_path)
+    yield made
+    made.open()
 
 
 def back(app: App, *words: str, code: int = 0) -> dict[str, Any]:
@@ -52,6 +66,20 @@ def test_what_it_left_is_held_until_the_branch_moves(app: App) -> None:
     assert app.cli.json("deploy", "app", code=5)["error"] == {"code": 5, "message": said}
     assert app.release("3")["status"] == "succeeded"
     assert app.status["hold"] is None
+
+
+def test_once_the_branch_has_moved_a_person_may_deploy_what_was_held(app: App) -> None:
+    app.release("1")
+    second = app.release("2")
+    back(app)
+    words = ("deploy", "app", "--revision", second["revision"])
+    assert "is held" in app.refused(*words)
+    app.push("3")
+    before = app.snapshot()
+    assert app.cli(*words, "-n").code == 0
+    assert app.snapshot() == before
+    assert app.cli(*words).code == 0
+    assert (app.live, app.status["hold"]) == ("2", None)
 
 
 def test_resume_lifts_the_hold(app: App) -> None:
@@ -141,7 +169,48 @@ def test_check_finds_out_that_a_release_is_gone(app: App) -> None:
     (app.path / "releases" / first["release"] / "REVISION").unlink()
     for option in ("--check", "-n"):
         assert "no earlier good release" in app.refused("rollback", "app", option)
-    assert "no release 1" in app.refused("rollback", "app", "--check", "--to", "1")
+    revision = first["revision"][:12]
+    assert app.refused("rollback", "app", "--check", "--to", "1") == (
+        f"{revision} is no longer on disk: a rollback would build it again; see: "
+        f"deployctl rollback app --to {revision} -n"
+    )
+    before = app.snapshot()
+    assert app.cli("rollback", "app", "-n", "--to", "1").stdout.splitlines() == [
+        f"build {revision} again in {app.path}/releases/: it is no longer on disk",
+        "stage test: grep . version",
+        f"switch app to {revision} in {app.path}/releases/",
+        "health check: ! grep bad version",
+    ]
+    assert app.snapshot() == before
+
+
+def test_check_finds_out_that_a_shared_file_is_missing(app: App) -> None:
+    app.release("1")
+    app.release("2")
+    app.configure(shared_files=["settings.ini"])
+    for words in (("--check",), ("--check", "--to", "1")):
+        done = app.cli("rollback", "app", *words)
+        assert (done.code, done.stdout) == (1, "")
+        assert done.error.startswith(
+            f"the shared file {app.path}/shared/settings.ini does not exist: create it "
+        )
+    assert app.live == "2"
+    (app.path / "shared" / "settings.ini").touch()
+    assert app.cli("rollback", "app", "--check").code == 0
+
+
+def test_the_plan_shows_no_secret(app: App) -> None:
+    app.push("1", "Use the password opensesame")
+    app.deploy()
+    app.release("2")
+    app.configure(secrets={"PASSWORD": "opensesame"}, restart=["login", "opensesame"])
+    for words in (("-n",), ("--check",)):
+        done = app.cli("rollback", "app", *words)
+        assert done.code == 0
+        assert "restart: login [hidden]" in done.stdout.splitlines()
+        shown = app.cli("rollback", "app", *words, "--json")
+        assert shown.json["subject"] == "Use the password [hidden]"
+        assert "opensesame" not in done.stdout + shown.stdout
 
 
 def test_a_rollback_can_be_rolled_back(app: App) -> None:
@@ -152,9 +221,26 @@ def test_a_rollback_can_be_rolled_back(app: App) -> None:
     assert (document["revision"], document["status"]) == (second["revision"], "succeeded")
     assert app.live == "2"
     assert app.deploy()["status"] == "succeeded", "what a person brought back is held no more"
-    assert app.status["rollback_to"]["deployment"] == 2
-    back(app)
     assert app.status["rollback_to"]["deployment"] == 1
+    back(app)
+    assert (app.live, app.status["rollback_to"]) == ("1", None)
+
+
+def test_a_revision_deployed_twice_is_left_for_another_one(app: App) -> None:
+    app.release("1")
+    second = app.release("2")
+    app.deploy()
+    assert app.status["rollback_to"]["deployment"] == 1
+    back(app)
+    assert (app.live, app.status["hold"]["revision"]) == ("1", second["revision"])
+
+
+def test_a_revision_deployed_twice_and_no_other_goes_back_to_its_first_release(app: App) -> None:
+    first = app.release("1")
+    app.deploy()
+    assert app.status["rollback_to"]["release"] == first["release"]
+    assert back(app)["release"] == first["release"]
+    assert app.status["hold"] is None, "to hold it would be to hold what is live"
 
 
 def test_two_rollbacks_go_back_two_releases(app: App) -> None:
@@ -169,14 +255,83 @@ def test_two_rollbacks_go_back_two_releases(app: App) -> None:
 
 def test_a_rollback_that_fails_goes_back_again(app: App) -> None:
     app.configure(healthcheck={"command": "! grep bad version", "deadline": 0.2, "interval": 0.1})
-    app.release("1")
+    first = app.release("1")
     app.release("2")
     app.configure(healthcheck={"command": "! grep 1 version", "deadline": 0.2, "interval": 0.1})
     document = back(app, code=3)
     assert (document["status"], document["failure"]["stage"]) == ("rolled_back", "healthcheck")
     assert app.live == "2"
-    assert app.status["hold"] is None
+    assert app.status["hold"]["revision"] == first["revision"], "what it left is held, too"
     assert app.cli("rollback", "app").stdout.endswith("\nmore: deployctl show 4\n")
+
+
+def test_where_to_is_chosen_when_its_turn_comes(app: App, gate: Gate) -> None:
+    """A rollback that is asked for while something deploys undoes what that makes live."""
+    app.release("1")
+    second = app.release("2")
+    app.configure(stages=[{"name": "build", "run": gate.command}])
+    app.push("3")
+    deploying = app.cli.start("deploy", "app")
+    gate.wait()
+    rolling = app.cli.start("rollback", "app", "--json")
+    queued = app.cli.wait_for(4, "queued")
+    assert (queued["revision"], queued["release"], queued["rollback_of"]) == (None, None, None)
+    gate.open()
+    assert (finish(deploying).code, finish(rolling).code) == (0, 0)
+    ended = app.cli.json("show", "4")
+    assert (ended["revision"], ended["release"]) == (second["revision"], second["release"])
+    assert (ended["rollback_of"], ended["subject"], app.live) == (3, "Version 2", "2")
+
+
+@pytest.mark.parametrize(
+    ("to", "why"), [((), "no earlier good release"), (("--to", "9"), "no rel")]
+)
+def test_what_cannot_be_chosen_when_its_turn_comes_is_refused_then(
+    app: App, gate: Gate, to: tuple[str, ...], why: str
+) -> None:
+    app.configure(stages=[{"name": "build", "run": gate.command}])
+    app.push("1")
+    deploying = app.cli.start("deploy", "app")
+    gate.wait()
+    rolling = app.cli.start("rollback", "app", *to, "--json")
+    app.cli.wait_for(2, "queued")
+    gate.open()
+    assert finish(deploying).code == 0
+    done = finish(rolling)
+    assert (done.code, done.json["error"]["code"]) == (5, 5)
+    assert why in done.json["error"]["message"]
+    ended = app.cli.json("show", "2")
+    assert (ended["status"], ended["reason"]) == ("cancelled", done.json["error"]["message"])
+    assert app.live == "1"
+
+
+@pytest.mark.parametrize(("to", "version"), [(None, "2"), ("1", "1"), ("#1", "1")])
+def test_a_webhook_may_ask_for_one(app: App, to: str | None, version: str) -> None:
+    for each in "123":
+        app.release(each)
+    with Database(str(app.state)) as db, db.writing() as connection:
+        queue.enqueue(
+            connection,
+            repo="app",
+            task="rollback",
+            trigger="webhook",
+            actor="octocat",
+            now=time.time(),
+            rollback_to=to,
+        )
+    (ended,) = app.cli.json("run")["deployments"]
+    assert (ended["status"], ended["trigger"], ended["rollback_of"]) == ("succeeded", "webhook", 3)
+    assert app.live == version
+    assert app.status["hold"]["revision"] == app.upstream.head
+
+
+def test_a_rollback_to_the_same_revision_that_fails_holds_nothing_that_is_live(app: App) -> None:
+    first = app.release("1")
+    app.deploy()
+    check = f"! pwd -P | grep {first['release']}"
+    app.configure(healthcheck={"command": check, "deadline": 0.2, "interval": 0.1})
+    assert back(app, code=3)["status"] == "rolled_back"
+    assert app.status["hold"] is None
 
 
 def test_a_locked_repo_is_not_rolled_back(app: App) -> None:
@@ -199,15 +354,82 @@ def test_a_checkout_in_place_is_rolled_back_too(app: App) -> None:
     assert app.live == "2"
 
 
-def test_a_release_that_was_pruned_is_no_target(app: App) -> None:
-    app.configure(keep_releases=2)
-    for version in "1234":
-        app.release(version)
-    kept = sorted(each.name.split("-")[0] for each in (app.path / "releases").iterdir())
-    assert kept == ["3", "4"]
-    assert "no release 1" in app.refused("rollback", "app", "--to", "1")
+def pruned(app: App, **keys: Any) -> dict[str, Any]:
+    """Four releases of which the older two are gone -> the deployment of the first."""
+    app.configure(keep_releases=2, **keys)
+    first, *_ = (app.release(version) for version in "1234")
+    assert [each["deployment"] for each in back(app, "--list")["releases"]] == [3]
+    return first
+
+
+def test_a_release_that_was_pruned_is_no_default(app: App) -> None:
+    pruned(app)
+    back(app)
+    assert (app.live, app.status["rollback_to"]) == ("3", None)
+    assert "no earlier good release" in app.refused("rollback", "app")
+
+
+@pytest.mark.parametrize("mirror", ["with its mirror", "without a mirror"])
+@pytest.mark.parametrize("way", ["number", "sha"])
+def test_a_release_that_was_pruned_is_built_again(app: App, way: str, mirror: str) -> None:
+    first = pruned(app)
+    if mirror == "without a mirror":
+        shutil.rmtree(app.state / "mirrors")
+    document = back(app, "--to", "1" if way == "number" else first["revision"][:8])
+    assert [stage["name"] for stage in document["stages"]] == [
+        "prepare",
+        "test",
+        "switch",
+        "healthcheck",
+    ]
+    assert (document["revision"], document["rollback_of"]) == (first["revision"], 4)
+    assert (app.live, app.status["live"]["release"]) == ("1", document["release"])
+    assert (app.path / "current" / ".complete").exists()
+    assert app.status["hold"]["revision"] == app.upstream.head
+    assert app.status["rollback_to"] is None, "it is as old as it was"
+    app.release("5")
     assert back(app)["status"] == "succeeded"
-    assert app.live == "3"
+    assert app.live == "3", "what was left is not gone back to by itself"
+
+
+def test_one_whose_directory_was_removed_or_spoilt_is_built_again(app: App) -> None:
+    first, second = app.release("1"), app.release("2")
+    app.release("3")
+    shutil.rmtree(app.path / "releases" / first["release"])
+    (app.path / "releases" / second["release"] / ".complete").unlink()
+    assert back(app, "--list") == {"releases": []}
+    assert back(app, "--to", "2")["release"] == second["release"]
+    assert back(app, "--to", "1")["release"] == first["release"]
+    assert app.live == "1"
+    assert len(list((app.path / "releases").iterdir())) == 3
+
+
+def test_one_that_cannot_be_built_again_changes_nothing(app: App) -> None:
+    pruned(app)
+    app.configure(keep_releases=2, stages=[{"name": "test", "run": "! grep 1 version"}])
+    document = back(app, "--to", "1", code=1)
+    assert (document["status"], document["failure"]["stage"]) == ("failed", "test")
+    assert (app.live, app.status["hold"]) == ("4", None)
+    assert len(list((app.path / "releases").iterdir())) == 2
+    app.configure(keep_releases=2)
+    assert back(app, "--to", "1")["status"] == "succeeded"
+
+
+def test_in_place_a_commit_that_the_checkout_has_lost_comes_from_the_mirror(app: App) -> None:
+    """A force push has made it no ancestor of anything."""
+    app.configure(strategy="in_place", keep_releases=2)
+    base = app.upstream.head
+    first = app.release("1")
+    app.upstream.rewind(base)
+    for version in "234":
+        app.release(version)
+    git(app.path, "reflog", "expire", "--expire=now", "--all")
+    git(app.path, "gc", "--quiet", "--prune=now")
+    assert first["revision"] not in git(
+        app.path, "cat-file", "--batch-check", "--batch-all-objects"
+    )
+    assert back(app, "--to", "1")["revision"] == first["revision"]
+    assert app.live == "1"
 
 
 def test_what_is_live_and_what_was_before_are_never_pruned(app: App) -> None:

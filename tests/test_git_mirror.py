@@ -70,6 +70,23 @@ def test_the_tip_is_asked_for_without_fetching(mirror: Mirror, upstream: Upstrea
     assert not mirror.exists()
 
 
+def test_a_commit_is_brought_from_where_it_can_be_had(
+    mirror: Mirror, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = upstream.head
+    second = upstream.commit({"README": "two\n"})
+    mirror.bring(first, MAIN)
+    assert (mirror.has(first), mirror.has(second)) == (True, False), "by its sha alone"
+
+    def refuse(revision: str) -> None:
+        raise GitError("Server does not allow request for unadvertised object")
+
+    monkeypatch.setattr(mirror, "fetch_revision", refuse)
+    mirror.bring(second, MAIN)
+    assert mirror.has(second)
+    assert message_of(mirror.bring, "1" * 40, MAIN).startswith("Server does not allow")
+
+
 def test_a_force_push_is_an_ordinary_fetch(mirror: Mirror, upstream: Upstream) -> None:
     first = upstream.head
     second = upstream.commit({"README": "two\n"})

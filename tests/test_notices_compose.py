@@ -103,6 +103,13 @@ def test_the_body_of_a_failure_ends_with_the_last_lines() -> None:
     )
 
 
+def test_what_is_the_reason_of_a_failure_is_said_once() -> None:
+    died = Failure(stage="worker", message="its process died 3 times")
+    said = body(replace(BROKEN, failure=died, reason=died.message))
+    assert said.count("its process died 3 times") == 1
+    assert "failed in worker\nits process died 3 times\nmore: " in said
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [

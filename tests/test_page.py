@@ -82,3 +82,22 @@ def test_a_directory_that_cannot_be_made_is_named(
     done = _status(write_config({}), "status", "--page", str(tmp_path / "file" / "web"))
     assert done.returncode == 1
     assert done.stderr == f"deployctl: {tmp_path}/file: Not a directory\n"
+
+
+def test_a_relative_directory_is_made_where_one_stands(
+    tmp_path: Path, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config({"app": {}})
+    monkeypatch.chdir(tmp_path)
+    for place in ("public", "a/b"):
+        done = _status(config, "status", "--page", place)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tmp_path / place / "index.html").is_file()
+
+
+def test_no_directory_at_all_is_wrong_usage(write_config: WriteConfig) -> None:
+    done = _status(write_config({"app": {}}), "status", "--page", "")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "deployctl: --page wants a directory: name one, for example --page public\n",
+    )

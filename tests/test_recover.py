@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,20 @@ def test_a_runner_killed_while_it_goes_back_goes_back_in_the_next_run(
     assert machine.live == "1"
 
 
+def test_a_runner_killed_while_it_builds_for_a_rollback_leaves_nothing_and_builds_again(
+    machine: Machine,
+) -> None:
+    machine.deployctl("deploy", "app")
+    (first,) = (machine.directory / "app" / "releases").glob("1-*")
+    shutil.rmtree(first)
+    machine.kill_in("build", "rollback", "app", "--to", "1")
+    assert machine.live == "2"
+    (ended,) = machine.deployctl("run")["deployments"]
+    assert (ended["number"], ended["status"], ended["rollback_of"]) == (3, "succeeded", 2)
+    assert (machine.live, ended["release"]) == ("1", first.name)
+    assert len(os.listdir(machine.directory / "app" / "releases")) == 2
+
+
 def test_after_three_deaths_it_is_given_up_and_said(machine: Machine) -> None:
     machine.kill_in("build", "deploy", "app")
     machine.kill_in("build", "run")
@@ -136,6 +151,8 @@ def test_after_three_deaths_it_is_given_up_and_said(machine: Machine) -> None:
     assert machine.deployctl("run") == {"deployments": []}
     newest = machine.newest()
     assert (newest["status"], newest["reason"]) == ("failed", "its process died 3 times")
+    assert newest["failure"]["stage"] == "worker"
+    assert newest["failure"]["message"] == "its process died 3 times"
     assert machine.live == "1"
     assert machine.sleepers() == []
 
@@ -212,3 +229,43 @@ def _files(directory: Path) -> dict[str, tuple[int, float]]:
         for path in directory.rglob("*")
         if "/locks/" not in str(path)
     }
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_one_that_is_cancelled_after_its_process_died_ends_as_what_is_live_then(
+    machine: Machine,
+    write_config: WriteConfig,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
+    comes_back: bool,
+) -> None:
+    """The restart needs a secret that only who cancels it has in the environment."""
+    restart = f"""{RESTART}; printf %s "$TOKEN" > ../../token; test "$(cat version)" != 1"""
+    repo = {"url": upstream.url, "restart": restart, "secrets": {"TOKEN": "env:TOKEN"}}
+    if comes_back:
+        repo["restart"] = restart.rpartition(";")[0]
+    write_config({"app": repo})
+    monkeypatch.setenv("TOKEN", "opensesame")
+    machine.kill_in("restart", "deploy", "app")
+    (machine.directory / "app" / "token").unlink(missing_ok=True)
+
+    ended = machine.deployctl("cancel", "2")
+    by = f"cancelled by {ended['actor']}"
+    assert machine.live == "1"
+    assert (machine.directory / "app" / "token").read_text() == "opensesame"
+    if comes_back:
+        assert (ended["status"], ended["reason"]) == ("cancelled", by)
+    else:
+        assert ended["status"] == "degraded"
+        assert ended["reason"].startswith(f"{by}; going back failed: ")
+
+
+def test_one_whose_process_died_once_and_cannot_be_undone_says_so(machine: Machine) -> None:
+    machine.kill_in("restart", "deploy", "app")
+    for release in (machine.directory / "app" / "releases").glob("1-*"):
+        shutil.rmtree(release)
+    machine.deployctl("run")
+    newest = machine.newest()
+    assert newest["status"] == "degraded"
+    assert newest["reason"].startswith("its process died; going back failed: ")
+    assert newest["failure"]["message"] == newest["reason"]

@@ -48,11 +48,21 @@ class History:
         self._put_on_disk(number, name, revision, live=live)
         return number
 
-    def rolled_back_to(self, number: int, *, left: int) -> None:
+    def rolled_back_to(self, number: int, *, left: int) -> int:
+        """A rollback to that release -> its own number."""
+        db, repo = self.site.db, self.site.repo.name
         record = next(each for each in self.known() if each.number == number)
-        with self.site.db.writing() as connection:
-            releases.set_state(connection, self.site.repo.name, left, "left")
-        self.site.layout.switch(99, record.revision, record.name)
+        with db.writing() as connection:
+            releases.set_state(connection, repo, left, "left")
+            back = queue.enqueue(
+                connection, repo=repo, task="rollback", trigger="cli", actor="ada", now=1.0
+            )
+            deployments.finish(
+                connection, back, status="succeeded", reason=None, failure=None, now=3.0
+            )
+        deployments.note(db, back, revision=record.revision, release=record.name)
+        self.site.layout.switch(back, record.revision, record.name)
+        return back
 
     def revision(self, letter: str) -> str:
         return self.revisions.get(letter, letter * 40)
@@ -163,6 +173,36 @@ def test_the_same_revision_built_twice_is_two_releases(history: History) -> None
     assert history.candidates() == [first]
 
 
+def test_another_revision_is_preferred_to_another_release_of_the_live_one(
+    history: History,
+) -> None:
+    a, _, c = (history.deployed(letter) for letter in "abc")
+    again = history.deployed("c")
+    assert history.default() == c - 1
+    history.rolled_back_to(a, left=again)
+    assert history.default() is None
+
+
+def test_for_want_of_another_revision_its_older_release_is_gone_back_to(history: History) -> None:
+    first, second, third = (history.deployed("a") for _ in range(3))
+    assert history.default() == second
+    history.rolled_back_to(second, left=third)
+    assert history.default() == first
+
+
+def test_a_revision_that_was_left_is_not_gone_back_to_by_an_older_release_of_it(
+    history: History,
+) -> None:
+    a, b, again = (history.deployed(letter) for letter in "abb")
+    history.rolled_back_to(a, left=again)
+    history.deployed("c")
+    assert history.default() == a
+    history.deployed("b")
+    history.deployed("d")
+    assert history.default() == again + 3, "it was good again"
+    assert b in history.candidates()
+
+
 def test_where_something_foreign_is_live_the_newest_good_release_is_the_default(
     tmp_path: Path, history: History
 ) -> None:
@@ -182,6 +222,25 @@ def test_a_target_is_named_by_its_number_or_its_sha(history: History) -> None:
     names = {str(a): a, f"#{b}": b, "aaaa": a, "B" * 7: b, "a" * 40: a}
     for name, number in names.items():
         assert choose_target(history.site, name).number == number
+
+
+def test_the_number_of_a_rollback_means_what_it_made_live(history: History) -> None:
+    a, b, c = (history.deployed(letter) for letter in "abc")
+    back = history.rolled_back_to(a, left=c)
+    history.deployed("d")
+    assert choose_target(history.site, str(back)).number == a
+    assert choose_target(history.site, str(b)).number == b
+
+
+@pytest.mark.parametrize("status", ["failed", "rolled_back", "cancelled"])
+def test_the_number_of_a_deployment_that_made_nothing_live_leads_nowhere(
+    history: History, status: str
+) -> None:
+    a, _ = history.deployed("a"), history.deployed("b")
+    with history.site.db.writing() as connection:
+        connection.execute("UPDATE deployments SET status = ? WHERE number = ?", (status, a))
+    with pytest.raises(RefusedError):
+        choose_target(history.site, str(a))
 
 
 @pytest.mark.parametrize("name", ["99", "ffff", "aaa", "c" * 40, ""])
@@ -207,14 +266,32 @@ def test_the_beginning_of_several_shas_names_none_of_them(history: History) -> N
     assert choose_target(history.site, "abcd2").revision == "abcd2" + "0" * 35
 
 
-def test_the_request_names_the_deployment_that_it_undoes(history: History) -> None:
-    a, b = history.deployed("a"), history.deployed("b")
-    request = Request(actor="ada", trigger="cli", now=5.0)
-    number = request_rollback(history.site, choose_target(history.site, None), request)
-    queued = deployments.get(history.site.db, number)
+REQUEST = Request(actor="ada", trigger="cli", now=5.0)
+
+
+@pytest.mark.parametrize("to", [None, "1", "aaaa"])
+def test_the_request_is_kept_as_it_was_made(history: History, to: str | None) -> None:
+    history.deployed("a")
+    history.deployed("b")
+    queued = deployments.get(history.site.db, request_rollback(history.site, to, REQUEST))
     assert queued is not None
-    assert (queued.task, queued.status, queued.rollback_of) == ("rollback", "queued", b)
-    assert (queued.wanted_revision, queued.release) == ("a" * 40, f"{a}-{'a' * 12}")
+    assert (queued.task, queued.status, queued.rollback_to) == ("rollback", "queued", to)
+    assert (queued.revision, queued.wanted_revision, queued.release) == (None, None, None)
+
+
+def test_a_request_that_leads_nowhere_is_refused_only_while_nothing_else_is_on_its_way(
+    history: History,
+) -> None:
+    history.deployed("a")
+    for to in (None, "7"):
+        with pytest.raises(RefusedError):
+            request_rollback(history.site, to, REQUEST)
+    assert deployments.queued(history.site.db, "blog") == []
+    with history.site.db.writing() as connection:
+        queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=4.0)
+    for to in (None, "7"):
+        request_rollback(history.site, to, REQUEST)
+        assert deployments.queued(history.site.db, "blog")[0].rollback_to == to
 
 
 # what may go
@@ -312,6 +389,15 @@ def test_in_place_a_revision_counts_once(in_place: History) -> None:
     assert in_place.candidates() == [c, again, b]
     assert in_place.surplus() == [a, b]
     assert d not in in_place.candidates()
+
+
+def test_in_place_every_number_of_a_revision_means_it(in_place: History) -> None:
+    a, b, again, c = (in_place.deployed(letter) for letter in "abac")
+    for number in (a, again):
+        assert choose_target(in_place.site, str(number)).revision == in_place.revision("a")
+    back = in_place.rolled_back_to(b, left=c)
+    with pytest.raises(RefusedError):
+        choose_target(in_place.site, str(back))
 
 
 def test_in_place_the_live_revision_is_no_target_however_often_it_was_deployed(

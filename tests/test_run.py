@@ -132,6 +132,7 @@ def test_what_died_in_a_repo_that_is_gone_does_not_run_for_ever(
     gone = here.json("show", "1")
     assert gone["status"] == "failed"
     assert gone["reason"] == f"its process died, and app is no longer in {here.config}"
+    assert (gone["failure"]["stage"], gone["failure"]["message"]) == ("worker", gone["reason"])
     end_marked(marker)
 
 

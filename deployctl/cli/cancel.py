@@ -19,7 +19,7 @@ def command(session: Session, number: str) -> int:
     The running step's processes end, what was live before is live again.
     """
     actor = here(time.time()).actor
-    ended = cancel(session.db, need_number(number), actor, session.config.path)
+    ended = cancel(session.db, need_number(number), actor, session.config)
     said = f"{ended.repo} #{ended.number}: {ended.status}"
     reason = f" ({ended.reason})" if ended.reason else ""
     session.answer(ended.to_json(), said + reason)

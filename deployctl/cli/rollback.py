@@ -8,10 +8,18 @@ import click
 
 from deployctl.cli import text
 from deployctl.cli.session import Session, here, options
+from deployctl.deployment import REFUSED
+from deployctl.errors import RefusedError
 from deployctl.foreground import refuse_if_locked, run_in_turn
-from deployctl.pipeline import describe
-from deployctl.rollback import candidates, choose_target, default_target, request_rollback
-from deployctl.site import Site
+from deployctl.rollback import (
+    candidates,
+    choose_target,
+    default_target,
+    plan,
+    refuse_if_unusable,
+    request_rollback,
+)
+from deployctl.site import Site, masker_of
 from deployctl.store import releases
 from deployctl.store.releases import ReleaseRecord
 
@@ -28,18 +36,19 @@ def command(
 ) -> int:
     """Back to the last good release, or to the one named.
 
-    Nothing is built: the release is still on disk. Restart and health check run as in a
-    deployment. The revision it leaves is held until the branch moves.
+    Nothing is built but a release that is named and no longer on disk. Restart and health check
+    run as in a deployment. The revision it leaves is held until the branch moves.
     """
     site = session.site(repo)
     if listing:
         return _list(session, site)
-    target = choose_target(site, to)
     if check or dry_run:
-        return _describe(session, site, target, usable=check)
+        return _describe(session, site, choose_target(site, to), check=check)
     refuse_if_locked(site)
-    number = request_rollback(site, target, here(time.time()))
+    number = request_rollback(site, to, here(time.time()))
     ended = run_in_turn(session.worker(), site, number)
+    if ended.phase == REFUSED:
+        raise RefusedError(ended.reason or ended.status)
     session.answer(ended.to_json(), text.more_of(ended))
     return ended.exit_code
 
@@ -53,16 +62,15 @@ def _list(session: Session, site: Site) -> int:
     return 0
 
 
-def _describe(session: Session, site: Site, target: ReleaseRecord, *, usable: bool) -> int:
-    where = site.layout.directory(target.name)
-    check = site.repo.healthcheck
-    verb = "usable: switch" if usable else "switch"
-    steps = [
-        f"{verb} {site.repo.name} to {text.short(target.revision)} in {where}",
-        *(f"restart: {describe(command)}" for command in site.repo.restart),
-        *([f"health check: {describe(check)}"] if check else []),
-    ]
-    session.answer(_json(target, default=True), "\n".join(map(text.one_line, steps)))
+def _describe(session: Session, site: Site, target: ReleaseRecord, *, check: bool) -> int:
+    if check:
+        refuse_if_unusable(site, target)
+    steps = ("usable: " if check else "") + "\n".join(map(text.one_line, plan(site, target)))
+    default = default_target(site, releases.of_repo(site.db, site.repo.name))
+    document = _json(target, target == default)
+    if target.subject is not None:  # it may be older than the secret that it mentions
+        document["subject"] = masker_of(site.repo).mask_text(target.subject)
+    session.answer(document, steps)
     return 0
 
 

@@ -8,6 +8,7 @@ import click
 
 from deployctl.cli import text
 from deployctl.cli.session import Session, options
+from deployctl.errors import UsageError
 from deployctl.history import RepoStatus, status
 from deployctl.store import deployments
 
@@ -26,6 +27,8 @@ _RECENT = 10
 @options(writes=False)
 def command(session: Session, repo: str | None, exit_code: bool, page: str | None) -> int:
     """What is live, runs, waits, is held or locked."""
+    if page == "":
+        raise UsageError("--page wants a directory: name one, for example --page public")
     found = [status(site) for site in session.sites(repo)]
     now, columns = time.time(), text.width()
     if page is not None:

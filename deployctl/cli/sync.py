@@ -19,17 +19,17 @@ from deployctl.sync import queue_what_differs
 def command(session: Session, repos: tuple[str, ...], quiet: bool) -> int:
     """Deploy what differs from the remotes: for cron.
 
-    Asks each remote for the tip of its branch, so it makes up for every webhook that never came.
-    What is held, or failed before, is left alone until the branch moves.
+    Asks each remote for the tip of its branch (or its newest tag), so it makes up for every
+    webhook that never came. What is held, or failed before, is left alone until the branch moves.
+    Exits with 1 where not one of the remotes could be reached.
     """
     worker = session.worker(quiet=quiet)
     actor = here(time.time()).actor
     sites = [session.site(name) for name in repos or session.config.repos]
-    unreachable = [
-        problem for site in sites if (problem := queue_what_differs(site, actor, time.time()))
-    ]
-    for problem in unreachable:
-        complain(problem)
+    asked = [queue_what_differs(site, actor, time.time()) for site in sites]
+    for each in asked:
+        if each.complaint is not None:
+            complain(each.complaint)
     done = run(worker)
     session.answer({"deployments": [each.to_json() for each in done]}, "")
-    return int(bool(unreachable))
+    return int(bool(asked) and not any(each.reached for each in asked))

@@ -62,10 +62,23 @@ class Mirror:
             "ls-remote", "--end-of-options", self.repo.url, ref, f"{ref}^{{}}",
             what=f"cannot ask {self.repo.url} for {ref}",
         )  # fmt: skip
-        tips = {
-            name: sha for sha, _, name in (line.partition("\t") for line in output.splitlines())
-        }
+        tips = _refs(output)
         return tips.get(f"{ref}^{{}}") or tips.get(ref)
+
+    def remote_tags(self) -> list[tuple[str, str]]:
+        """Ask the remote for its tags -> (full name, commit), the newest version first.
+
+        A suffix comes before what it is put to: v2.0-rc1, v2.0, v2.1
+        (https://git-scm.com/docs/git-config#Documentation/git-config.txt-versionsortsuffix).
+        """
+        output = self._ask(
+            "-c", "versionsort.suffix=-",
+            "ls-remote", "--tags", "--sort=-version:refname", "--end-of-options", self.repo.url,
+            what=f"cannot ask {self.repo.url} for its tags",
+        )  # fmt: skip
+        found = _refs(output)
+        names = [name for name in found if not name.endswith("^{}")]
+        return [(name, found.get(f"{name}^{{}}", found[name])) for name in names]
 
     def fetch(self, ref: str) -> str:
         """Bring one ref, by its full name, up to date -> the commit it points to."""
@@ -85,7 +98,20 @@ class Mirror:
     def fetch_revision(self, revision: str) -> None:
         """Bring one commit that no configured ref leads to; servers may refuse."""
         with self._lock:
+            if not self.exists():
+                self._create()
             self._fetch(revision, f"cannot fetch {revision} from {self.repo.url}")
+
+    def bring(self, revision: str, ref: str) -> None:
+        """Have a commit here: it is, or the remote gives it by its sha, or the ref leads to it."""
+        if self.has(revision):
+            return
+        try:
+            self.fetch_revision(revision)
+        except GitError:
+            self.fetch(ref)
+            if not self.has(revision):
+                raise
 
     def resolve(self, name: str) -> str:
         """A full ref name or the beginning of a sha -> the commit's whole sha."""
@@ -223,6 +249,12 @@ class Mirror:
                     yield repository
             except (gitpython.exc.GitError, gitpython.exc.ODBError, ValueError) as error:
                 raise GitError(f"cannot read {self.directory}: {error}") from error
+
+
+def _refs(output: str) -> dict[str, str]:
+    """What ls-remote prints -> sha by full name; ``NAME^{}`` is the commit of an annotated tag."""
+    lines = (line.partition("\t") for line in output.splitlines())
+    return {name: sha for sha, _, name in lines}
 
 
 def mirror_name(url: str) -> str:

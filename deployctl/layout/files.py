@@ -15,6 +15,7 @@ _DIRECTORY_MODE = 0o755
 
 def make_directory(path: str) -> bool:
     """Make a directory and its parents, 0755 whatever the umask -> whether it was made."""
+    path = os.path.abspath(path)  # the parents of a relative path end in ''
     if os.path.isdir(path):
         return False
     make_directory(os.path.dirname(path))

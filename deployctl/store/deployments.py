@@ -13,62 +13,47 @@ from deployctl.store.database import Database
 
 def get(db: Database, number: int) -> Deployment | None:
     """One deployment whole, with its stages."""
-    found = _select(db, "number = ?", (number,), 1)
+    found = select(db, "number = ?", (number,), 1)
     return found[0] if found else None
 
 
 def history(db: Database, repo: str | None, limit: int) -> list[Deployment]:
     """The newest deployments first, of one repo or of all, with their stages."""
-    return _select(db, "repo = ?", (repo,), limit) if repo else _select(db, "1", (), limit)
+    return select(db, "repo = ?", (repo,), limit) if repo else select(db, "1", (), limit)
 
 
 def running(db: Database, repo: str) -> Deployment | None:
-    found = _select(db, "repo = ? AND status = 'running'", (repo,), 1)
+    found = select(db, "repo = ? AND status = 'running'", (repo,), 1)
     return found[0] if found else None
 
 
 def all_running(db: Database) -> list[Deployment]:
-    return _select(db, "status = 'running'", (), 100)
+    return select(db, "status = 'running'", (), 100)
 
 
 def queued(db: Database, repo: str) -> list[Deployment]:
-    return _select(db, "repo = ? AND status = 'queued'", (repo,), 100)
+    return select(db, "repo = ? AND status = 'queued'", (repo,), 100)
 
 
 def newest_finished(db: Database, repo: str) -> Deployment | None:
     """The newest deployment that came to an end of its own, not by a newer one's arrival."""
     ended = "repo = ? AND status NOT IN ('queued', 'running', 'superseded')"
-    found = _select(db, ended, (repo,), 1)
+    found = select(db, ended, (repo,), 1)
     return found[0] if found else None
 
 
 def newest_tried(db: Database, repo: str) -> Deployment | None:
     """The newest deployment that tells whether the repo works: it went live, or failed to."""
     tried = "repo = ? AND status IN ('succeeded', 'failed', 'rolled_back', 'degraded')"
-    found = _select(db, f"{tried} AND phase != ?", (repo, UNCHANGED), 1)
+    found = select(db, f"{tried} AND phase != ?", (repo, UNCHANGED), 1)
     return found[0] if found else None
-
-
-def is_settled(db: Database, repo: str, revision: str) -> bool:
-    """Whether the newest deployment of a revision failed, or a person stopped it.
-
-    One that a signal ended, as a reboot does, is not settled: it may begin again by itself.
-    """
-    row = db.connection.execute(
-        "SELECT status, cancelled_by FROM deployments WHERE repo = ? AND revision = ?"
-        " AND status NOT IN ('queued', 'running', 'superseded') ORDER BY number DESC LIMIT 1",
-        (repo, revision),
-    ).fetchone()
-    if row is None or row["status"] == "succeeded":
-        return False
-    return row["status"] != "cancelled" or row["cancelled_by"] is not None
 
 
 def made_live(
     db: Database, repo: str, revision: str | None, release: str | None
 ) -> Deployment | None:
     """The newest deployment that brought this revision (and release, where it has one) live."""
-    found = _select(
+    found = select(
         db,
         "repo = ? AND status = 'succeeded' AND phase != ? AND revision = ? AND release IS ?",
         (repo, UNCHANGED, revision, release),
@@ -90,7 +75,7 @@ def claim(db: Database, number: int, runner: str, now: float) -> bool:
         return cursor.rowcount == 1
 
 
-def note(db: Database, number: int, **columns: str | None) -> None:
+def note(db: Database, number: int, **columns: str | int | None) -> None:
     """Write down what became known of a running deployment: ref, revision, phase and the like."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
     with db.writing() as connection:
@@ -110,7 +95,12 @@ def finish(
     now: float,
     phase: str = "",
 ) -> None:
-    """The outcome, inside the caller's transaction, together with all that follows from it."""
+    """The outcome, inside the caller's transaction, together with all that follows from it.
+
+    What went wrong is always told as a failure, too: where it was in no stage, in the worker.
+    """
+    if failure is None and status in ("failed", "degraded"):
+        failure = Failure(stage="worker", message=reason or status)
     connection.execute(
         "UPDATE deployments SET status = ?, phase = ?, finished_at = ?, runner = NULL,"
         " reason = coalesce(?, reason), failure = ? WHERE number = ?",
@@ -195,7 +185,8 @@ def forget_stages(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM stages WHERE deployment = ?", (number,))
 
 
-def _select(db: Database, where: str, values: Sequence[Any], limit: int) -> list[Deployment]:
+def select(db: Database, where: str, values: Sequence[Any], limit: int) -> list[Deployment]:
+    """The newest deployments first that a condition (SQL of ours) is true of, with their stages."""
     rows = db.connection.execute(
         f"SELECT * FROM deployments WHERE {where} ORDER BY number DESC LIMIT ?",  # noqa: S608 - ours
         (*values, limit),
@@ -223,8 +214,8 @@ def _deployment(row: sqlite3.Row, stages: Sequence[StageRecord]) -> Deployment:
         subject=row["subject"],
         delivery=row["delivery"],
         rollback_of=row["rollback_of"],
-        forced=bool(row["forced"]),
         rollback_to=row["rollback_to"],
+        forced=bool(row["forced"]),
         awaits=row["awaits"],
         by_hand=bool(row["by_hand"]),
         attempts=row["attempts"],

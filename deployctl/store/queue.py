@@ -1,4 +1,8 @@
-"""What waits to be deployed: the newest request of a repo takes the place of every other one."""
+"""What waits to be deployed: the newest request of a repo takes the place of every other one.
+
+A rollback waits with what it was asked to go back to, ``rollback_to``: a deployment's number or
+(the beginning of) a sha, or None for the last good release. It is looked for when its turn comes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
+    from typing import Any
 
 
 def enqueue(
@@ -20,9 +25,7 @@ def enqueue(
     now: float,
     ref: str | None = None,
     wanted_revision: str | None = None,
-    release: str | None = None,
     rollback_to: str | None = None,
-    rollback_of: int | None = None,
     delivery: int | None = None,
     subject: str | None = None,
     forced: bool = False,
@@ -41,9 +44,7 @@ def enqueue(
         "status": "queued",
         "ref": ref,
         "wanted_revision": wanted_revision,
-        "release": release,
         "rollback_to": rollback_to,
-        "rollback_of": rollback_of,
         "delivery": delivery,
         "subject": subject,
         "forced": int(forced),
@@ -52,18 +53,18 @@ def enqueue(
         "reason": f"it waits for the checks of {awaits}" if awaits else None,
         "queued_at": now,
     }
-    number = _insert(connection, values)
-    _supersede_older(connection, repo, number, now)
-    return number
+    return _insert(connection, values)
 
 
-def _insert(connection: sqlite3.Connection, values: Mapping[str, object]) -> int:
+def _insert(connection: sqlite3.Connection, values: Mapping[str, Any]) -> int:
     places = ", ".join("?" * len(values))
     cursor = connection.execute(
         f"INSERT INTO deployments ({', '.join(values)}) VALUES ({places})",  # noqa: S608 - ours
         (*values.values(),),
     )
-    return int(cursor.lastrowid or 0)
+    number = int(cursor.lastrowid or 0)
+    _supersede_older(connection, values["repo"], number, values["queued_at"])
+    return number
 
 
 def _supersede_older(connection: sqlite3.Connection, repo: str, number: int, now: float) -> None:

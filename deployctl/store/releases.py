@@ -1,7 +1,8 @@
 """Which revisions were built and how they fared: only a good one is gone back to by itself.
 
 States: ``building``; ``good`` (it was live and healthy); ``left`` (a person rolled back from it);
-``bad`` (it failed its restart or health check). ``number`` is the deployment that built it;
+``bad`` (it failed its restart or health check); and, never stored, ``gone`` (it was live once and
+is no longer on disk). ``number`` is the deployment that built it;
 ``name`` is its directory, None in place.
 """
 
@@ -11,6 +12,8 @@ import sqlite3
 from dataclasses import dataclass
 
 from deployctl.store.database import Database
+
+GONE = "gone"
 
 
 @dataclass(frozen=True)

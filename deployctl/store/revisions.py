@@ -1,0 +1,46 @@
+"""What became of a revision: whether it was live once, and whether it may come again by itself."""
+
+from __future__ import annotations
+
+from deployctl.deployment import REFUSED, UNCHANGED, Deployment
+from deployctl.store.database import Database
+from deployctl.store.deployments import select
+
+
+def is_settled(db: Database, repo: str, revision: str) -> bool:
+    """Whether a revision failed, or a person stopped it, and the branch has not moved since.
+
+    One that a signal ended, as a reboot does, is not settled: it may begin again by itself. What
+    was rolled back is held, or may come again. That the branch has moved, and back, shows in an
+    automatic deployment of another revision.
+    """
+    row = db.connection.execute(
+        "SELECT number, status, cancelled_by FROM deployments WHERE repo = ? AND revision = ?"
+        " AND task = 'deploy' AND status NOT IN ('queued', 'running', 'superseded')"
+        " AND phase != ? ORDER BY number DESC LIMIT 1",
+        (repo, revision, REFUSED),
+    ).fetchone()
+    stopped = row is not None and row["cancelled_by"] is not None
+    if row is None or not (row["status"] == "failed" or (row["status"] == "cancelled" and stopped)):
+        return False
+    moved = db.connection.execute(
+        "SELECT 1 FROM deployments WHERE repo = ? AND number > ? AND revision != ?"
+        " AND task = 'deploy' AND trigger IN ('webhook', 'cron') LIMIT 1",
+        (repo, row["number"], revision),
+    ).fetchone()
+    return moved is None
+
+
+def built(db: Database, repo: str, revision: str, release: str | None) -> Deployment | None:
+    """The newest deployment that built what is live or was: no rollback to it."""
+    what = "repo = ? AND status = 'succeeded' AND phase != ? AND task = 'deploy'"
+    found = select(
+        db, f"{what} AND revision = ? AND release IS ?", (repo, UNCHANGED, revision, release), 1
+    )
+    return found[0] if found else None
+
+
+def made_live_like(db: Database, repo: str, start: str) -> list[Deployment]:
+    """The deployments that made a revision live whose sha begins like this, newest first."""
+    what = "repo = ? AND status = 'succeeded' AND substr(revision, 1, ?) = ?"
+    return select(db, what, (repo, len(start), start), 100)
