@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
-        "attempt cancel check deploy deploy_request follow foreground history notices page "
+        "attempt cancel check deploy deploy_request docs follow foreground history notices page "
         "prune receive recover refusals rollback run site sync turn undo"
     ),
     "domain": "forges health journal layout payload pipeline request",

@@ -36,6 +36,7 @@ _COMMANDS = (
     "notify",
     "receive",
     "check",
+    "docs",
 )
 
 
