@@ -26,6 +26,7 @@ from deployctl.errors import ConfigError
 from deployctl.masking import Masker, escape_controls
 from deployctl.repo import Channel
 
+_UNKNOWN = "its url is not one Apprise knows: write it as on https://appriseit.com/services/"
 _LONGEST = 500  # characters of a reason; some services answer with a whole page
 
 # What wakes a phone that keeps other notices for later (https://appriseit.com/services/bark/).
@@ -56,6 +57,16 @@ def send_all(messages: Sequence[Message]) -> list[str | None]:
         error and f"channel {message.channel.name}: {error}"
         for message, error in zip(messages, errors, strict=True)
     ]
+
+
+def fault(channel: Channel) -> str | None:
+    """Why nothing could be sent to a channel, found out without sending -> None where it could."""
+    url = channel.url.reveal()
+    import apprise
+
+    # Apprise logs what it does not know, and there is no secret like a url.
+    logging.getLogger("apprise").addHandler(logging.NullHandler())
+    return None if apprise.Apprise.instantiate(url) else _UNKNOWN
 
 
 def _begin(message: Message, stack: contextlib.ExitStack) -> _Messenger | str:
@@ -152,7 +163,7 @@ def _send(url: str, title: str, body: str, urgent: bool, timeout: float) -> str 
     apprise.URLBase.socket_read_timeout = timeout
     service = apprise.Apprise.instantiate(_urgent(url) if urgent else url, asset=asset)
     if service is None:
-        return "its url is not one Apprise knows: write it as on https://appriseit.com/services/"
+        return _UNKNOWN
     reasons = _Reasons()
     kind = apprise.NotifyType.FAILURE if urgent else apprise.NotifyType.INFO
     sender = apprise.Apprise(asset=asset)

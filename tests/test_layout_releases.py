@@ -424,9 +424,11 @@ from deployctl.layout.releases import Releases
 from deployctl.repo import Repo
 repo = Repo("blog", "/nowhere", sys.argv[1])
 layout = Releases(repo, Mirror(repo, "/nowhere"))
+foreseen = layout.obstacles()
 try:
     layout.discard(1, sys.argv[2]) if len(sys.argv) > 2 else layout.check()
 except LayoutError as error:
+    assert len(sys.argv) > 2 or foreseen[0] == str(error), foreseen
     print(error)
 """
 
@@ -458,6 +460,24 @@ def test_a_path_that_cannot_be_written_is_named_with_what_to_do(site: Site) -> N
         f"{site.path}/releases is not writable for this account: give it away "
         f"(sudo chown $(id -un) {site.path}/releases), or set path of blog"
     )
+
+
+def test_all_that_is_in_the_way_is_told_without_making_anything(
+    tmp_path: Path, make_site: MakeSite
+) -> None:
+    site = make_site(shared_files=(".env", "site.yml"))
+    before = sorted(tmp_path.rglob("*"))
+    told = site.layout.obstacles()
+    assert [line.partition(": ")[0] for line in told] == [
+        f"the shared file {site.path}/shared/{name} does not exist" for name in (".env", "site.yml")
+    ]
+    assert sorted(tmp_path.rglob("*")) == before
+    (site.path / "current").mkdir(parents=True)
+    assert site.layout.obstacles()[0] == complaint_of(site.layout.check)
+    assert len(site.layout.obstacles()) == 3
+    shutil.rmtree(site.path)
+    site.path.touch()
+    assert site.layout.obstacles()[0] == complaint_of(site.layout.check)
 
 
 def test_directories_that_forbid_writing_are_removed_all_the_same(

@@ -94,6 +94,7 @@ def test_the_first_command_deploys_its_own_clone_twice_and_touches_nothing_else(
     assert f"  live      {revision} As it stands (#2, " in typed(status, clone)
     assert typed(rollback, clone).splitlines()[-1] == f"demo #3: {revision} is live"
     typed(".venv/bin/deployctl deploy demo", clone)
+    assert typed(".venv/bin/deployctl docs webhooks", clone).startswith("# Webhooks: ")
     assert git(clone, "status", "--porcelain") == ""
     assert_answers_a_request(clone / ".venv" / "bin" / "deploy.cgi", clone / "repos.yml")
 

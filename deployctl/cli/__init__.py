@@ -35,6 +35,8 @@ _COMMANDS = (
     "notices",
     "notify",
     "receive",
+    "check",
+    "docs",
 )
 
 

@@ -51,11 +51,15 @@ class Session:
         return Worker(self.config, self.db, Silence() if quiet else self.show)
 
     def answer(self, document: Any, text: str) -> None:
-        """Print what the command is for: as JSON, or as text for people."""
-        if self.as_json:
-            say(sys.stdout, json.dumps(document))  # ASCII: whole and harmless on every terminal
-        elif text:
-            say(sys.stdout, escape_controls(text))
+        answer(document, text, as_json=self.as_json)
+
+
+def answer(document: Any, text: str, *, as_json: bool) -> None:
+    """Print what the command is for: as JSON, or as text for people."""
+    if as_json:
+        say(sys.stdout, json.dumps(document))  # ASCII: whole and harmless on every terminal
+    elif text:
+        say(sys.stdout, escape_controls(text))
 
 
 def options(*, writes: bool) -> Callable[[F], F]:
@@ -67,18 +71,30 @@ def options(*, writes: bool) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def call(*arguments: Any, config: str | None, as_json: bool, **named: Any) -> Any:
-            meta = click.get_current_context().meta
-            path = find_config(meta.get("deployctl.config") if config is None else config)
-            loaded = load(path)
+            loaded = load(find_config(config))
             with Database(loaded.state_dir, read_only=not writes) as db:
                 session = Session(loaded, db, as_json=as_json)
                 return function(session, *arguments, **named)
 
-        json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-        config_option = click.option("-c", "--config", metavar="FILE", help="The repos.yml to use.")
-        return cast(F, config_option(json_option(call)))
+        return cast(F, bare_options(call))
 
     return decorate
+
+
+def bare_options(function: F) -> F:
+    """Add --config and --json alone, for commands that do without a repos.yml in order.
+
+    ``config`` is the file that was named, before or after the command; None where none was.
+    """
+
+    @functools.wraps(function)
+    def call(*arguments: Any, config: str | None, **named: Any) -> Any:
+        before = click.get_current_context().meta.get("deployctl.config")
+        return function(*arguments, config=before if config is None else config, **named)
+
+    json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    config_option = click.option("-c", "--config", metavar="FILE", help="The repos.yml to use.")
+    return cast(F, config_option(json_option(call)))
 
 
 limit_option = click.option(

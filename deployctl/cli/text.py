@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
+from deployctl.check.finding import Finding
 from deployctl.deployment import Deployment, Failure, StageRecord
 from deployctl.history import RepoStatus
 from deployctl.masking import escape_controls
@@ -15,6 +17,7 @@ from deployctl.store.releases import ReleaseRecord
 from deployctl.times import age, duration, local
 
 _LABEL = 10
+_FIX = 6
 _NARROW = 80
 
 
@@ -92,6 +95,30 @@ def status_block(status: RepoStatus, now: float, columns: int | None) -> str:
     return "\n".join(part for line in lines for part in _wrapped(line, columns))
 
 
+def finding_lines(findings: Sequence[Finding], columns: int | None) -> list[str]:
+    """A line for each finding, what mends it below, and a summary at the end."""
+    names = table([_finding_cells(each) for each in findings], None)
+    lines = []
+    for finding, line in zip(findings, names, strict=True):
+        lines += _folded(line, columns, _FIX)
+        for fix in (finding.fix or "").splitlines():
+            lines += _folded(f"{' ' * _FIX}{one_line(fix)}", columns, _FIX + 2)
+    return [*lines, _summary(findings)]
+
+
+def _finding_cells(finding: Finding) -> list[str]:
+    mark = "FAIL" if finding.level == "fail" else finding.level
+    about = f"{finding.repo}: " if finding.repo else ""
+    return [mark, finding.check, one_line(f"{about}{finding.message}")]
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    count = Counter[str](finding.level for finding in findings)
+    words = {"fail": "to mend", "warn": "to think about", "ok": "fine"}
+    told = [f"{count[level]} {word}" for level, word in words.items() if count[level]]
+    return ", ".join(told) or "nothing to look at"
+
+
 def _history_row(deployment: Deployment, with_repo: bool, narrow: bool) -> list[str]:
     moment = local(deployment.started_at or deployment.queued_at)
     revision = deployment.revision or deployment.wanted_revision or "-"
@@ -122,10 +149,15 @@ def _padded(text: str, width: int) -> str:
 
 def _wrapped(line: str, columns: int | None) -> list[str]:
     """A long line goes on below itself."""
+    return _folded(line, columns, _LABEL + 2)
+
+
+def _folded(line: str, columns: int | None, indent: int) -> list[str]:
+    """As many lines as it takes, those after the first indented."""
     if columns is None or _columns(line) <= columns:
         return [line]
-    indent = " " * (_LABEL + 2)
-    return [cut(part, columns) for part in wrap(line, columns, subsequent_indent=indent)]
+    parts = wrap(line, columns, subsequent_indent=" " * indent, break_on_hyphens=False)
+    return [cut(part, columns) for part in parts]
 
 
 def _columns(text: str) -> int:

@@ -22,6 +22,9 @@ class Layout(Protocol):
     def check(self) -> None:
         """Raise LayoutError where a deployment could not end well, before it begins."""
 
+    def obstacles(self) -> list[str]:
+        """What :meth:`check` would raise, found out without making a directory."""
+
     def live(self) -> Live | None:
         """What is live now, read from the disk; None where nothing is."""
 

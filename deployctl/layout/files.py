@@ -29,6 +29,19 @@ def make_directory(path: str) -> bool:
     return True
 
 
+def why_not_makeable(path: str) -> OSError | None:
+    """The error that :func:`make_directory` would end with, as far as it can be told before."""
+    place = path
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    number = 0
+    if not os.path.isdir(place):
+        number = errno.ENOTDIR
+    elif not os.access(place, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    return OSError(number, os.strerror(number), path) if number else None
+
+
 def is_directory(path: str) -> bool:
     """A real one, not a symlink to one."""
     return os.path.isdir(path) and not os.path.islink(path)

@@ -21,24 +21,23 @@ class InPlace:
         self.checkout = Checkout(repo.path)
 
     def check(self) -> None:
-        path = self.repo.path
+        for obstacle in self.obstacles():
+            raise LayoutError(obstacle)
+
+    def obstacles(self) -> list[str]:
+        path, name = self.repo.path, self.repo.name
         if os.path.islink(os.path.join(path, "current")) and not self.checkout.exists():
-            raise LayoutError(
-                f"{path} holds releases: set strategy: releases of {self.repo.name}, or another "
-                "path"
-            )
+            return [f"{path} holds releases: set strategy: releases of {name}, or another path"]
         if os.path.lexists(path) and not os.path.isdir(path):
-            raise LayoutError(
-                f"{path} is not a directory: move it away, or set path of {self.repo.name}"
-            )
+            return [f"{path} is not a directory: move it away, or set path of {name}"]
         parent = path if os.path.isdir(path) else os.path.dirname(path)
         while not os.path.isdir(parent):
             parent = os.path.dirname(parent)
         if not os.access(parent, os.W_OK | os.X_OK):
-            raise LayoutError(
-                f"{parent} is not writable for this account: give it away "
-                f"(sudo chown -R $(id -un) {path}), or set path of {self.repo.name}"
-            )
+            give = f"sudo chown -R $(id -un) {path}"
+            said = f"{parent} is not writable for this account"
+            return [f"{said}: give it away ({give}), or set path of {name}"]
+        return []
 
     def live(self) -> Live | None:
         head = self.checkout.head()

@@ -21,6 +21,7 @@ from deployctl.layout.files import (
     sync,
     sync_file_system,
     unlink,
+    why_not_makeable,
     write_line,
 )
 from deployctl.layout.live import Live
@@ -43,18 +44,11 @@ class Releases:
 
     def check(self) -> None:
         self._make_directories()
-        if not os.path.islink(self.current) and os.path.lexists(self.current):
-            raise LayoutError(
-                f"{self.current} is not a symlink, so it cannot be switched: move it away "
-                f"(mv {self.current} {self.current}.old), then deploy again"
-            )
-        for name in self.repo.shared_files:
-            target = os.path.join(self.shared, name)
-            if not os.path.isfile(target):
-                raise LayoutError(
-                    f"the shared file {target} does not exist: create it (it is linked into "
-                    f"every release as {name}), then deploy again"
-                )
+        for obstacle in self.obstacles():
+            raise LayoutError(obstacle)
+
+    def obstacles(self) -> list[str]:
+        return [*self._closed_directories(), *self._false_current(), *self._missing_files()]
 
     def live(self) -> Live | None:
         try:
@@ -156,19 +150,51 @@ class Releases:
         os.rename(self._beside, self.current)
         sync(self.root)
 
+    @property
+    def _directories(self) -> tuple[str, ...]:
+        return (self.root, self.releases, self.shared)
+
     def _make_directories(self) -> None:
-        for directory in (self.root, self.releases, self.shared):
+        for directory in self._directories:
             try:
-                made = make_directory(directory)
+                make_directory(directory)
             except OSError as error:
-                raise LayoutError(
-                    f"cannot create {directory}: {error.strerror}; let this account write there "
-                    f"(sudo install -d -o $(id -un) {self.root}), or set path of {self.repo.name}"
-                ) from error
-            if not made and not os.access(directory, os.W_OK | os.X_OK):
-                raise LayoutError(
+                raise LayoutError(self._cannot_create(directory, error)) from error
+
+    def _cannot_create(self, directory: str, error: OSError) -> str:
+        return (
+            f"cannot create {directory}: {error.strerror}; let this account write there "
+            f"(sudo install -d -o $(id -un) {self.root}), or set path of {self.repo.name}"
+        )
+
+    def _closed_directories(self) -> Iterator[str]:
+        """Those that are there and not writable, and the first that could not be made."""
+        for directory in self._directories:
+            if not os.path.isdir(directory):
+                error = why_not_makeable(directory)
+                if error is not None:
+                    yield self._cannot_create(directory, error)
+                    return
+            elif not os.access(directory, os.W_OK | os.X_OK):
+                yield (
                     f"{directory} is not writable for this account: give it away "
                     f"(sudo chown $(id -un) {directory}), or set path of {self.repo.name}"
+                )
+
+    def _false_current(self) -> Iterator[str]:
+        if not os.path.islink(self.current) and os.path.lexists(self.current):
+            yield (
+                f"{self.current} is not a symlink, so it cannot be switched: move it away "
+                f"(mv {self.current} {self.current}.old), then deploy again"
+            )
+
+    def _missing_files(self) -> Iterator[str]:
+        for name in self.repo.shared_files:
+            target = os.path.join(self.shared, name)
+            if not os.path.isfile(target):
+                yield (
+                    f"the shared file {target} does not exist: create it (it is linked into "
+                    f"every release as {name}), then deploy again"
                 )
 
     def _link_shared_dir(self, release: str, name: str) -> None:

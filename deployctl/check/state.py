@@ -1,0 +1,169 @@
+"""The state directory: private, on a disk that can lock, with room, and a record that is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sqlite3
+import stat
+from collections.abc import Iterator
+
+from deployctl import environment
+from deployctl.check.finding import Finding, advised, fail, ok, warn
+from deployctl.errors import StoreError
+from deployctl.layout.files import why_not_makeable
+from deployctl.process import Identity, is_alive
+from deployctl.repo import Config, Repo
+from deployctl.store import deployments
+from deployctl.store.database import FILE, Database
+
+_MB = 1024 * 1024
+LITTLE = 500 * _MB
+TOO_LITTLE = 100 * _MB
+
+# flock(2) and SQLite's locks are not to be relied on there, whatever they answer
+# (https://www.sqlite.org/howtocorrupt.html, 2.1).
+_UNSAFE = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|fuse(\..*)?")
+MOUNTS = "/proc/self/mountinfo"
+
+
+def state(config: Config) -> Iterator[Finding]:
+    """The directory is there or can be made, and nobody else can look into it."""
+    place = config.state_dir
+    if not os.path.isdir(place):
+        yield _still_to_be_made(place)
+        return
+    mode = stat.S_IMODE(os.stat(place).st_mode)
+    if mode & 0o077:
+        what = f"{place} is open to other accounts (mode {mode:04o})"
+        level = fail if mode & 0o022 else warn
+        yield level("state", what, f"chmod 700 {shlex.quote(place)}")
+    else:
+        yield ok("state", place)
+
+
+def _still_to_be_made(place: str) -> Finding:
+    error = why_not_makeable(place)
+    if error is None:
+        return ok("state", f"{place} will be made by the first deployment")
+    user = shlex.quote(environment.account().user)
+    fix = f"sudo install -d -m 700 -o {user} {shlex.quote(place)}"
+    return fail("state", f"cannot create {place}: {error.strerror}", fix)
+
+
+def file_system(config: Config, mounts: str = MOUNTS) -> Iterator[Finding]:
+    """Locks must hold, so no file system of another machine will do."""
+    place = os.path.realpath(config.state_dir)
+    with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
+        kind, point = mounted_at(place, file.read())
+    if _UNSAFE.fullmatch(kind):
+        what = f"{place} is on {kind} (mounted at {point}), where locks cannot be relied on"
+        yield fail("file_system", what, "set state_dir in repos.yml to a local disk's directory")
+    else:
+        yield ok("file_system", f"{kind}, mounted at {point}")
+
+
+def mounted_at(path: str, table: str) -> tuple[str, str]:
+    """The type and the mount point of a path's file system, by proc_pid_mountinfo(5).
+
+    Of two mounts at the same point the later one is on top.
+    """
+    found = ("unknown", "/")
+    for line in table.splitlines():
+        before, _, after = line.partition(" - ")
+        point = _unescaped(before.split(" ")[4])
+        if f"{path}/".startswith(os.path.join(point, "")) and len(point) >= len(found[1]):
+            found = (after.split(" ")[0], point)
+    return found
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def disk(config: Config) -> Iterator[Finding]:
+    """Room for the record, the logs and the mirrors."""
+    yield _room(config.state_dir)
+
+
+def repo_disk(_config: Config, repo: Repo) -> Iterator[Finding]:
+    """Room for one more release."""
+    yield _room(repo.path)
+
+
+def _room(path: str) -> Finding:
+    place = path
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    status = os.statvfs(place)
+    free = status.f_bavail * status.f_frsize
+    if free >= LITTLE:
+        return ok("disk", f"{_size(free)} free for {path}")
+    level = fail if free < TOO_LITTLE else warn
+    return level(
+        "disk", f"only {_size(free)} free for {path}", f"free some: df -h {shlex.quote(place)}"
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / _MB / 1024:.1f} GB" if count >= 1024 * _MB else f"{count // _MB} MB"
+
+
+def database(config: Config) -> Iterator[Finding]:
+    """The record can be opened, is whole, and says nothing that a crash left unfinished."""
+    path = os.path.join(config.state_dir, FILE)
+    if not os.path.exists(path):
+        yield ok("database", "no record yet: nothing was deployed")
+        return
+    try:
+        with Database(config.state_dir, read_only=True, busy_timeout=5.0) as db:
+            (first, *_) = (row[0] for row in db.connection.execute("PRAGMA quick_check"))
+            if first == "ok":
+                yield from _leftovers(db, config) or [ok("database", f"{path} is whole")]
+            else:
+                yield _damaged(path, str(first).splitlines()[-1])
+    except StoreError as error:
+        if _is_damage(error.__cause__):
+            yield _damaged(path, str(error.__cause__))
+        else:
+            yield fail("database", *advised(str(error)))
+    except sqlite3.DatabaseError as error:
+        yield _damaged(path, str(error))
+
+
+def _is_damage(cause: BaseException | None) -> bool:
+    """OperationalError is about the moment (locked, no permission), not about the file."""
+    return isinstance(cause, sqlite3.DatabaseError) and not isinstance(
+        cause, sqlite3.OperationalError
+    )
+
+
+def _damaged(path: str, why: str) -> Finding:
+    fix = (
+        f"put a copy from your backup in its place; without one: mv {shlex.quote(path)} "
+        f"{shlex.quote(path)}.damaged (what is live stays live, the history is lost)"
+    )
+    return fail("database", f"{path} is damaged: {why}", fix)
+
+
+def _leftovers(db: Database, config: Config) -> list[Finding]:
+    return [
+        warn("database", f"a process that is gone left #{number} of {name} undone", "deployctl run")
+        for name in config.repos
+        if (number := _left_undone(db, name)) is not None
+    ]
+
+
+def _left_undone(db: Database, name: str) -> int | None:
+    """The number of a deployment that nobody carries out any more; it may end while we look."""
+    before = deployments.running(db, name)
+    if before is None or _is_run(deployments.runner_of(db, before.number)):
+        return None
+    now = deployments.running(db, name)
+    return before.number if now and now.number == before.number else None
+
+
+def _is_run(runner: str | None) -> bool:
+    return runner is not None and is_alive(Identity(**json.loads(runner)))

@@ -1,0 +1,105 @@
+"""Whether something starts ``deployctl run`` by itself, where a webhook could not."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from deployctl.check.finding import Finding, ok, warn
+from deployctl.config.locate import SYSTEM_CONFIG
+from deployctl.environment import account, base_environment
+from deployctl.process import run
+from deployctl.repo import Config
+
+_TIMEOUT = 10.0
+# cron(8): what is in cron.d has such a name, or is not read.
+_CRON_NAME = re.compile(r"[A-Za-z0-9_-]+")
+# A command of ours that works the queue off, with options and paths in between.
+_CALL = re.compile(r"(?:^|[\s/=])deployctl(?:\s+[^\s;&|]+)*?\s+(?:run|sync)(?=\s|$|[;&|>])")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where lines for cron and units of systemd are looked for."""
+
+    crontab: str = "/etc/crontab"
+    cron_d: str = "/etc/cron.d"
+    units: tuple[str, ...] = ("/etc/systemd/system", "/usr/local/lib/systemd/system")
+    own: tuple[str, ...] = ("crontab", "-l")
+
+
+@dataclass(frozen=True)
+class _Starter:
+    """A line that starts the worker: where it stands, and for which account, None: as ours."""
+
+    place: str
+    user: str | None = None
+
+
+def worker(config: Config, places: Places | None = None) -> Iterator[Finding]:
+    """cron or systemd starts the worker as this account, so that nothing waits for ever."""
+    found = list(_starters(places or Places()))
+    me = account().user
+    ours = [starter for starter in found if starter.user in (None, me)]
+    if ours:
+        yield ok("worker", f"started by {', '.join(dict.fromkeys(each.place for each in ours))}")
+    elif found:
+        others = ", ".join(f"{starter.user} ({starter.place})" for starter in found)
+        yield warn("worker", f"started for {others}, and not for {me}", _lines(config, me))
+    else:
+        what = "neither cron nor systemd starts deployctl run: what a crash leaves would wait"
+        yield warn("worker", what, _lines(config, me))
+
+
+def _lines(config: Config, user: str) -> str:
+    """What to put into /etc/cron.d, filled in for this installation."""
+    option = "" if config.path == SYSTEM_CONFIG else f" -c {shlex.quote(config.path)}"
+    program = os.path.join(os.path.dirname(sys.executable), "deployctl")
+    return (
+        "put these two lines into /etc/cron.d/deployctl:\n"
+        f"* * * * * {user} {program}{option} run --quiet\n"
+        f"*/10 * * * * {user} {program}{option} sync --quiet"
+    )
+
+
+def _starters(places: Places) -> Iterator[_Starter]:
+    names = sorted(glob.glob(os.path.join(glob.escape(places.cron_d), "*")))
+    tables = [name for name in names if _CRON_NAME.fullmatch(os.path.basename(name))]
+    for path in (places.crontab, *tables):
+        for line in _calls(_read(path)):
+            yield _Starter(path, _user_of(line))
+    done = run(places.own, env=base_environment(), timeout=_TIMEOUT, cwd="/")
+    for _ in _calls(done.stdout.decode(errors="replace")):
+        yield _Starter("crontab")
+        break
+    for directory in places.units:
+        for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.service"))):
+            text = _read(path)
+            if any(line.startswith("ExecStart=") for line in _calls(text)):
+                user = re.search(r"(?m)^User=(\S+)", text)
+                yield _Starter(path, user[1] if user else "root")
+
+
+def _calls(text: str) -> list[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if not line.startswith(("#", ";")) and _CALL.search(line)]
+
+
+def _user_of(line: str) -> str | None:
+    """crontab(5): behind the five fields of the time, or behind ``@hourly`` and its like."""
+    fields = line.split()
+    place = 1 if line.startswith("@") else 5
+    return fields[place] if len(fields) > place else None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -1,0 +1,372 @@
+"""The doctor on one repo: remote, key, known hosts, place, what is live, webhook."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployctl import forges
+from deployctl.check import place, remote, webhook
+from deployctl.check.finding import Finding, findings_of
+from deployctl.config.load import load
+from deployctl.config.schema import FORGES
+from deployctl.repo import Config, Repo
+from tests.conftest import WriteConfig
+from tests.support.app import App
+from tests.support.checks import about, levels, only
+from tests.support.upstream import Upstream
+
+LONG = "0123456789abcdef" * 2
+SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+class Made:
+    """A config with one repo called app, and what a check finds out about it."""
+
+    def __init__(self, write_config: WriteConfig, **keys: Any) -> None:
+        self.config: Config = load(str(write_config({"app": keys})))
+        self.repo: Repo = self.config.repos["app"]
+
+    def ask(self, look: Any) -> list[Finding]:
+        return list(look(self.config, self.repo))
+
+
+# ---- the remote -----------------------------------------------------------------------------
+
+
+def test_a_remote_that_answers_tells_where_the_branch_is(
+    write_config: WriteConfig, upstream: Upstream
+) -> None:
+    made = Made(write_config, url=upstream.url)
+    tip = upstream.head[:12]
+    assert only(made.ask(remote.remote)) == ("ok", f"{upstream.url}: main is at {tip}", None)
+    made = Made(write_config, url=upstream.url, tags="v*")
+    assert only(made.ask(remote.remote))[:2] == (
+        "ok",
+        f"{upstream.url} answers; tags like v* are deployed",
+    )
+    made = Made(write_config, url=upstream.url, branch="mian")
+    assert only(made.ask(remote.remote)) == (
+        "fail",
+        f"{upstream.url} has no branch mian",
+        "push it, or set branch of app in repos.yml",
+    )
+
+
+def test_a_remote_that_does_not_answer_comes_with_the_advice_of_git(
+    tmp_path: Path, write_config: WriteConfig
+) -> None:
+    made = Made(write_config, url=str(tmp_path / "nothing"))
+    found = findings_of("remote", "app", lambda: made.ask(remote.remote))
+    level, message, fix = only(found)
+    assert (level, fix) == ("fail", "check url and what this account may read")
+    assert message == (
+        f"cannot ask {tmp_path}/nothing for refs/heads/main: '{tmp_path}/nothing' does not "
+        "appear to be a git repository"
+    )
+
+
+def test_a_closed_port_is_told_by_the_real_ssh(tmp_path: Path, write_config: WriteConfig) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        made = Made(write_config, url=f"ssh://git@127.0.0.1:{probe.getsockname()[1]}/blog.git")
+        found = findings_of("remote", "app", lambda: made.ask(remote.remote))
+    level, message, fix = only(found)
+    assert (level, fix) == ("fail", "check host and port in url, and this machine's network")
+    assert "Connection refused" in message
+
+
+# ---- key and known hosts --------------------------------------------------------------------
+
+
+def make_key(path: Path, passphrase: str = "") -> Path:
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)], check=True
+    )
+    return path
+
+
+def test_a_private_key_without_passphrase_is_well(
+    tmp_path: Path, write_config: WriteConfig
+) -> None:
+    assert Made(write_config).ask(remote.ssh_key) == []
+    key = make_key(tmp_path / "key")
+    made = Made(write_config, ssh_key=str(key))
+    assert only(made.ask(remote.ssh_key)) == ("ok", str(key), None)
+    key.chmod(0o640)
+    assert only(made.ask(remote.ssh_key)) == (
+        "fail",
+        f"ssh refuses {key}: others can read it",
+        f"chmod 600 {key}",
+    )
+    key.unlink()
+    level, message, fix = only(made.ask(remote.ssh_key))
+    assert (level, message) == ("fail", f"{key} does not exist")
+    assert (fix or "").startswith(f"ssh-keygen -t ed25519 -N '' -f {key}, then add {key}.pub as ")
+
+
+@pytest.mark.parametrize("what", ["passphrase", "public key"])
+def test_a_key_that_nobody_can_open_is_told(
+    tmp_path: Path, write_config: WriteConfig, what: str
+) -> None:
+    key = make_key(tmp_path / "key", "a passphrase" if what == "passphrase" else "")
+    key = key.with_suffix(".pub") if what == "public key" else key
+    key.chmod(0o600)
+    level, message, _ = only(Made(write_config, ssh_key=str(key)).ask(remote.ssh_key))
+    assert (level, message) == (
+        "fail",
+        f"{key} is no private key, or it has a passphrase that nobody can type",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("git@github.com:you/blog.git", "github.com"),
+        ("ssh://git@example.org/blog.git", "example.org"),
+        ("ssh://git@example.org:22/blog.git", "example.org"),
+        ("ssh://git@example.org:2222/blog.git", "[example.org]:2222"),
+        ("git@[2001:db8::1]:blog.git", "2001:db8::1"),
+        ("ssh://git@[2001:db8::1]:2222/blog.git", "[2001:db8::1]:2222"),
+        ("https://github.com/you/blog.git", None),
+        ("/srv/git/blog.git", None),
+    ],
+)
+def test_the_host_is_called_as_known_hosts_does(url: str, host: str | None) -> None:
+    assert remote.ssh_host(url) == host
+
+
+def test_a_host_must_be_known_before_ssh_talks_to_it(
+    tmp_path: Path, write_config: WriteConfig
+) -> None:
+    assert Made(write_config).ask(remote.known_hosts) == []
+    known = tmp_path / "known_hosts"
+    url = "ssh://git@example.org:2222/blog.git"
+    made = Made(write_config, url=url, known_hosts=str(known))
+    scan = f"ssh-keyscan -p 2222 example.org >>{known}"
+    fix = f"{scan}, then compare its fingerprint: ssh-keygen -lf {known}"
+    missing = ("fail", f"the key of [example.org]:2222 is not in {known}", fix)
+    assert only(made.ask(remote.known_hosts)) == missing
+    public = make_key(tmp_path / "key").with_suffix(".pub").read_text()
+    known.write_text(f"example.org {public}")
+    known.chmod(0o600)
+    assert only(made.ask(remote.known_hosts)) == missing
+    known.write_text(f"[example.org]:2222 {public}")
+    well = ("ok", "the key of [example.org]:2222 is known", None)
+    assert only(made.ask(remote.known_hosts)) == well
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(known)], check=True, capture_output=True)
+    assert "example.org" not in known.read_text(), "hashed"
+    assert only(made.ask(remote.known_hosts)) == well
+    known.chmod(0o666)
+    assert only(made.ask(remote.known_hosts))[::2] == ("fail", f"chmod go-w {known}")
+
+
+# ---- the place ------------------------------------------------------------------------------
+
+
+def test_what_is_in_the_way_is_told_one_by_one(tmp_path: Path, write_config: WriteConfig) -> None:
+    made = Made(write_config, shared_files=[".env"])
+    app = tmp_path / "app"
+    (app / "current").mkdir(parents=True)
+    assert [(each.level, each.message, each.fix) for each in made.ask(place.path)] == [
+        (
+            "fail",
+            f"{app}/current is not a symlink, so it cannot be switched",
+            f"move it away (mv {app}/current {app}/current.old), then deploy again",
+        ),
+        (
+            "fail",
+            f"the shared file {app}/shared/.env does not exist",
+            "create it (it is linked into every release as .env), then deploy again",
+        ),
+    ]
+    assert os.listdir(app) == ["current"]
+
+
+def test_a_place_for_one_checkout_is_looked_at_too(
+    tmp_path: Path, write_config: WriteConfig
+) -> None:
+    made = Made(write_config, strategy="in_place")
+    assert only(made.ask(place.path))[:2] == ("ok", f"{tmp_path}/app can be deployed to")
+    (tmp_path / "app").touch()
+    assert only(made.ask(place.path)) == (
+        "fail",
+        f"{tmp_path}/app is not a directory",
+        "move it away, or set path of app",
+    )
+
+
+@pytest.mark.parametrize("strategy", ["releases", "in_place"])
+def test_what_is_live_is_whole(app: App, strategy: str) -> None:
+    app.configure(strategy=strategy)
+    revision = app.release("1")["revision"]
+    document = app.cli.json("check")
+    assert about(document, "live", "app")[0]["message"] == f"{revision[:12]} is live"
+
+
+def live(app: App, code: int) -> dict[str, Any]:
+    (finding,) = about(app.cli.json("check", code=code), "live", "app")
+    return finding
+
+
+def test_a_live_release_that_is_gone_or_not_whole_or_not_ours_is_told(app: App) -> None:
+    name = app.release("1")["release"]
+    release = app.path / "releases" / name
+    (release / ".complete").unlink()
+    assert live(app, code=1) == {
+        "level": "fail",
+        "message": f"the release {name} is live and not complete",
+        "fix": "deployctl deploy app",
+    }
+    (app.directory / "mine").mkdir()
+    (app.path / "current").unlink()
+    (app.path / "current").symlink_to("../mine")
+    assert live(app, code=0) == {
+        "level": "warn",
+        "message": f"{app.path}/current points to ../mine, which deployctl did not build",
+        "fix": "deployctl deploy app",
+    }
+    (app.path / "current").unlink()
+    (app.path / "current").symlink_to(f"releases/{name}")
+    shutil.rmtree(release)
+    assert live(app, code=1) == {
+        "level": "fail",
+        "message": f"{app.path}/current points to releases/{name}, which is gone",
+        "fix": "deployctl rollback app",
+    }
+
+
+def test_a_url_that_does_not_answer_is_warned_of(app: App) -> None:
+    app.release("1")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}/ping?a&b"
+        app.configure(healthcheck={"url": url})
+        (finding,) = about(app.cli.json("check"), "health", "app")
+    assert (finding["level"], finding["fix"]) == ("warn", f"see what answers: curl -i '{url}'")
+    assert finding["message"].startswith(f"GET {url} refused the connection (1 try in ")
+
+
+# ---- the webhook ----------------------------------------------------------------------------
+
+
+def asked(write_config: WriteConfig, **keys: Any) -> list[tuple[str, str]]:
+    found = Made(write_config, **keys).ask(webhook.webhook)
+    return [(finding.level, finding.message) for finding in found]
+
+
+def test_a_repo_that_expects_no_webhook_is_well(write_config: WriteConfig) -> None:
+    assert asked(write_config, forge="gitee") == [
+        ("ok", "none is expected: neither id, full_name nor webhook_secret is set")
+    ]
+
+
+@pytest.mark.parametrize("key", [{"id": 7}, {"full_name": "you/app"}])
+def test_without_a_secret_every_webhook_is_refused(
+    write_config: WriteConfig, key: dict[str, Any]
+) -> None:
+    assert asked(write_config, forge="github", **key) == [
+        ("warn", "there is no webhook_secret, so every webhook is refused")
+    ]
+
+
+def test_a_short_secret_can_be_guessed(write_config: WriteConfig) -> None:
+    assert asked(write_config, forge="github", webhook_secret=["a" * 15, LONG]) == [
+        ("warn", "a webhook_secret of 15 characters can be guessed")
+    ]
+    assert asked(write_config, forge="github", webhook_secret="a" * 16) == [
+        ("ok", "deliveries of github are believed by their secret")
+    ]
+    assert "a" * 15 not in str(asked(write_config, webhook_secret="a" * 15))
+
+
+def test_without_a_forge_the_headers_tell(write_config: WriteConfig) -> None:
+    assert asked(write_config, webhook_secret=LONG) == [
+        ("ok", "no forge is set: each delivery's headers tell where it comes from")
+    ]
+
+
+@pytest.mark.parametrize("name", FORGES)
+def test_what_the_proof_of_a_forge_does_not_prove_is_said_in_its_own_words(
+    write_config: WriteConfig, name: str
+) -> None:
+    fitting = {
+        "standard-webhooks": SIGNING,
+        "sourcehut": "uX7KWyyDNMaBma4aVbJ/cbUQpdjqczuCyK/HxzV/u+4=",
+    }
+    found = asked(write_config, forge=name, id=7, webhook_secret=fitting.get(name, LONG))
+    weakness = forges.load(name).WEAKNESS
+    assert found == [
+        ("warn", f"{name}: {weakness}")
+        if weakness
+        else ("ok", f"deliveries of {name} are believed by their secret")
+    ]
+
+
+def test_a_signing_token_of_gitlab_has_no_weakness(write_config: WriteConfig) -> None:
+    assert asked(write_config, forge="gitlab", webhook_secret=SIGNING) == [
+        ("ok", "deliveries of gitlab are believed by their secret")
+    ]
+    (found,) = asked(write_config, forge="gitlab", webhook_secret=[SIGNING, LONG])
+    assert found[0] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("forge", "secret", "message"),
+    [
+        (
+            "sourcehut",
+            "uX7KWyyDNMaBma4aVbJ",
+            "webhook_secret is not the public key of sr.ht, 32 bytes in base64",
+        ),
+        (
+            "standard-webhooks",
+            LONG,
+            "webhook_secret is no signing secret (whsec_ and base64)",
+        ),
+        (
+            "standard-webhooks",
+            "whsec_",
+            "webhook_secret is no signing secret (whsec_ and base64)",
+        ),
+    ],
+)
+def test_a_secret_that_can_never_fit_is_a_failure(
+    write_config: WriteConfig, forge: str, secret: str, message: str
+) -> None:
+    assert ("fail", message) in asked(write_config, forge=forge, webhook_secret=secret)
+
+
+def test_codeup_needs_the_id(write_config: WriteConfig) -> None:
+    said = ("warn", "Codeup sends no name of the repository, so full_name finds nothing")
+    keys = {"forge": "codeup", "webhook_secret": LONG, "full_name": "you/app"}
+    assert said in asked(write_config, **keys)
+    assert said not in asked(write_config, **keys, id=7)
+
+
+def test_the_same_id_or_name_at_two_forges_is_warned_of(write_config: WriteConfig) -> None:
+    def rivals(**other: Any) -> list[str]:
+        one = {"forge": "github", "id": "{7A}", "full_name": "you/app", "webhook_secret": LONG}
+        config = load(str(write_config({"app": one, "other": other})))
+        found = list(webhook.webhook(config, config.repos["app"]))
+        return [finding.message for finding in found if finding.level == "warn"]
+
+    assert rivals(forge="gitea", id="7a", full_name="You/App") == [
+        f"other has the same {key} at another forge (gitea)" for key in ("id", "full_name")
+    ]
+    assert rivals(forge="gitea", id="8", full_name="you/other") == []
+    assert rivals(forge="github", id="7a", full_name="you/app") == [], "one push, two deployments"
+    assert rivals(id="7a") == []
+
+
+def test_a_secret_that_cannot_be_read_is_not_complained_of_twice(
+    write_config: WriteConfig,
+) -> None:
+    found = Made(write_config, forge="github", webhook_secret="file:gone").ask(webhook.webhook)
+    assert levels(found) == ["ok"]

@@ -1,0 +1,165 @@
+"""``deployctl docs``: the manual is there without a config, and what it says is true."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from deployctl import docs
+from deployctl.cli import _COMMANDS
+from deployctl.config.load import parse
+from deployctl.config.schema import FORGE_ALIASES, FORGES
+from deployctl.forges import NAMES, load, standard_webhooks
+from deployctl.forges.event import Delivery
+from tests.support.app import App
+from tests.support.cli import PROGRAM
+from tests.test_layers import ROOT
+
+WEBHOOKS = (ROOT / "deployctl" / "manual" / "webhooks.md").read_text()
+# Its commands are described before the table of commands has it.
+ANNOUNCED = {"delivery"}
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def ask(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Where no repos.yml is found."""
+    return subprocess.run(
+        [*PROGRAM, "docs", *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"},
+    )
+
+
+def section(forge: str) -> str:
+    (found,) = re.findall(rf"(?ms)^## [^\n]*`{re.escape(forge)}`$.*?(?=^## )", WEBHOOKS)
+    return str(found)
+
+
+# ---- The command ----------------------------------------------------------------------------
+
+
+def test_without_a_topic_there_is_a_list_of_them(tmp_path: Path) -> None:
+    done = ask(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "read one with: deployctl docs TOPIC"
+    files = sorted(path.stem for path in (ROOT / "deployctl" / "manual").iterdir())
+    assert [line.split("  ")[0] for line in lines[:-1]] == files
+    title = "Webhooks: from a push to a deployment, forge by forge"
+    assert {"topic": "webhooks", "title": title} in json.loads(ask(tmp_path, "--json").stdout)[
+        "topics"
+    ]
+    assert any(re.fullmatch(rf"webhooks +{title}", line) for line in lines)
+
+
+@pytest.mark.parametrize("topic", docs.topics())
+def test_a_topic_is_printed_as_it_is_without_any_config(tmp_path: Path, topic: str) -> None:
+    text = (ROOT / "deployctl" / "manual" / f"{topic}.md").read_text()
+    done = ask(tmp_path, topic)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", text)
+    assert json.loads(ask(tmp_path, topic, "--json").stdout) == {"topic": topic, "text": text}
+
+
+def test_a_config_that_is_named_is_not_even_looked_at(app: App) -> None:
+    app.cli.config.write_text("rubbish")
+    assert app.cli("docs", "webhooks").code == 0
+
+
+def test_an_unknown_topic_is_guessed(tmp_path: Path) -> None:
+    known = ", ".join(docs.topics())
+    done = ask(tmp_path, "webhook")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"deployctl: the manual has no topic webhook, did you mean webhooks? (there are: {known})\n"
+    )
+    assert json.loads(ask(tmp_path, "../webhooks", "--json").stdout)["error"]["code"] == 2
+
+
+# ---- The manual -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("topic", docs.topics())
+def test_a_topic_has_a_title_and_fits_a_terminal(topic: str) -> None:
+    lines = docs.read(topic).splitlines()
+    assert re.fullmatch(r"# \S.*", lines[0])
+    assert max(len(line) for line in lines if not line.startswith("|")) <= 100
+
+
+@pytest.mark.parametrize("topic", docs.topics())
+def test_every_command_that_the_manual_names_exists(topic: str) -> None:
+    named = re.findall(r"`deployctl ([a-z-]+)", docs.read(topic))
+    assert set(named) <= {*_COMMANDS, *ANNOUNCED}
+
+
+@pytest.mark.parametrize("topic", docs.topics())
+def test_every_yaml_in_the_manual_is_a_config_that_loads(topic: str) -> None:
+    for block in re.findall(r"(?ms)^ *```yaml\n(.*?)^ *```$", docs.read(topic)):
+        parse(block.encode(), "/etc/deployctl/repos.yml")
+
+
+def test_every_forge_has_its_section_and_no_other_has() -> None:
+    titled = re.findall(r"(?m)^## .*`([a-z-]+)`$", WEBHOOKS)
+    assert sorted(titled) == sorted(NAMES)
+    assert sorted(titled) == sorted(FORGES)
+
+
+@pytest.mark.parametrize("forge", NAMES)
+def test_a_section_says_what_to_write_how_to_try_it_and_what_it_proves(forge: str) -> None:
+    text = section(forge)
+    (block,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", text)
+    repo = parse(block.encode(), "/etc/deployctl/repos.yml").repos["blog"]
+    assert repo.forge == forge
+    assert repo.webhook_secrets
+    assert repo.id or repo.full_name or "the URL has to" in text
+    for part in ("Try it", "Proof", "Time"):
+        assert text.count(f"\n- {part}: ") == 1, part
+
+
+@pytest.mark.parametrize(
+    ("forge", "words"),
+    [
+        ("gitlab", "signs nothing"),
+        ("gitee", "not the body"),
+        ("codeup", "signs nothing"),
+        ("coding", "SHA-1"),
+        ("azure-devops", "nothing is signed"),
+        ("sourcehut", "every user of sr.ht can point a webhook at you"),
+    ],
+)
+def test_a_weakness_of_the_code_is_told_in_the_manual(forge: str, words: str) -> None:
+    assert load(forge).WEAKNESS
+    assert words in " ".join(section(forge).split())
+
+
+def test_no_other_forge_has_a_weakness_that_the_manual_would_hide() -> None:
+    weak = {name for name in NAMES if load(name).WEAKNESS}
+    assert weak == {"gitlab", "gitee", "codeup", "coding", "azure-devops", "sourcehut"}
+
+
+def test_another_name_of_a_forge_is_told() -> None:
+    for alias, forge in FORGE_ALIASES.items():
+        assert f"`{alias}`" in section(forge)
+
+
+def test_the_shell_lines_sign_what_standard_webhooks_verify(tmp_path: Path) -> None:
+    (lines,) = re.findall(r"(?ms)^```sh\n(.*?)^```$", section("standard-webhooks"))
+    curl = 'curl() { printf "%s\\n" "$@" >curl.txt; }'
+    body = '{"type": "ping", "text": "a % b é"}'
+    given = f"{curl}; secret={shlex.quote(SECRET)} body={shlex.quote(body)} url=https://x/"
+    subprocess.run(["/bin/sh", "-euc", f"{given}\n{lines}"], check=True, cwd=tmp_path)
+    words = (tmp_path / "curl.txt").read_text().splitlines()
+    assert words[-3:] == ["-d", body, "https://x/"]
+    named = [words[place + 1] for place, word in enumerate(words) if word == "-H"]
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in named)}
+    delivery = Delivery(headers, body.encode(), {}, received_at=time.time())
+    assert standard_webhooks.verify(delivery, SECRET.encode())
