@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deployctl import notices
-from deployctl.deployment import Deployment, Failure
+from deployctl.deployment import IGNORED, Deployment, Failure
 from deployctl.environment import step_environment
 from deployctl.errors import ConfigError, DeployctlError
 from deployctl.journal import Journal
@@ -23,7 +23,7 @@ from deployctl.masking import Masker
 from deployctl.output import Output
 from deployctl.pipeline import Surroundings
 from deployctl.site import Site
-from deployctl.store import deployments, freezes, releases
+from deployctl.store import deliveries, deployments, freezes, releases
 from deployctl.store.database import Database
 from deployctl.store.freezes import Hold
 from deployctl.worker import start_worker
@@ -147,6 +147,8 @@ class Attempt:
                 phase=outcome.phase,
             )
             self._judge(connection, outcome, now)
+            if outcome.phase == IGNORED and self.deployment.delivery is not None:
+                deliveries.ignore(connection, self.deployment.delivery, outcome.reason or "")
             ended = _reread(db, number)
             if not outcome.quiet and outcome.status != "cancelled":
                 recovered = before is not None and before.status in _BROKEN

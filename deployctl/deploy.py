@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from deployctl import refusals
 from deployctl.attempt import Attempt, Outcome, Target, begin
-from deployctl.deployment import REFUSED, UNCHANGED, Deployment, Failure
+from deployctl.deployment import REFUSED, Deployment, Failure
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
 from deployctl.git.mirror import Mirror, is_sha
 from deployctl.journal import StageFailed, StageJournal
@@ -19,8 +19,7 @@ from deployctl.site import Site, remote_tip
 from deployctl.store import deployments, freezes, releases
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.undo import go_back, undo
-
-AUTOMATIC = ("webhook", "cron", "auto")
+from deployctl.unneeded import Unneeded, why_unneeded
 
 
 def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
@@ -66,9 +65,10 @@ def _bring_live(attempt: Attempt) -> Outcome:
         if attempt.deployment.task == "rollback":
             target = _earlier(attempt)
         else:
-            revision = _fetch(attempt)
-            if _is_live_already(attempt, revision):
-                return _nothing_new(attempt, revision)
+            revision, subject = _fetch(attempt)
+            unneeded = why_unneeded(attempt, revision, subject)
+            if unneeded is not None:
+                return _nothing_to_do(attempt, unneeded)
             target = _build(attempt, revision)
     except RefusedError as refused:
         return Outcome("cancelled", reason=str(refused), phase=REFUSED)
@@ -85,8 +85,8 @@ def _why_not_begun(attempt: Attempt, trouble: DeployctlError) -> Failure:
         return failed.failure
 
 
-def _fetch(attempt: Attempt) -> str:
-    """Bring the mirror up to date -> the revision that is to go live."""
+def _fetch(attempt: Attempt) -> tuple[str, str]:
+    """Bring the mirror up to date -> the revision that is to go live, and its subject."""
     site, deployment = attempt.site, attempt.deployment
     with attempt.journal.stage("fetch") as stage:
         ref = deployment.ref or site.repo.branch_ref or remote_tip(site).ref
@@ -99,7 +99,7 @@ def _fetch(attempt: Attempt) -> str:
         attempt.journal.note(ref=ref, revision=revision, subject=subject)
         attempt.deployment = replace(deployment, ref=ref, revision=revision)
         _mind_the_hold(attempt, revision, tip if ref == site.repo.branch_ref else None)
-    return revision
+    return revision, commit.subject
 
 
 def choose(mirror: Mirror, ref: str, tip: str, wanted: str | None, *, forced: bool) -> str:
@@ -131,19 +131,10 @@ def _mind_the_hold(attempt: Attempt, revision: str, tip: str | None) -> None:
         raise RefusedError(refusals.held(repo, hold))
 
 
-def _is_live_already(attempt: Attempt, revision: str) -> bool:
-    """Two pushes, one deployment: the second trigger finds its commit live and healthy."""
-    site, live = attempt.site, attempt.previous
-    if attempt.deployment.trigger not in AUTOMATIC or live is None or live.revision != revision:
-        return False
-    return deployments.made_live(site.db, site.repo.name, revision, live.release) is not None
-
-
-def _nothing_new(attempt: Attempt, revision: str) -> Outcome:
+def _nothing_to_do(attempt: Attempt, unneeded: Unneeded) -> Outcome:
     live = attempt.previous
     attempt.journal.note(release=live.release if live else None)
-    reason = f"{revision[:12]} was live already"
-    return Outcome("succeeded", reason=reason, phase=UNCHANGED, quiet=True)
+    return Outcome("succeeded", reason=unneeded.reason, phase=unneeded.phase, quiet=True)
 
 
 def _build(attempt: Attempt, revision: str) -> Target:

@@ -14,6 +14,9 @@ FINISHED = ("succeeded", "failed", "rolled_back", "degraded", "superseded", "can
 REFUSED = "refused"
 # The phase of one that succeeded because there was nothing to do: it did not make anything live.
 UNCHANGED = "unchanged"
+# The same of one whose commit is none that is deployed by itself: sync leaves it alone.
+IGNORED = "ignored"
+IDLE = (UNCHANGED, IGNORED)
 
 # What a command that waited for a deployment ends with, by the deployment's status.
 EXIT_CODES = {

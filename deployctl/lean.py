@@ -137,4 +137,6 @@ else:
         from _json import make_scanner as _make_scanner
     except ImportError:
         from json.encoder import encode_basestring_ascii as quote
-        from json.scanner import py_make_scanner as _make_scanner
+
+        def _make_scanner(_context):
+            raise ValueError("the scanner in Python needs all of json around it")

@@ -25,6 +25,8 @@ BACK_OFF = (60.0, 300.0, 1800.0, 7200.0)
 # Seconds that a claimed sending has beyond its channel's timeout until it is taken for abandoned.
 _LEASE = 60.0
 
+_KEPT = 90 * 86400.0  # seconds; how long past notices can be looked at
+
 _LINE = 300  # bytes of a subject, a command and the like
 _TAIL_LINES = 15
 _TAIL = 1500  # bytes
@@ -101,6 +103,11 @@ def send_due(
             else:
                 del working[sending.channel]
     return sent
+
+
+def forget(db: Database, now: float) -> None:
+    """Notices of long ago, sent or not."""
+    store.prune(db, now - _KEPT)
 
 
 def test_notice(channel: Channel, text: str = "This channel works.") -> str | None:

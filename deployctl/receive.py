@@ -114,11 +114,14 @@ def _settle_one(db: Database, connection: sqlite3.Connection, claim: Claim, mean
     answer.delivery = deliveries.record(
         connection, _entry(claim, meant, decision.result, decision.reason), letter
     )
-    answer.deployment = carry_out(case, decision, answer.delivery, meant.forge.NAME)
+    actor = meant.event.actor or meant.forge.NAME
+    answer.deployment = carry_out(case, decision, answer.delivery, trigger="webhook", actor=actor)
     return answer
 
 
-def carry_out(case: Case, decision: Decision, delivery: int, forge: str) -> int | None:
+def carry_out(
+    case: Case, decision: Decision, delivery: int, *, trigger: str, actor: str
+) -> int | None:
     """Queue what was decided, in the same transaction -> the deployment's number, if any."""
     order, connection = decision.order, case.connection
     number = decision.deployment
@@ -127,8 +130,8 @@ def carry_out(case: Case, decision: Decision, delivery: int, forge: str) -> int 
             connection,
             repo=case.repo.name,
             task=order.task,
-            trigger="webhook",
-            actor=case.event.actor or forge,
+            trigger=trigger,
+            actor=actor,
             now=case.now,
             ref=order.ref,
             wanted_revision=order.revision,

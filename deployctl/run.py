@@ -21,7 +21,7 @@ from deployctl.lock import repo_lock
 from deployctl.process import identity
 from deployctl.recover import recover
 from deployctl.site import Site, Worker, open_site
-from deployctl.store import deployments, freezes, queue
+from deployctl.store import deliveries, deployments, freezes, queue
 from deployctl.turn import Turn
 
 T = TypeVar("T")
@@ -35,9 +35,17 @@ def run(worker: Worker) -> list[Deployment]:
         while (ended := _run_one(worker)) is not None:
             done.append(ended)
             notices.send_due(worker.db, worker.config.channels)
+        _forget_what_is_old(worker)
     finally:
         notices.send_due(worker.db, worker.config.channels)
     return done
+
+
+def _forget_what_is_old(worker: Worker) -> None:
+    """What came in and what was told, not what was deployed: the history stays."""
+    now = time.time()
+    deliveries.prune(worker.db, now - worker.config.keep_deliveries)
+    notices.forget(worker.db, now)
 
 
 def run_here(worker: Worker, site: Site, number: int) -> Deployment | None:

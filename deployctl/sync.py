@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.site import Site, Tip, remote_tip
-from deployctl.store import deployments, freezes, queue, revisions
+from deployctl.store import checks, deployments, freezes, queue, revisions
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _is_held(site: Site, tip: Tip) -> bool:
 def _is_wanted(site: Site, tip: Tip) -> bool:
     """What waits fetches the tip itself; what runs may have fetched an older one."""
     db, name = site.db, site.repo.name
-    if deployments.queued(db, name):
+    if any(each.awaits in (None, tip.revision) for each in deployments.queued(db, name)):
         return False
     running = deployments.running(db, name)
     if running is None:
@@ -59,7 +59,19 @@ def _is_wanted(site: Site, tip: Tip) -> bool:
 
 
 def _queue(site: Site, tip: Tip, actor: str, now: float) -> None:
+    """Where the forge's word on its checks is waited for, that may have been said already."""
+    name, checked = site.repo.name, site.repo.on == "ci_success"
+    verdict = checks.verdict(site.db, name, tip.revision) if checked else None
+    if verdict is not None and verdict.failed:
+        return
     with site.db.writing() as connection:
         queue.enqueue(
-            connection, repo=site.repo.name, trigger="cron", actor=actor, now=now, ref=tip.ref
+            connection,
+            repo=name,
+            trigger="cron",
+            actor=actor,
+            now=now,
+            ref=tip.ref,
+            wanted_revision=tip.revision if checked else None,
+            awaits=tip.revision if verdict is not None and not verdict.passed else None,
         )

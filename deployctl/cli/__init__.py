@@ -35,6 +35,7 @@ _COMMANDS = (
     "notices",
     "notify",
     "receive",
+    "delivery",
     "check",
     "docs",
 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from deployctl.check.finding import Finding
-from deployctl.deployment import Deployment, Failure, StageRecord
+from deployctl.deployment import IDLE, Deployment, Failure, StageRecord
 from deployctl.history import RepoStatus
 from deployctl.masking import escape_controls
 from deployctl.store.releases import ReleaseRecord
@@ -122,7 +122,8 @@ def _summary(findings: Sequence[Finding]) -> str:
 def _history_row(deployment: Deployment, with_repo: bool, narrow: bool) -> list[str]:
     moment = local(deployment.started_at or deployment.queued_at)
     revision = deployment.revision or deployment.wanted_revision or "-"
-    what = deployment.subject or deployment.reason or ""
+    idle = deployment.phase in IDLE
+    what = (deployment.reason if idle else deployment.subject) or deployment.reason or ""
     prefix = "rollback: " if deployment.task == "rollback" else ""
     return [
         f"#{deployment.number}",
@@ -219,7 +220,8 @@ def _status_lines(status: RepoStatus, now: float) -> Iterator[str]:
     if status.running:
         yield _labelled("running", _asked(status.running, now))
     for queued in status.queued:
-        yield _labelled("waiting", _asked(queued, now))
+        until = f": it waits for the checks of {short(queued.awaits)}" if queued.awaits else ""
+        yield _labelled("waiting", _asked(queued, now) + until)
     yield from _frozen(status, now)
     target = status.rollback_to
     if target:

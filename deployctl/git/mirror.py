@@ -139,6 +139,14 @@ class Mirror:
         with self._reading() as repository:
             return repository.is_ancestor(repository.commit(revision), repository.commit(of))
 
+    def changed_paths(self, old: str, new: str) -> list[str]:
+        """The files that differ between two commits; of a moved one both names."""
+        output = self._git(
+            "diff", "--name-only", "--no-renames", "-z", "--end-of-options", old, new, "--",
+            what=f"cannot compare {old} with {new}",
+        )  # fmt: skip
+        return [path for path in output.split("\0") if path]
+
     def export(self, revision: str, directory: str) -> None:
         """Write the whole tree of a commit into an empty directory, as the commit has it.
 

@@ -96,8 +96,3 @@ def may_begin(db: Database, repo: str, revision: str) -> bool:
         (repo, revision, revision),
     ).fetchone()
     return known is None
-
-
-def prune(connection: sqlite3.Connection, before: float) -> None:
-    """Forget what was said before then, inside the caller's transaction."""
-    connection.execute("DELETE FROM checks WHERE noted_at < ?", (before,))

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from deployctl.deployment import UNCHANGED, Deployment, Failure, StageRecord, StepRecord
+from deployctl.deployment import IDLE, Deployment, Failure, StageRecord, StepRecord
 from deployctl.store.database import Database
 
 
@@ -45,7 +45,7 @@ def newest_finished(db: Database, repo: str) -> Deployment | None:
 def newest_tried(db: Database, repo: str) -> Deployment | None:
     """The newest deployment that tells whether the repo works: it went live, or failed to."""
     tried = "repo = ? AND status IN ('succeeded', 'failed', 'rolled_back', 'degraded')"
-    found = select(db, f"{tried} AND phase != ?", (repo, UNCHANGED), 1)
+    found = select(db, f"{tried} AND phase NOT IN (?, ?)", (repo, *IDLE), 1)
     return found[0] if found else None
 
 
@@ -55,8 +55,9 @@ def made_live(
     """The newest deployment that brought this revision (and release, where it has one) live."""
     found = select(
         db,
-        "repo = ? AND status = 'succeeded' AND phase != ? AND revision = ? AND release IS ?",
-        (repo, UNCHANGED, revision, release),
+        "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?) AND revision = ?"
+        " AND release IS ?",
+        (repo, *IDLE, revision, release),
         1,
     )
     return found[0] if found else None

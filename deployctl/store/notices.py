@@ -104,6 +104,9 @@ def retry(db: Database) -> int:
 
 def prune(db: Database, before: float) -> int:
     """Forget the notices made before then, sent or not -> how many."""
+    oldest = db.connection.execute("SELECT created_at FROM notices ORDER BY id LIMIT 1").fetchone()
+    if oldest is None or oldest["created_at"] >= before:
+        return 0
     with db.writing() as connection:
         connection.execute(
             "DELETE FROM sendings WHERE notice IN (SELECT id FROM notices WHERE created_at < ?)",

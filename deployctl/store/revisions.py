@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from deployctl.deployment import REFUSED, UNCHANGED, Deployment
+from deployctl.deployment import IDLE, IGNORED, REFUSED, Deployment
 from deployctl.store.database import Database
 from deployctl.store.deployments import select
 
 
 def is_settled(db: Database, repo: str, revision: str) -> bool:
-    """Whether a revision failed, or a person stopped it, and the branch has not moved since.
+    """Whether a revision failed, was ignored, or a person stopped it, and the branch has not moved
+    since.
 
     One that a signal ended, as a reboot does, is not settled: it may begin again by itself. What
     was rolled back is held, or may come again. That the branch has moved, and back, shows in an
     automatic deployment of another revision.
     """
     row = db.connection.execute(
-        "SELECT number, status, cancelled_by FROM deployments WHERE repo = ? AND revision = ?"
-        " AND task = 'deploy' AND status NOT IN ('queued', 'running', 'superseded')"
-        " AND phase != ? ORDER BY number DESC LIMIT 1",
+        "SELECT number, status, phase, cancelled_by FROM deployments"
+        " WHERE repo = ? AND revision = ? AND task = 'deploy'"
+        " AND status NOT IN ('queued', 'running', 'superseded') AND phase != ?"
+        " ORDER BY number DESC LIMIT 1",
         (repo, revision, REFUSED),
     ).fetchone()
-    stopped = row is not None and row["cancelled_by"] is not None
-    if row is None or not (row["status"] == "failed" or (row["status"] == "cancelled" and stopped)):
+    if row is None:
+        return False
+    stopped = row["status"] == "cancelled" and row["cancelled_by"] is not None
+    if not (row["status"] == "failed" or row["phase"] == IGNORED or stopped):
         return False
     moved = db.connection.execute(
         "SELECT 1 FROM deployments WHERE repo = ? AND number > ? AND revision != ?"
@@ -33,9 +37,9 @@ def is_settled(db: Database, repo: str, revision: str) -> bool:
 
 def built(db: Database, repo: str, revision: str, release: str | None) -> Deployment | None:
     """The newest deployment that built what is live or was: no rollback to it."""
-    what = "repo = ? AND status = 'succeeded' AND phase != ? AND task = 'deploy'"
+    what = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?) AND task = 'deploy'"
     found = select(
-        db, f"{what} AND revision = ? AND release IS ?", (repo, UNCHANGED, revision, release), 1
+        db, f"{what} AND revision = ? AND release IS ?", (repo, *IDLE, revision, release), 1
     )
     return found[0] if found else None
 

@@ -1,0 +1,94 @@
+"""Reading the inbox: the deliveries of the past, one or many."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from deployctl.store.database import Database
+from deployctl.times import iso
+
+
+@dataclass(frozen=True)
+class DeliveryRecord:
+    """One delivery as it was kept; ``received_at`` is in seconds since the epoch.
+
+    ``facts`` is what was read of it, None where it could not be read; ``body`` is kept in part,
+    ``body_size`` is the whole, in bytes.
+    """
+
+    id: int
+    forge: str | None
+    event: str | None
+    forge_id: str | None
+    repo: str | None
+    received_at: float
+    result: str
+    reason: str
+    deployment: int | None
+    replay_of: int | None
+    facts: dict[str, Any] | None
+    headers: dict[str, str]
+    body: bytes
+    body_size: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "forge": self.forge,
+            "event": self.event,
+            "repo": self.repo,
+            "received_at": iso(self.received_at),
+            "result": self.result,
+            "reason": self.reason,
+            "deployment": self.deployment,
+        }
+
+    def whole_to_json(self) -> dict[str, Any]:
+        return {
+            **self.to_json(),
+            "forge_id": self.forge_id,
+            "replay_of": self.replay_of,
+            "headers": self.headers,
+            "body": self.text,
+            "body_size": self.body_size,
+        }
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "backslashreplace")
+
+
+def newest(db: Database, repo: str | None, limit: int) -> list[DeliveryRecord]:
+    """The newest deliveries first, of one repo or of all."""
+    rows = db.connection.execute(
+        "SELECT * FROM deliveries WHERE ? IS NULL OR repo = ? ORDER BY id DESC LIMIT ?",
+        (repo, repo, limit),
+    )
+    return [_record(row) for row in rows]
+
+
+def get(db: Database, number: int) -> DeliveryRecord | None:
+    row = db.connection.execute("SELECT * FROM deliveries WHERE id = ?", (number,)).fetchone()
+    return _record(row) if row else None
+
+
+def _record(row: sqlite3.Row) -> DeliveryRecord:
+    return DeliveryRecord(
+        id=row["id"],
+        forge=row["forge"],
+        event=row["event"],
+        forge_id=row["forge_id"],
+        repo=row["repo"],
+        received_at=row["received_at"],
+        result=row["result"],
+        reason=row["reason"],
+        deployment=row["deployment"],
+        replay_of=row["replay_of"],
+        facts=json.loads(row["facts"]) if row["facts"] else None,
+        headers=json.loads(row["headers"]) if row["headers"] else {},
+        body=row["body"] or b"",
+        body_size=row["body_size"] or 0,
+    )

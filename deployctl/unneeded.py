@@ -1,0 +1,70 @@
+"""Why a deployment that nobody asked for by hand has nothing to do, once its commit is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deployctl.attempt import Attempt
+from deployctl.deployment import IGNORED, UNCHANGED, Deployment
+from deployctl.forges.fields import SKIP
+from deployctl.site import Site
+from deployctl.store import deployments
+
+AUTOMATIC = ("webhook", "cron", "auto")
+_NAMED = 3  # changed files that a reason names
+
+
+@dataclass(frozen=True)
+class Unneeded:
+    """The reason, and the phase in which such a deployment succeeds."""
+
+    reason: str
+    phase: str
+
+
+def is_automatic(deployment: Deployment) -> bool:
+    return deployment.trigger in AUTOMATIC and not deployment.by_hand
+
+
+def why_unneeded(attempt: Attempt, revision: str, subject: str) -> Unneeded | None:
+    """None where the revision is to be deployed."""
+    if not is_automatic(attempt.deployment):
+        return None
+    site, live = attempt.site, attempt.previous
+    at = live.revision if live else None
+    if live is not None and at == revision:
+        known = deployments.made_live(site.db, site.repo.name, revision, live.release)
+        return Unneeded(f"{revision[:12]} was live already", UNCHANGED) if known else None
+    if SKIP in subject.lower():
+        return Unneeded(f"the commit says {SKIP}: {subject}", IGNORED)
+    if at is None or not site.mirror.has(at):
+        return None
+    if attempt.deployment.wanted_revision and site.mirror.is_ancestor(revision, at):
+        return Unneeded(f"{at[:12]}, which is newer, is live", UNCHANGED)
+    return _why_not_watched(site, at, revision)
+
+
+def _why_not_watched(site: Site, live: str, revision: str) -> Unneeded | None:
+    """The true difference counts: after a force push, or after pushes that were never heard of."""
+    if not site.repo.watch:
+        return None
+    changed = site.mirror.changed_paths(live, revision)
+    if any_watched(site.repo.watch, changed):
+        return None
+    named = ", ".join(changed[:_NAMED]) or "nothing"
+    more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    reason = f"since {live[:12]}, which is live, only {named}{more} changed; watch leaves that out"
+    return Unneeded(reason, IGNORED)
+
+
+def any_watched(patterns: Sequence[str], paths: Sequence[str]) -> bool:
+    """Whether one of the paths is meant by the patterns, as gitignore(5) has them.
+
+    Where the first pattern takes something out, it is taken out of everything.
+    """
+    from pathspec import GitIgnoreSpec
+
+    everything = ["*"] if patterns[0].startswith("!") else []
+    spec = GitIgnoreSpec.from_lines([*everything, *patterns])
+    return next(iter(spec.match_files(paths)), None) is not None

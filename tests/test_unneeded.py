@@ -1,0 +1,143 @@
+"""Deployments that nobody asked for by hand, and that have nothing to do."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from deployctl.config.webhook import load_webhook_config
+from deployctl.receive import Answer, receive
+from deployctl.unneeded import any_watched
+from tests.support.app import App
+from tests.support.deliveries import SECRET, push, request
+
+
+def deliver(app: App, number: str, message: str = "Version") -> Answer:
+    """The delivery of what was pushed last."""
+    document = push(after=app.upstream.head, head_commit={"message": message})
+    config = load_webhook_config(str(app.cli.config))
+    made = request(document, path="/app", number=number)
+    return receive(made, config, now=time.time(), wake=lambda _: None)
+
+
+def newest(app: App) -> dict[str, Any]:
+    found: dict[str, Any] = app.cli.json("history")["deployments"][0]
+    return found
+
+
+@pytest.fixture
+def watching(app: App) -> App:
+    """The usual repo at version 1, with changes in docs/ left out."""
+    app.configure(webhook_secret=SECRET, watch=["*", "!docs/**", "!*.md"])
+    app.release("1")
+    return app
+
+
+def test_a_push_that_changes_nothing_watched_is_ignored_and_explained(watching: App) -> None:
+    live = watching.upstream.head
+    watching.upstream.commit({"docs/a": "x", "docs/deep/b": "x", "README.md": "x", "c.md": "x"})
+    assert deliver(watching, "d-1").result == "queued"
+    watching.cli("run")
+    ended = newest(watching)
+    reason = (
+        f"since {live[:12]}, which is live, only README.md, c.md, docs/a and 1 more changed; "
+        "watch leaves that out"
+    )
+    assert (ended["status"], ended["reason"], ended["stages"][-1]["name"]) == (
+        "succeeded",
+        reason,
+        "fetch",
+    )
+    assert watching.status["live"]["revision"] == live
+    (delivery,) = watching.cli.json("delivery", "list")["deliveries"]
+    assert (delivery["result"], delivery["reason"]) == ("ignored", reason)
+    assert watching.cli("delivery", "explain", "1").stdout.startswith(f"ignored: {reason}")
+    assert reason.split(",", maxsplit=1)[0] in watching.cli("history").stdout
+    assert watching.cli("notices").stdout == "no notices yet\n"
+
+
+def test_the_difference_to_what_is_live_counts_and_not_that_of_the_push(watching: App) -> None:
+    watching.push("2")
+    watching.upstream.commit({"docs/a": "x"})
+    deliver(watching, "d-1")
+    watching.cli("run")
+    assert watching.live == "2"
+
+
+def test_after_a_force_push_the_difference_is_the_true_one(watching: App) -> None:
+    first = watching.upstream.head
+    watching.release("2")
+    watching.upstream.rewind(first)
+    watching.upstream.commit({"docs/a": "x"})
+    deliver(watching, "d-1")
+    watching.cli("run")
+    assert watching.live == "1"
+
+
+def test_sync_leaves_alone_what_was_ignored_until_more_comes(watching: App) -> None:
+    watching.upstream.commit({"docs/a": "x"})
+    (ignored,) = watching.cli.json("sync")["deployments"]
+    assert ignored["status"] == "succeeded"
+    assert watching.cli.json("sync")["deployments"] == []
+    watching.push("2")
+    assert [one["status"] for one in watching.cli.json("sync")["deployments"]] == ["succeeded"]
+    assert watching.live == "2"
+
+
+def test_a_person_deploys_what_is_not_watched_and_replays_what_was_ignored(watching: App) -> None:
+    watching.upstream.commit({"docs/a": "x"})
+    deliver(watching, "d-1")
+    watching.cli("run")
+    replayed = watching.cli.json("delivery", "replay", "1")
+    assert (replayed["result"], replayed["delivery"]) == ("queued", 2)
+    watching.cli("logs", "-f", str(replayed["deployment"]))
+    assert watching.status["live"]["revision"] == watching.upstream.head
+    watching.upstream.commit({"docs/a": "y"})
+    assert watching.deploy()["revision"] == watching.upstream.head
+    assert watching.status["live"]["revision"] == watching.upstream.head
+
+
+def test_a_commit_can_ask_not_to_be_deployed(app: App) -> None:
+    app.configure(webhook_secret=SECRET)
+    app.release("1")
+    app.push("2", "Try it [Skip Deploy] later\n\nbody")
+    answer = deliver(app, "d-1", "Try it [Skip Deploy] later\n\nbody")
+    assert (answer.status, answer.result) == (200, "ignored")
+    assert answer.reason == "the commit says [skip deploy]: Try it [Skip Deploy] later"
+    assert app.cli.json("history")["deployments"][0]["number"] == 1
+    (ignored,) = app.cli.json("sync")["deployments"]
+    assert (ignored["reason"], app.live) == (answer.reason, "1")
+    assert app.cli.json("sync")["deployments"] == []
+    assert app.deploy()["status"] == "succeeded"
+    assert app.live == "2"
+
+
+def test_what_stands_in_the_body_of_a_message_asks_for_nothing(app: App) -> None:
+    app.configure(webhook_secret=SECRET)
+    message = "Explain it\n\nWrite [skip deploy] into the first line."
+    app.push("1", message)
+    assert deliver(app, "d-1", message).result == "queued"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "watched"),
+    [
+        (["src/"], ["src/a.py", "lib/src/a.py"]),
+        (["/src"], ["src/a.py"]),
+        (["*.py", "!test_*"], ["src/a.py", "lib/src/a.py"]),
+        (["!docs/**", "!*.md"], ["src/a.py", "lib/src/a.py", "test_a.py"]),
+    ],
+)
+def test_patterns_are_those_of_gitignore(patterns: list[str], watched: list[str]) -> None:
+    paths = ["docs/a.txt", "docs/x/y.txt", "README.md", "src/a.py", "lib/src/a.py", "test_a.py"]
+    assert [path for path in paths if any_watched(patterns, [path])] == watched
+
+
+@pytest.mark.parametrize("pattern", ["", "#src", "a\nb"])
+def test_what_is_no_pattern_is_a_complaint(app: App, pattern: str) -> None:
+    app.configure(watch=["src/", pattern])
+    done = app.cli("status")
+    assert done.code == 2
+    assert "repos.app.watch[1]: " in done.stderr
