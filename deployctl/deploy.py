@@ -11,6 +11,7 @@ from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageErr
 from deployctl.git.mirror import Mirror, is_sha
 from deployctl.journal import StageFailed, StageJournal
 from deployctl.output import Output
+from deployctl.page import refresh_page
 from deployctl.pipeline import check_health, restart, run_stages
 from deployctl.prune import prune
 from deployctl.rollback import choose_target, find_release
@@ -33,6 +34,7 @@ def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
         with shielded():
             ended = attempt.conclude(outcome)
         prune(site, attempt.journal)
+        refresh_page(site, attempt.journal)
     if raised is not None:
         raise raised
     return ended

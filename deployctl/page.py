@@ -9,10 +9,18 @@ from collections.abc import Sequence
 from html import escape
 
 from deployctl.deployment import Deployment
-from deployctl.history import RepoStatus
+from deployctl.errors import DeployctlError, in_words
+from deployctl.history import RepoStatus, status
+from deployctl.journal import Journal
 from deployctl.layout.files import make_directory
 from deployctl.masking import escape_controls
+from deployctl.site import Site, open_site
+from deployctl.store import deployments
+from deployctl.store.database import Database
 from deployctl.times import duration, iso
+
+# How many past deployments of each repo the page shows.
+_RECENT = 10
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -56,6 +64,25 @@ footer {{ font-size: .875rem; opacity: .7 }}
 _TONES = {"succeeded": "good", "queued": "busy", "running": "busy", "superseded": "busy"}
 
 
+def refresh_page(site: Site, journal: Journal) -> None:
+    """Write ``status_page``, if there is one; a failure to is told of and changes no outcome."""
+    config, db = site.config, site.db
+    if config.status_page is None:
+        return
+    try:
+        found = [status(open_site(config, db, name)) for name in config.repos]
+        write_page(config.status_page, with_recent(db, found), time.time())
+    except (DeployctlError, OSError) as error:
+        journal.line(f"warning: cannot write the status page: {in_words(error)}")
+
+
+def with_recent(
+    db: Database, found: Sequence[RepoStatus]
+) -> list[tuple[RepoStatus, Sequence[Deployment]]]:
+    """Each repo with its newest deployments, as :func:`write_page` wants them."""
+    return [(each, deployments.history(db, each.site.repo.name, _RECENT)) for each in found]
+
+
 def write_page(
     directory: str, repos: Sequence[tuple[RepoStatus, Sequence[Deployment]]], now: float
 ) -> str:
@@ -79,7 +106,7 @@ def write_page(
 
 def render(repos: Sequence[tuple[RepoStatus, Sequence[Deployment]]], now: float) -> str:
     """The page's HTML; what comes from commits and people is escaped."""
-    sections = [_section(status, recent) for status, recent in repos]
+    sections = [_section(repo, recent) for repo, recent in repos]
     return _PAGE.format(
         title=_text(f"Deployments on {os.uname().nodename}"),
         repos="\n".join(sections) or "<p>No repos yet.</p>",
@@ -87,29 +114,29 @@ def render(repos: Sequence[tuple[RepoStatus, Sequence[Deployment]]], now: float)
     )
 
 
-def _section(status: RepoStatus, recent: Sequence[Deployment]) -> str:
-    lines = [f"<h2>{_text(status.site.repo.name)}</h2>", f"<p>{_live(status)}</p>"]
-    if status.running:
-        number = status.running.number
+def _section(repo: RepoStatus, recent: Sequence[Deployment]) -> str:
+    lines = [f"<h2>{_text(repo.site.repo.name)}</h2>", f"<p>{_live(repo)}</p>"]
+    if repo.running:
+        number = repo.running.number
         lines.append(f'<p class="busy">Deployment #{number} is running.</p>')
-    if status.queued:
-        lines.append(f'<p class="busy">{len(status.queued)} waiting.</p>')
-    if status.hold:
-        revision = status.hold.revision[:12]
-        lines.append(f'<p class="bad">Held: <code>{revision}</code>, {_text(status.hold.why)}.</p>')
-    if status.lock:
-        why = _text(f"{status.lock.actor}: {status.lock.why}")
+    if repo.queued:
+        lines.append(f'<p class="busy">{len(repo.queued)} waiting.</p>')
+    if repo.hold:
+        revision = repo.hold.revision[:12]
+        lines.append(f'<p class="bad">Held: <code>{revision}</code>, {_text(repo.hold.why)}.</p>')
+    if repo.lock:
+        why = _text(f"{repo.lock.actor}: {repo.lock.why}")
         lines.append(f'<p class="busy">Locked by {why}</p>')
     if recent:
         lines.append(_table(recent))
     return "<section>\n" + "\n".join(lines) + "\n</section>"
 
 
-def _live(status: RepoStatus) -> str:
-    if status.live is None:
+def _live(repo: RepoStatus) -> str:
+    if repo.live is None:
         return "Nothing is live yet."
-    revision = f"<code>{_text((status.live.revision or 'unknown')[:12])}</code>"
-    by = status.made_live_by
+    revision = f"<code>{_text((repo.live.revision or 'unknown')[:12])}</code>"
+    by = repo.made_live_by
     if by is None:
         return f"Live: {revision}"
     return f"Live: {revision} {_text(by.subject or '')} (since {_time(by.finished_at)})"

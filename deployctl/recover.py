@@ -12,6 +12,7 @@ from deployctl.attempt import Attempt, Outcome, Target, marker_of
 from deployctl.deployment import Deployment
 from deployctl.layout import Live
 from deployctl.output import Output
+from deployctl.page import refresh_page
 from deployctl.process import end_marked
 from deployctl.prune import prune
 from deployctl.site import Site
@@ -41,6 +42,7 @@ def _recover(site: Site, deployment: Deployment, show: Output) -> None:
         else:
             prune(site, attempt.journal)
             _put_back(site, deployment)
+        refresh_page(site, attempt.journal)
     finally:
         attempt.close()
 

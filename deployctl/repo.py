@@ -119,6 +119,7 @@ class Config:
     max_body: int = 1024 * 1024
     keep_deliveries: float = 30 * 86400.0
     webhook_url: str | None = None
+    status_page: str | None = None
 
     @property
     def env_names(self) -> tuple[str, ...]:

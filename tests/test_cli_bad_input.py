@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -233,3 +234,20 @@ def test_a_path_that_holds_releases_is_not_made_a_checkout(app: App) -> None:
 )
 def test_a_call_that_makes_no_sense(app: App, words: tuple[str, ...]) -> None:
     assert refused(app, 2, *words).endswith(f"(see: deployctl {words[0]} --help)")
+
+
+def test_an_empty_name_of_a_config_is_none_wherever_it_stands(app: App) -> None:
+    program = app.cli.argv()[:-2]
+    before, after = (
+        subprocess.run(
+            [*program, *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=app.directory,
+            env=app.cli.env,
+        )
+        for words in (["-c", "", "status"], ["status", "-c", ""])
+    )
+    assert (before.returncode, before.stderr) == (2, after.stderr)
+    assert (after.returncode, after.stdout) == (2, "")

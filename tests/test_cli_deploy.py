@@ -301,6 +301,15 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(app: App) -> None:
     assert (app.snapshot(), app.cli("history").stdout, app.live) == (before, history, "1")
 
 
+def test_with_nothing_new_the_plan_is_empty(app: App) -> None:
+    revision = app.release("1")["revision"]
+    done = app.cli("deploy", "app", "-n", "--if-changed")
+    assert (done.code, done.stdout) == (0, f"app: {revision[:12]} is live already, nothing to do\n")
+    assert app.cli.json("deploy", "app", "-n", "--if-changed") == {"repo": "app", "plan": []}
+    app.push("2")
+    assert app.cli.json("deploy", "app", "-n", "--if-changed")["plan"]
+
+
 def test_several_repos_end_with_the_worst_of_their_codes(app: App) -> None:
     repo = {"url": app.upstream.url, **USUAL}
     app.write({"app": repo, "bad": {**repo, "stages": [{"name": "no", "run": "false"}]}})
@@ -308,10 +317,14 @@ def test_several_repos_end_with_the_worst_of_their_codes(app: App) -> None:
     document = app.cli.json("deploy", "bad", "app", "bad", code=1)
     ended = [(each["repo"], each["status"]) for each in document["deployments"]]
     assert ended == [("bad", "failed"), ("app", "succeeded")]
+    assert document["errors"] == []
     assert app.cli("lock", "app", "-m", "why").code == 0
     done = app.cli("deploy", "--all", "--json")
     assert [each["repo"] for each in done.json["deployments"]] == ["bad"]
-    assert "deployctl: app: app is locked by " in done.stderr
+    (refused,) = done.json["errors"]
+    assert (refused["repo"], refused["code"]) == ("app", 5)
+    assert refused["message"].startswith("app is locked by ")
+    assert f"deployctl: app: {refused['message']}\n" in done.stderr
     assert done.code == 1
 
 

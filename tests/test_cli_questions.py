@@ -146,6 +146,19 @@ def test_a_person_reads_what_runs(app: App, gate: Gate) -> None:
     assert finish(process).code == 0
 
 
+def test_a_refusal_says_nothing_of_the_repo(app: App) -> None:
+    """A push of what is held is queued where the webhook does not say which commit it is."""
+    app.release("1")
+    app.release("2")
+    app.cli("rollback", "app")
+    with Database(str(app.state)) as db, db.writing() as connection:
+        queue.enqueue(connection, repo="app", trigger="webhook", actor="x", now=time.time())
+    (refused,) = app.cli.json("run")["deployments"]
+    assert (refused["status"], "is held" in refused["reason"]) == ("cancelled", True)
+    assert app.status["last"]["number"] == 3
+    assert app.cli("status", "--exit-code").code == 0
+
+
 def test_the_exit_code_tells_whether_the_newest_deployment_succeeded(app: App) -> None:
     app.release("1")
     assert app.cli("status", "--exit-code").code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from deployctl.store import queue
 from deployctl.store.database import Database
 from tests.support.app import USUAL, App
 from tests.support.bark import Bark, bark
-from tests.support.cli import Gate, finish, is_running
+from tests.support.cli import Gate, finish, is_running, settle
 from tests.support.workers import wait_until
 
 SLOW = [{"name": "build", "run": "date +%s.%N > ../../begun; sleep 0.5; date +%s.%N > ../../done"}]
@@ -412,6 +413,21 @@ def test_notices_can_be_followed_line_by_line(app: App, phone: Bark) -> None:
         assert json.loads(process.stdout.readline())["deployment"] == 1
         app.release("2")
         assert json.loads(process.stdout.readline())["deployment"] == 2
+    finally:
+        process.terminate()
+        finish(process)
+
+
+def test_notices_can_be_followed_before_there_is_any_record(app: App, phone: Bark) -> None:
+    notified(app, phone)
+    process = app.cli.start("notices", "-f", "--json")
+    try:
+        settle(1.5)
+        assert not app.state.exists()
+        app.release("1")
+        assert process.stdout is not None
+        assert select.select([process.stdout], [], [], 10)[0], "it never came"
+        assert json.loads(process.stdout.readline())["deployment"] == 1
     finally:
         process.terminate()
         finish(process)

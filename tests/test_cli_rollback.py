@@ -140,6 +140,7 @@ def test_the_candidates_are_listed_with_age_subject_and_actor(app: App) -> None:
     listed = back(app, "--list")["releases"]
     assert [(each["deployment"], each["default"]) for each in listed] == [(2, True), (1, False)]
     assert set(listed[0]) >= {"deployment", "release", "revision", "subject", "actor"}
+    assert listed[0]["built_at"] == app.cli.json("show", "2")["finished_at"]
 
 
 def app_sha(app: App, number: int) -> str:

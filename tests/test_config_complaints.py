@@ -101,7 +101,7 @@ EMPTY = "1: empty: write at least repos, see the README"
 TOO_DEEP = "1: nested deeper than 30 levels: does an alias contain itself?"
 TOP_KEYS_KNOWN = (
     "known: channels, defaults, deployers, keep_deliveries, max_body, max_running, repos, "
-    "state_dir, webhook_url"
+    "state_dir, status_page, webhook_url"
 )
 NO_TAG = "tags are not supported: remove it, or put quotes around text that starts with !"
 

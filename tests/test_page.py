@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import WriteConfig
+from tests.support.app import App
 from tests.support.upstream import Upstream
 
 
@@ -101,3 +102,36 @@ def test_no_directory_at_all_is_wrong_usage(write_config: WriteConfig) -> None:
         2,
         "deployctl: --page wants a directory: name one, for example --page public\n",
     )
+
+
+def test_it_is_written_after_every_outcome(app: App) -> None:
+    app.configure({"status_page": "public"})
+    index = app.directory / "public" / "index.html"
+    app.release("1")
+    assert "#1 succeeded" in " ".join(_read(index).words)
+    app.push("2")
+    assert app.cli("sync", "-q").code == 0
+    assert "#2 succeeded" in " ".join(_read(index).words)
+    app.cli("rollback", "app")
+    words = " ".join(_read(index).words)
+    assert "#3 succeeded" in words
+    assert "Held: " in words
+    app.push("bad")
+    app.deploy(code=3)
+    assert "#4 rolled_back" in " ".join(_read(index).words)
+    app.push("")
+    app.deploy(code=1)
+    assert "#5 failed" in " ".join(_read(index).words)
+    assert index.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_page_that_cannot_be_written_changes_no_outcome(app: App) -> None:
+    (app.directory / "file").touch()
+    app.configure({"status_page": "file/web"})
+    app.push("1")
+    done = app.cli("deploy", "app")
+    assert done.code == 0
+    assert done.stdout.splitlines()[-1] == (
+        f"warning: cannot write the status page: {app.directory}/file: Not a directory"
+    )
+    assert app.live == "1"

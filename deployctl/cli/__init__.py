@@ -66,7 +66,7 @@ class _LazyGroup(click.Group):
 
 
 def _remember_config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value:
+    if value is not None:
         ctx.meta["deployctl.config"] = value
 
 

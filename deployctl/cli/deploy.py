@@ -12,7 +12,7 @@ import click
 from deployctl.cli import text
 from deployctl.cli.session import Session, here, options
 from deployctl.cli.streams import complain
-from deployctl.deploy_request import Wish, deploy_here, detach, plan, unchanged
+from deployctl.deploy_request import Unchanged, Wish, deploy_here, detach, plan, unchanged
 from deployctl.deployment import REFUSED
 from deployctl.errors import DeployctlError, RefusedError, UsageError
 
@@ -91,7 +91,7 @@ def _names(session: Session, repos: tuple[str, ...], every: bool) -> list[str]:
 
 def _each(session: Session, names: list[str], wish: Wish, act: _Act) -> int:
     """One after the other; one repo's trouble does not keep the next from its turn."""
-    answers, codes = [], [0]
+    answers, codes, errors = [], [0], []
     for name in names:
         try:
             answers.append(act(session, name, wish))
@@ -99,9 +99,10 @@ def _each(session: Session, names: list[str], wish: Wish, act: _Act) -> int:
         except DeployctlError as error:
             complain(f"{name}: {error}")
             codes.append(error.exit_code)
+            errors.append({"repo": name, "code": error.exit_code, "message": str(error)})
     documents = [answer.document for answer in answers if answer.document]
     texts = [answer.text for answer in answers if answer.text]
-    session.answer({"deployments": documents}, "\n".join(texts))
+    session.answer({"deployments": documents, "errors": errors}, "\n".join(texts))
     return max(codes, key=_SEVERITY.index)
 
 
@@ -113,9 +114,13 @@ def _unless_unchanged(act: _Act) -> _Act:
         if live is None:
             return act(session, name, wish)
         document = live.deployment.to_json() if live.deployment else None
-        return _Answer(document, f"{name}: {live.revision[:12]} is live already, nothing to do")
+        return _Answer(document, _nothing_to_do(name, live))
 
     return act_or_not
+
+
+def _nothing_to_do(name: str, live: Unchanged) -> str:
+    return f"{name}: {live.revision[:12]} is live already, nothing to do"
 
 
 def _deploy(session: Session, name: str, wish: Wish) -> _Answer:
@@ -132,5 +137,9 @@ def _detach(session: Session, name: str, wish: Wish) -> _Answer:
 
 
 def _plan(session: Session, name: str, wish: Wish) -> _Answer:
-    steps = plan(session.site(name), wish)
+    site = session.site(name)
+    live = unchanged(site, wish)
+    if live is not None:
+        return _Answer({"repo": name, "plan": []}, _nothing_to_do(name, live))
+    steps = plan(site, wish)
     return _Answer({"repo": name, "plan": steps}, "\n".join(map(text.one_line, steps)))

@@ -42,7 +42,10 @@ def _retry(session: Session) -> None:
 
 
 def _follow(session: Session, known: list[Notice]) -> int:
-    """JSON Lines, or lines for people, until it is interrupted."""
+    """JSON Lines, or lines for people, until it is interrupted.
+
+    The record is opened each time: it may come into being, or be put in its place, meanwhile.
+    """
     last, found = 0, known
     while True:
         for notice in sorted(found, key=lambda each: each.id):
@@ -50,7 +53,8 @@ def _follow(session: Session, known: list[Notice]) -> int:
                 last = notice.id
                 session.answer(notice.to_json(), _line(notice, text.width()))
         time.sleep(_PAUSE)
-        found = store.history(session.db, 100)
+        with Database(session.config.state_dir, read_only=True) as db:
+            found = store.history(db, 100)
 
 
 def _line(notice: Notice, columns: int | None) -> str:

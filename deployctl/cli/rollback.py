@@ -22,6 +22,7 @@ from deployctl.rollback import (
 from deployctl.site import Site, masker_of
 from deployctl.store import releases
 from deployctl.store.releases import ReleaseRecord
+from deployctl.times import iso
 
 
 @click.command("rollback")
@@ -81,5 +82,6 @@ def _json(release: ReleaseRecord, default: bool) -> dict[str, object]:
         "revision": release.revision,
         "subject": release.subject,
         "actor": release.actor or None,
+        "built_at": iso(release.built_at),
         "default": default,
     }

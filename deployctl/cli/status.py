@@ -10,10 +10,6 @@ from deployctl.cli import text
 from deployctl.cli.session import Session, options
 from deployctl.errors import UsageError
 from deployctl.history import RepoStatus, status
-from deployctl.store import deployments
-
-# How many past deployments of each repo the page shows.
-_RECENT = 10
 
 
 @click.command("status")
@@ -41,7 +37,6 @@ def command(session: Session, repo: str | None, exit_code: bool, page: str | Non
 
 
 def _write_page(session: Session, page: str, found: list[RepoStatus], now: float) -> None:
-    from deployctl.page import write_page  # only who asks for the page pays for it
+    from deployctl.page import with_recent, write_page  # only who asks for the page pays for it
 
-    recent = [deployments.history(session.db, each.site.repo.name, _RECENT) for each in found]
-    write_page(page, list(zip(found, recent, strict=True)), now)
+    write_page(page, with_recent(session.db, found), now)

@@ -270,6 +270,7 @@ TOP_KEYS = {
     "max_body": Key(size(MAX_BODY), "how large a webhook's body may be"),
     "keep_deliveries": Key(duration(days=3650), "how long the inbox keeps deliveries"),
     "webhook_url": Key(health_url, "where the forges send their deliveries to"),
+    "status_page": Key(path, "a directory for the status page, written after every deployment"),
     "defaults": Key(entry, "values of repo keys for all repos"),
     "deployers": Key(mapping_of(deployer, name_fault), "deployers of your own"),
     "channels": Key(mapping_of(channel, name_fault), "where notices can go"),

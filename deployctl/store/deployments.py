@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from deployctl.deployment import IDLE, Deployment, Failure, StageRecord, StepRecord
+from deployctl.deployment import IDLE, REFUSED, Deployment, Failure, StageRecord, StepRecord
 from deployctl.store.database import Database
 
 
@@ -36,9 +36,11 @@ def queued(db: Database, repo: str) -> list[Deployment]:
 
 
 def newest_finished(db: Database, repo: str) -> Deployment | None:
-    """The newest deployment that came to an end of its own, not by a newer one's arrival."""
-    ended = "repo = ? AND status NOT IN ('queued', 'running', 'superseded')"
-    found = select(db, ended, (repo,), 1)
+    """The newest deployment that came to an end of its own: not by a newer one's arrival, nor by
+    a refusal, which says nothing of the repo.
+    """
+    ended = "repo = ? AND status NOT IN ('queued', 'running', 'superseded') AND phase != ?"
+    found = select(db, ended, (repo, REFUSED), 1)
     return found[0] if found else None
 
 
