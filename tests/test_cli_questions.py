@@ -337,6 +337,7 @@ def test_every_command_and_option_has_help(app: App, command: str) -> None:
     usage, rest = done.stdout.split("\n\n", 1)
     assert usage.startswith(f"Usage: deployctl {command} ")
     about, options = rest.split("Options:\n")
+    options, _, _commands = options.partition("\nCommands:\n")
     assert len(about.split()) > 4
     assert "--config FILE" in options
     for line in options.splitlines():

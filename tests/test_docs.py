@@ -23,8 +23,6 @@ from tests.support.cli import PROGRAM
 from tests.test_layers import ROOT
 
 WEBHOOKS = (ROOT / "deployctl" / "manual" / "webhooks.md").read_text()
-# Its commands are described before the table of commands has it.
-ANNOUNCED = {"delivery"}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -98,7 +96,7 @@ def test_a_topic_has_a_title_and_fits_a_terminal(topic: str) -> None:
 @pytest.mark.parametrize("topic", docs.topics())
 def test_every_command_that_the_manual_names_exists(topic: str) -> None:
     named = re.findall(r"`deployctl ([a-z-]+)", docs.read(topic))
-    assert set(named) <= {*_COMMANDS, *ANNOUNCED}
+    assert set(named) <= set(_COMMANDS)
 
 
 @pytest.mark.parametrize("topic", docs.topics())

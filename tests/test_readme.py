@@ -32,6 +32,7 @@ from tests.support.workers import StubWorker
 
 README = (ROOT / "README.md").read_text()
 TRY, TEST, SETUP, DEPLOY, FROM_ELSEWHERE = re.findall(r"(?ms)^```sh\n(.*?)^```$", README)
+GROUPS = ("delivery",)
 TABLE = README.partition("### Commands")[2].partition("Every command takes")[0]
 PROGRAMS = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 # What the test run was started with, before a fixture took anything away: pip needs some of it.
@@ -551,7 +552,16 @@ def test_every_command_takes_what_the_readme_says_of_all(helps: Mapping[str, str
     for command, text in helps.items():
         assert has(text, "-c")
         assert has(text, "-h")
-        assert has(text, "--json") == (command != "receive")
+        assert has(text, "--json") == (command not in {"receive", *GROUPS})
+
+
+@pytest.mark.parametrize("command", GROUPS)
+def test_so_do_the_commands_of_a_group(command: str) -> None:
+    text = help_of(command)
+    names = re.findall(r"(?m)^  ([a-z]+) ", text.partition("Commands:\n")[2])
+    assert len(names) > 2
+    for name in names:
+        assert has(help_of(command, name), "--json")
 
 
 def test_every_command_that_is_shown_exists(helps: Mapping[str, str]) -> None:

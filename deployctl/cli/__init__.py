@@ -16,6 +16,7 @@ import sys
 import click
 
 from deployctl import __version__
+from deployctl.cli.groups import group_config_option
 from deployctl.cli.streams import complain, have_streams, say, settle_streams
 from deployctl.errors import DeployctlError, Interrupted, in_words
 
@@ -65,21 +66,9 @@ class _LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _remember_config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        ctx.meta["deployctl.config"] = value
-
-
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
-@click.option(
-    "-c",
-    "--config",
-    metavar="FILE",
-    expose_value=False,
-    callback=_remember_config,
-    help="The repos.yml to use.",
-)
+@group_config_option
 def _deployctl() -> None:
     """Push to deploy for people with their own machines.
 

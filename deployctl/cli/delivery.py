@@ -9,6 +9,7 @@ import click
 
 from deployctl import deliveries
 from deployctl.cli import text
+from deployctl.cli.groups import group_config_option
 from deployctl.cli.session import Session, here, limit_option, number_of, options
 from deployctl.cli.streams import complain
 from deployctl.config.webhook import load_webhook_config
@@ -22,6 +23,7 @@ from deployctl.worker import start_worker
 
 
 @click.group("delivery")
+@group_config_option
 def command() -> None:
     """The inbox: every webhook with the decision taken, and why.
 
