@@ -120,11 +120,12 @@ def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:
 def request_rollback(site: Site, to: str | None, request: Request) -> int:
     """Queue the rollback -> its deployment's number.
 
-    What it goes back to is chosen when its turn comes: what runs or waits before it may change
-    what is live. Where nothing does, what cannot be chosen now is refused now, without a trace.
+    What it goes back to is chosen when its turn comes: what runs may change what is live. Where
+    nothing runs, what cannot be chosen now is refused now, without a trace: it would only take the
+    place of what waits.
     """
     db, name = site.db, site.repo.name
-    if not deployments.running(db, name) and not deployments.queued(db, name):
+    if not deployments.running(db, name):
         choose_target(site, to)
     with db.writing() as connection:
         return queue.enqueue(
