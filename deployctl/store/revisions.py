@@ -28,8 +28,9 @@ def is_settled(db: Database, repo: str, revision: str) -> bool:
     if not (row["status"] == "failed" or row["phase"] == IGNORED or stopped):
         return False
     moved = db.connection.execute(
-        "SELECT 1 FROM deployments WHERE repo = ? AND number > ? AND revision != ?"
-        " AND task = 'deploy' AND trigger IN ('webhook', 'cron') LIMIT 1",
+        "SELECT 1 FROM deployments WHERE repo = ? AND number > ?"
+        " AND coalesce(revision, wanted_revision) != ?"
+        " AND task = 'deploy' AND trigger IN ('webhook', 'cron') AND NOT by_hand LIMIT 1",
         (repo, row["number"], revision),
     ).fetchone()
     return moved is None
