@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deployctl.deployment import Deployment, Request
+from deployctl.deployment import IDLE, Deployment, Request
 from deployctl.errors import RefusedError, UsageError
 from deployctl.pipeline import describe
 from deployctl.site import Site, masker_of
@@ -154,7 +154,9 @@ def _by_number(site: Site, to: str) -> ReleaseRecord | None:
     """What the deployment of that number made live, whether it built that or rolled back to it."""
     is_number = to.isascii() and to.isdigit() and len(to) < _LONGEST_NUMBER
     named = deployments.get(site.db, int(to)) if is_number else None
-    if named is None or named.repo != site.repo.name or named.status != "succeeded":
+    if named is None or named.repo != site.repo.name:
+        return None
+    if named.status != "succeeded" or named.phase in IDLE:
         return None
     return _match(candidates(site), named.revision, named.release) or _gone(site, named)
 

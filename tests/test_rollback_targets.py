@@ -232,15 +232,29 @@ def test_the_number_of_a_rollback_means_what_it_made_live(history: History) -> N
     assert choose_target(history.site, str(b)).number == b
 
 
-@pytest.mark.parametrize("status", ["failed", "rolled_back", "cancelled"])
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        ("failed", ""),
+        ("rolled_back", ""),
+        ("cancelled", ""),
+        ("succeeded", "unchanged"),
+        ("succeeded", "ignored"),
+    ],
+)
 def test_the_number_of_a_deployment_that_made_nothing_live_leads_nowhere(
-    history: History, status: str
+    history: History, status: str, phase: str
 ) -> None:
-    a, _ = history.deployed("a"), history.deployed("b")
+    history.deployed("a")
     with history.site.db.writing() as connection:
-        connection.execute("UPDATE deployments SET status = ? WHERE number = ?", (status, a))
-    with pytest.raises(RefusedError):
-        choose_target(history.site, str(a))
+        number = queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=1.0)
+        deployments.finish(
+            connection, number, status=status, reason=None, failure=None, now=3.0, phase=phase
+        )
+    deployments.note(history.site.db, number, revision="c" * 40)
+    for name in (str(number), "c" * 40):
+        with pytest.raises(RefusedError):
+            choose_target(history.site, name)
 
 
 @pytest.mark.parametrize("name", ["99", "ffff", "aaa", "c" * 40, ""])

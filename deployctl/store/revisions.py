@@ -47,5 +47,6 @@ def built(db: Database, repo: str, revision: str, release: str | None) -> Deploy
 
 def made_live_like(db: Database, repo: str, start: str) -> list[Deployment]:
     """The deployments that made a revision live whose sha begins like this, newest first."""
-    what = "repo = ? AND status = 'succeeded' AND substr(revision, 1, ?) = ?"
-    return select(db, what, (repo, len(start), start), 100)
+    what = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?)"
+    values = (repo, *IDLE, len(start), start)
+    return select(db, f"{what} AND substr(revision, 1, ?) = ?", values, 100)
