@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deployctl.deployment import Deployment, Request
+from deployctl.deployment import IDLE, Deployment, Request
 from deployctl.errors import RefusedError, UsageError
 from deployctl.pipeline import describe
 from deployctl.site import Site, masker_of
@@ -120,11 +120,12 @@ def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:
 def request_rollback(site: Site, to: str | None, request: Request) -> int:
     """Queue the rollback -> its deployment's number.
 
-    What it goes back to is chosen when its turn comes: what runs or waits before it may change
-    what is live. Where nothing does, what cannot be chosen now is refused now, without a trace.
+    What it goes back to is chosen when its turn comes: what runs may change what is live. Where
+    nothing runs, what cannot be chosen now is refused now, without a trace: it would only take the
+    place of what waits.
     """
     db, name = site.db, site.repo.name
-    if not deployments.running(db, name) and not deployments.queued(db, name):
+    if not deployments.running(db, name):
         choose_target(site, to)
     with db.writing() as connection:
         return queue.enqueue(
@@ -153,7 +154,9 @@ def _by_number(site: Site, to: str) -> ReleaseRecord | None:
     """What the deployment of that number made live, whether it built that or rolled back to it."""
     is_number = to.isascii() and to.isdigit() and len(to) < _LONGEST_NUMBER
     named = deployments.get(site.db, int(to)) if is_number else None
-    if named is None or named.repo != site.repo.name or named.status != "succeeded":
+    if named is None or named.repo != site.repo.name:
+        return None
+    if named.status != "succeeded" or named.phase in IDLE:
         return None
     return _match(candidates(site), named.revision, named.release) or _gone(site, named)
 

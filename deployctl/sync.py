@@ -44,7 +44,9 @@ def _is_held(site: Site, tip: Tip) -> bool:
 
 
 def _is_wanted(site: Site, tip: Tip) -> bool:
-    """What waits fetches the tip itself; what runs may have fetched an older one."""
+    """What waits for its turn fetches the tip itself; what runs may have fetched an older one, and
+    what waits for its checks waits for those of one commit.
+    """
     db, name = site.db, site.repo.name
     if any(each.awaits in (None, tip.revision) for each in deployments.queued(db, name)):
         return False

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.store import queue
+from deployctl.store import checks, queue
 from deployctl.store.database import Database
 from tests.support.app import USUAL, App
 from tests.support.bark import Bark, bark
@@ -327,6 +327,26 @@ def test_sync_queues_a_tip_that_is_newer_than_what_runs(app: App, gate: Gate) ->
     assert finish(running).code == 0
     assert app.cli.wait_for(3)["status"] == "succeeded"
     assert app.live == "3"
+
+
+@pytest.mark.parametrize(
+    ("state", "ended"), [("success", [(1, "succeeded")]), ("failure", []), (None, [])]
+)
+def test_sync_minds_the_checks_of_a_repo_that_waits_for_them(
+    app: App, state: str | None, ended: list[tuple[int, str]]
+) -> None:
+    app.configure(on="ci_success")
+    tip = app.push("1")
+    if state:
+        with Database(str(app.state)) as db, db.writing() as connection:
+            checks.note(connection, "app", tip, "build", state, time.time())
+    assert ran(app, "sync") == ended
+    assert ran(app, "sync") == []
+    queued = [(each["number"], each["revision"]) for each in app.status["queued"]]
+    assert queued == ([] if state else [(1, tip)]), "unknown yet: it waits to be told"
+    newer = app.push("2")
+    assert ran(app, "sync") == []
+    assert [each["revision"] for each in app.status["queued"]] == [newer]
 
 
 def test_sync_waits_for_a_rollback_that_runs(app: App, gate: Gate) -> None:

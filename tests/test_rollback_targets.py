@@ -232,15 +232,29 @@ def test_the_number_of_a_rollback_means_what_it_made_live(history: History) -> N
     assert choose_target(history.site, str(b)).number == b
 
 
-@pytest.mark.parametrize("status", ["failed", "rolled_back", "cancelled"])
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        ("failed", ""),
+        ("rolled_back", ""),
+        ("cancelled", ""),
+        ("succeeded", "unchanged"),
+        ("succeeded", "ignored"),
+    ],
+)
 def test_the_number_of_a_deployment_that_made_nothing_live_leads_nowhere(
-    history: History, status: str
+    history: History, status: str, phase: str
 ) -> None:
-    a, _ = history.deployed("a"), history.deployed("b")
+    history.deployed("a")
     with history.site.db.writing() as connection:
-        connection.execute("UPDATE deployments SET status = ? WHERE number = ?", (status, a))
-    with pytest.raises(RefusedError):
-        choose_target(history.site, str(a))
+        number = queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=1.0)
+        deployments.finish(
+            connection, number, status=status, reason=None, failure=None, now=3.0, phase=phase
+        )
+    deployments.note(history.site.db, number, revision="c" * 40)
+    for name in (str(number), "c" * 40):
+        with pytest.raises(RefusedError):
+            choose_target(history.site, name)
 
 
 @pytest.mark.parametrize("name", ["99", "ffff", "aaa", "c" * 40, ""])
@@ -279,16 +293,15 @@ def test_the_request_is_kept_as_it_was_made(history: History, to: str | None) ->
     assert (queued.revision, queued.wanted_revision, queued.release) == (None, None, None)
 
 
-def test_a_request_that_leads_nowhere_is_refused_only_while_nothing_else_is_on_its_way(
-    history: History,
-) -> None:
+def test_a_request_that_leads_nowhere_is_refused_unless_something_runs(history: History) -> None:
     history.deployed("a")
+    with history.site.db.writing() as connection:
+        number = queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=4.0)
     for to in (None, "7"):
         with pytest.raises(RefusedError):
             request_rollback(history.site, to, REQUEST)
-    assert deployments.queued(history.site.db, "blog") == []
-    with history.site.db.writing() as connection:
-        queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=4.0)
+    assert [each.number for each in deployments.queued(history.site.db, "blog")] == [number]
+    deployments.claim(history.site.db, number, "me", 5.0)
     for to in (None, "7"):
         request_rollback(history.site, to, REQUEST)
         assert deployments.queued(history.site.db, "blog")[0].rollback_to == to

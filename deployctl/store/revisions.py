@@ -28,8 +28,9 @@ def is_settled(db: Database, repo: str, revision: str) -> bool:
     if not (row["status"] == "failed" or row["phase"] == IGNORED or stopped):
         return False
     moved = db.connection.execute(
-        "SELECT 1 FROM deployments WHERE repo = ? AND number > ? AND revision != ?"
-        " AND task = 'deploy' AND trigger IN ('webhook', 'cron') LIMIT 1",
+        "SELECT 1 FROM deployments WHERE repo = ? AND number > ?"
+        " AND coalesce(revision, wanted_revision) != ?"
+        " AND task = 'deploy' AND trigger IN ('webhook', 'cron') AND NOT by_hand LIMIT 1",
         (repo, row["number"], revision),
     ).fetchone()
     return moved is None
@@ -46,5 +47,6 @@ def built(db: Database, repo: str, revision: str, release: str | None) -> Deploy
 
 def made_live_like(db: Database, repo: str, start: str) -> list[Deployment]:
     """The deployments that made a revision live whose sha begins like this, newest first."""
-    what = "repo = ? AND status = 'succeeded' AND substr(revision, 1, ?) = ?"
-    return select(db, what, (repo, len(start), start), 100)
+    what = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?)"
+    values = (repo, *IDLE, len(start), start)
+    return select(db, f"{what} AND substr(revision, 1, ?) = ?", values, 100)
