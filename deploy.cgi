@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """The webhook: what a web server (by CGI), or inetd and its like, runs for each delivery."""
 
+import gc
 import os
+
+gc.disable()  # it ends before there would be anything to collect
 
 from deployctl.cgi import is_cgi
 

@@ -6,7 +6,7 @@ This module is on the webhook's way and imports nothing heavy.
 from __future__ import annotations
 
 from deployctl.payload import printable
-from deployctl.store import checks, deliveries, freezes
+from deployctl.store import deliveries, freezes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ def _decide_push(case: Case, push: Push) -> Decision:
 
 def _when_checked(case: Case, order: Order, revision: str, reason: str) -> Decision:
     """A push to a repo that waits for the forge's word: it may have been said already."""
+    from deployctl.store import checks
+
     verdict = checks.verdict(case.db, case.repo.name, revision)
     order.revision = revision
     if verdict.failed:
@@ -153,6 +155,8 @@ def _when_checked(case: Case, order: Order, revision: str, reason: str) -> Decis
 
 def _decide_check(case: Case, check: Check) -> Decision:
     """Note what the forge says, and let go or drop the deployment that waits for it."""
+    from deployctl.store import checks
+
     repo, revision = case.repo.name, check.revision
     if case.repo.on == "push":
         return Decision("ignored", f"the event {case.event.name} is not a push")
@@ -182,6 +186,8 @@ def _unannounced(case: Case, check: Check) -> Order | None:
 
     Not where anything newer is known: checks may end in another order than the pushes came in.
     """
+    from deployctl.store import checks
+
     branch = f"refs/heads/{case.repo.branch}"
     if case.repo.tags is not None or branch not in check.refs:
         return None

@@ -19,8 +19,27 @@ else:
         import _signal as signal
     except ImportError:
         import signal
+
+    def _sqlite3() -> object:
+        """_sqlite3 imports functools, and with it collections, for one function written in C."""
+        import sys
+        from _functools import _lru_cache_wrapper
+
+        def lru_cache(size):
+            return lambda function: _lru_cache_wrapper(function, size, False, tuple)
+
+        if "functools" in sys.modules:
+            return __import__("_sqlite3")
+        alone = type(sys)("functools")
+        alone.lru_cache = lru_cache
+        sys.modules["functools"] = alone
+        try:
+            return __import__("_sqlite3")
+        finally:
+            del sys.modules["functools"]
+
     try:
-        import _sqlite3 as sqlite3
+        sqlite3 = _sqlite3()
     except ImportError:
         import sqlite3
 

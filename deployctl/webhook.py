@@ -69,24 +69,22 @@ def run(serve: Callable[[BinaryIO, BinaryIO], None]) -> NoReturn:
 
 def decide(config: str | None, request: Request) -> Answer:
     """The answer to a request by the repos.yml at ``config``; None: it is searched for."""
-    state_dir = None
+    path = None
     try:
         path = find_config(config)
-        state_dir = probable_state_dir(path)
         loaded = load_webhook_config(path)
-        state_dir = loaded.state_dir
 
         def wake(repo: str) -> None:
             wake_worker(path, loaded.env_names, loaded.state_dir, repo)
 
         return receive(request, loaded, now=time.time(), wake=wake)
     except DeployctlError as error:
-        _log(state_dir, str(error))
+        _log(path, str(error))
         return unavailable()
     except Exception:  # noqa: BLE001 - the edge: a bug must not leave the forge without an answer
         from traceback import format_exc
 
-        _log(state_dir, format_exc())
+        _log(path, format_exc())
         return unavailable()
 
 
@@ -116,11 +114,12 @@ def response(lines: list[str], answer: Answer) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
-def _log(state_dir: str | None, what: str) -> None:
+def _log(config: str | None, what: str) -> None:
     """Keep what went wrong where ``deployctl`` keeps its state; it never goes to the client.
 
     A full log becomes the old one: strangers can write into it, and must not silence it.
     """
+    state_dir = probable_state_dir(config) if config else None
     if state_dir is None:
         return
     path = os.path.join(state_dir, "logs", "webhook.log")

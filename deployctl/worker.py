@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 
-from deployctl.environment import base_environment
 from deployctl.lock import is_taken, wake_lock
 
 TYPE_CHECKING = False
@@ -66,6 +65,8 @@ def about_to_look() -> None:
 
 def worker_environment(env_names: Iterable[str] = ()) -> dict[str, str]:
     """Built from nothing: a header ``Proxy:`` is HTTP_PROXY in the environment of a CGI script."""
+    from deployctl.environment import base_environment
+
     named = {
         name: os.environ[name]
         for name in env_names

@@ -287,7 +287,7 @@ def test_the_units_say_what_systemd_understands(machine: Machine) -> None:
         "Service": {
             "User": "deploy",
             "Environment": f"DEPLOYCTL_CONFIG={machine.config}",
-            "ExecStart": "/usr/sbin/fcgiwrap -c 2",
+            "ExecStart": "/usr/sbin/fcgiwrap -c 4",
             "KillMode": "process",
         },
     }

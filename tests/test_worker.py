@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deployctl import worker
+from deployctl import lock, worker
 from deployctl.environment import base_environment
-from tests.support.workers import StubWorker, wait_until
+from tests.support.workers import ROOT, StubWorker, wait_until
 
 STARTER = """
 import sys
@@ -119,3 +119,104 @@ def test_a_machine_without_room_for_a_process_is_no_error(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "fork", fork)
     assert not worker.start_worker("/etc/repos.yml")
+
+
+# ---- who is woken by a delivery -------------------------------------------------------------
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> str:
+    place = tmp_path / "state"
+    (place / "locks").mkdir(parents=True)
+    return str(place)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """The file that each worker inherited, in the place of its start."""
+    found: list[int | None] = []
+
+    def spawn(_argv: list[str], _env: dict[str, str], *, inherit: int | None = None) -> bool:
+        found.append(inherit)
+        return True
+
+    monkeypatch.setattr(worker, "spawn_detached", spawn)
+    return found
+
+
+def wake(state: str) -> bool:
+    return worker.wake_worker("/etc/repos.yml", (), state, "app")
+
+
+def test_a_delivery_starts_a_worker_that_holds_the_wake_lock(
+    state: str, started: list[int | None]
+) -> None:
+    assert wake(state)
+    assert len(started) == 1
+    assert started[0] is not None
+
+
+def test_none_is_started_while_one_that_was_started_has_not_looked(
+    state: str, started: list[int | None]
+) -> None:
+    with lock.wake_lock(state):
+        assert wake(state)
+    assert started == []
+    assert wake(state)
+    assert len(started) == 1
+
+
+def test_none_is_started_while_a_deployment_of_the_repo_runs(
+    state: str, started: list[int | None]
+) -> None:
+    with lock.repo_lock(state, "other"):
+        wake(state)
+    assert len(started) == 1
+    with lock.repo_lock(state, "app"):
+        assert wake(state)
+    assert len(started) == 1
+
+
+def test_a_burst_starts_one_worker_until_that_looks(tmp_path: Path, state: str) -> None:
+    """A real worker's process: it holds the lock from its start until it is about to look."""
+    code = (
+        "import os, sys, time\nfrom deployctl import worker\n"
+        "open(sys.argv[1] + '/began', 'w').close()\n"
+        "while not os.path.exists(sys.argv[1] + '/look'): time.sleep(0.01)\n"
+        "worker.about_to_look()\n"
+        "open(sys.argv[1] + '/looks', 'w').close()\n"
+        "time.sleep(20)\n"
+    )
+    held = lock.wake_lock(state)
+    assert held.acquire()
+    env = {**worker.worker_environment(), worker.WAKE_FD: "3", "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    assert worker.spawn_detached(argv, env, inherit=held.fd)
+    held.release()
+    wait_until((tmp_path / "began").exists)
+    assert not lock.wake_lock(state).acquire()
+    (tmp_path / "look").touch()
+    wait_until((tmp_path / "looks").exists)
+    again = lock.wake_lock(state)
+    assert again.acquire()
+    again.release()
+    (pid,) = [pid for pid in os.listdir("/proc") if pid.isdigit() and _is(pid, str(tmp_path))]
+    os.kill(int(pid), signal.SIGKILL)
+
+
+def _is(pid: str, word: str) -> bool:
+    try:
+        return word in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("value", ["", "x", "99", "-1"])
+def test_a_variable_of_somebody_else_closes_nothing(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    closed: list[int] = []
+    monkeypatch.setenv(worker.WAKE_FD, value)
+    monkeypatch.setattr(os, "close", closed.append)
+    worker.about_to_look()
+    assert closed == []

@@ -18,6 +18,10 @@ from deployctl.errors import StoreError, UsageError
 from deployctl.lean import sqlite3
 from deployctl.store.schema import STEPS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 FILE = "deployctl.db"
 # The file's fault; what is wrong with a statement or a value has an error of its own.
 _STORAGE_ERRORS = (sqlite3.OperationalError, sqlite3.DatabaseError)
@@ -42,7 +46,8 @@ class Database:
             else:
                 self._make_files()
                 self.connection = _connect(self._path, busy_timeout)
-                _set(self.connection, "journal_mode", "delete")
+                if _asked(self.connection, "journal_mode") != "delete":
+                    _set(self.connection, "journal_mode", "delete")
                 self._bring_up_to_date()
         except (OSError, sqlite3.Error) as error:
             place = getattr(error, "filename", None) or self._path
@@ -206,13 +211,17 @@ def _connect(path: str, busy_timeout: float) -> sqlite3.Connection:
 def _set(connection: sqlite3.Connection, pragma: str, value: str) -> None:
     """Set and read back: SQLite ignores what it does not know."""
     connection.execute(f"PRAGMA {pragma} = {value}")
-    found = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+    found = _asked(connection, pragma)
     if found != {"extra": 3}.get(value, value):
         raise sqlite3.OperationalError(f"{pragma} is {found} and cannot be set to {value}")
 
 
+def _asked(connection: sqlite3.Connection, pragma: str) -> Any:
+    return connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+
 def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    return int(_asked(connection, "user_version"))
 
 
 def _quoted(path: str) -> str:

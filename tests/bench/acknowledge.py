@@ -7,7 +7,7 @@ All through one nginx, in one run: deploy.cgi, as pip installs it for the system
 fcgiwrap; (a) a CGI program of that Python that only prints an answer, behind the same fcgiwrap;
 (b) Debian's webhook, a resident server, with a hook that verifies the same signature. Times are of
 one request each, over connections that are kept, its delivery's id its own. The deployments run
-meanwhile, each of some seconds, as those of real pushes do.
+meanwhile, each of some seconds and of a commit of its own, as those of real pushes do.
 """
 
 from __future__ import annotations
@@ -177,6 +177,7 @@ def _servers(directory: Path) -> Iterator[tuple[WebServer, subprocess.Popen[byte
     web = directory / "web"
     web.mkdir()
     locations = LOCATIONS.format(plain=plain, port=port)
+    threading.Thread(target=_go_on_pushing, args=(upstream,), daemon=True).start()
     config = _config(directory, upstream.url)
     server = WebServer(web, config, script=script, locations=locations)
     try:
@@ -184,6 +185,16 @@ def _servers(directory: Path) -> Iterator[tuple[WebServer, subprocess.Popen[byte
     finally:
         server.stop()
         stop(peer)
+
+
+def _go_on_pushing(upstream: Upstream) -> None:
+    """What is live already would be deployed in no time, and again and again."""
+    for number in itertools.count():
+        time.sleep(BUILD / 2)
+        try:
+            upstream.commit({"version": f"{number}\n"})
+        except (AssertionError, OSError):  # the end: its directory is removed
+            return
 
 
 def _installation(directory: Path) -> Path:

@@ -96,7 +96,7 @@ class WebServer:
     def _start_fcgiwrap(self) -> subprocess.Popen[bytes]:
         with open(self.directory / "fcgiwrap.log", "wb") as log:
             process = subprocess.Popen(
-                [installed("fcgiwrap"), "-f", "-c", "2", "-s", f"unix:{self.sockets}/fcgi"],
+                [installed("fcgiwrap"), "-f", "-c", "4", "-s", f"unix:{self.sockets}/fcgi"],
                 env={"PATH": os.defpath},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
