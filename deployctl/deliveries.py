@@ -22,7 +22,7 @@ from deployctl.store import deliveries, deployments, inbox
 from deployctl.store.database import Database
 from deployctl.store.inbox import DeliveryRecord
 
-_STATUS = {"refused": 401, "malformed": 400, "error": 503}
+_STATUS = {"refused": 401, "error": 503}
 # What a forge waits at the most, in seconds.
 _PATIENCE = 15.0
 

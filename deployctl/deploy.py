@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from deployctl import refusals
+from deployctl.announced import why_not_what_was_announced
 from deployctl.attempt import Attempt, Outcome, Target, begin
 from deployctl.deployment import REFUSED, Deployment, Failure
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
@@ -96,6 +97,10 @@ def _fetch(attempt: Attempt) -> tuple[str, str]:
         wanted, forced = deployment.wanted_revision, deployment.forced
         revision = choose(site.mirror, ref, tip, wanted, forced=forced)
         commit = site.mirror.commit(revision)
+        odd = why_not_what_was_announced(site, deployment, ref, tip)
+        if odd is not None:
+            stage.line(odd)
+            attempt.journal.note(reason=odd)
         stage.line(f"{ref} is at {tip[:12]}; deploying {revision[:12]} {commit.subject}")
         subject = attempt.journal.masked(commit.subject)
         attempt.journal.note(ref=ref, revision=revision, subject=subject)

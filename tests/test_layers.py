@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
-        "attempt cancel check decide deliveries deploy deploy_request docs follow foreground "
-        "history notices page prune receive recover refusals rollback run site sync turn undo "
-        "unneeded"
+        "announced attempt cancel check decide deliveries deploy deploy_request docs follow "
+        "foreground history notices page prune receive recover refusals rollback run site sync "
+        "turn undo unneeded"
     ),
     "domain": "claim forges health inbox journal layout payload pipeline request",
     "adapters": "config git logfile notify output store worker",

@@ -141,3 +141,24 @@ def test_what_is_no_pattern_is_a_complaint(app: App, pattern: str) -> None:
     done = app.cli("status")
     assert done.code == 2
     assert "repos.app.watch[1]: " in done.stderr
+
+
+def test_what_a_delivery_names_must_be_reachable_or_the_reason_says_so(app: App) -> None:
+    app.configure(webhook_secret=SECRET)
+    app.push("1")
+    older = app.upstream.head
+    app.push("2")
+    config = load_webhook_config(str(app.cli.config))
+    for number, named in (("d-1", older), ("d-2", "b" * 40)):
+        made = request(push(after=named), path="/app", number=number)
+        receive(made, config, now=time.time(), wake=lambda _: None)
+        app.cli("run")
+        assert app.live == "2"
+        app.push("2", "again")
+    odd, usual = app.cli.json("history")["deployments"]
+    assert (usual["status"], usual["reason"]) == ("succeeded", None)
+    assert odd["status"] == "succeeded"
+    assert odd["reason"] == (
+        f"the delivery names {'b' * 40}, which is not reachable from refs/heads/main: "
+        "its tip was taken"
+    )
