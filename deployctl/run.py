@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
@@ -32,7 +32,7 @@ def run(worker: Worker) -> list[Deployment]:
     done: list[Deployment] = []
     try:
         _recover_all(worker)
-        while (ended := _run_one(worker)) is not None:
+        for ended in _run_queue(worker):
             done.append(ended)
             notices.send_due(worker.db, worker.config.channels)
         _forget_what_is_old(worker)
@@ -58,16 +58,28 @@ def run_here(worker: Worker, site: Site, number: int) -> Deployment | None:
     return carry_out(site, claimed, worker.show) if claimed else None
 
 
-def _run_one(worker: Worker) -> Deployment | None:
-    """The oldest queued deployment whose turn it can be."""
-    for number, name in queue.waiting(worker.db):
-        if name not in worker.config.repos:
-            reason = f"{name} is no longer in {worker.config.path}"
-            deployments.cancel_queued(worker.db, number, reason, time.time())
-        elif freezes.lock_of(worker.db, name) is None:
-            ended = _in_turn(worker, name, partial(run_here, worker, number=number))
-            if ended is not None:
-                return ended
+def _run_queue(worker: Worker) -> Iterator[Deployment]:
+    """The oldest deployment whose turn it can be, and so on, until there is none.
+
+    Also where none could run: what came while a turn was ours started no worker, so it is looked
+    for until nothing new is found.
+    """
+    seen: list[tuple[int, str]] | None = None
+    while (waiting := queue.waiting(worker.db)) != seen:
+        seen = waiting
+        tried = (_run_one(worker, number, name) for number, name in waiting)
+        ended = next(filter(None, tried), None)
+        if ended is not None:
+            yield ended
+            seen = None
+
+
+def _run_one(worker: Worker, number: int, name: str) -> Deployment | None:
+    if name not in worker.config.repos:
+        reason = f"{name} is no longer in {worker.config.path}"
+        deployments.cancel_queued(worker.db, number, reason, time.time())
+    elif freezes.lock_of(worker.db, name) is None:
+        return _in_turn(worker, name, partial(run_here, worker, number=number))
     return None
 
 

@@ -33,17 +33,18 @@ def start_worker(config_path: str, env_names: Iterable[str] = ()) -> bool:
 
 
 def wake_worker(config_path: str, env_names: Iterable[str], state_dir: str, repo: str) -> bool:
-    """See that a worker looks at the queue after now -> whether one will.
+    """See that a worker looks at the queue after now -> whether one will; else cron's does.
 
     None is started where one will look anyway: while a deployment of the repo runs, whose process
     looks again at its end, and while another worker, just started, has not looked yet. A burst of
     deliveries starts one.
     """
-    if is_taken(state_dir, repo):
-        return True
     lock = wake_lock(state_dir)
-    if not lock.acquire():
-        return True
+    try:
+        if is_taken(state_dir, repo) or not lock.acquire():
+            return True
+    except OSError:  # a full disk: what is queued is queued
+        return False
     config = os.path.abspath(config_path)
     argv = [sys.executable, "-m", "deployctl", "--config", config, "run"]
     env = {**worker_environment(env_names), WAKE_FD: str(_INHERITED)}

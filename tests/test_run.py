@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from deployctl import run
 from deployctl.config.load import load
+from deployctl.output import Silence
 from deployctl.process import end_marked
+from deployctl.site import Site, Worker
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
 from deployctl.store.freezes import Lock, set_lock
@@ -153,3 +156,23 @@ def test_a_rollback_to_another_release_of_the_same_revision_holds_nothing(cli: R
     assert here.json("rollback", "app")["status"] == "succeeded"
     assert here.json("status")["repos"][0]["hold"] is None
     assert here.json("deploy", "app")["status"] == "succeeded"
+
+
+def test_what_comes_while_a_turn_comes_to_nothing_is_run_too(
+    cli: Repos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its delivery started no worker: the lock was taken, so somebody was going to look again."""
+    here = cli({"app": {}})
+    _queue(here, "app")
+    config = load(str(here.config))
+    tried: list[int] = []
+
+    def come_to_nothing(_worker: Worker, _site: Site, number: int) -> None:
+        tried.append(number)
+        if len(tried) == 1:
+            _queue(here, "app")
+
+    monkeypatch.setattr(run, "run_here", come_to_nothing)
+    with Database(config.state_dir) as db:
+        assert run.run(Worker(config, db, Silence())) == []
+    assert tried == [1, 2]
