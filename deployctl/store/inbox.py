@@ -62,9 +62,11 @@ class DeliveryRecord:
 
 
 def newest(db: Database, repo: str | None, limit: int) -> list[DeliveryRecord]:
-    """The newest deliveries first, of one repo or of all."""
+    """The newest deliveries first, of one repo or of all; without headers and bodies."""
     rows = db.connection.execute(
-        "SELECT * FROM deliveries WHERE ? IS NULL OR repo = ? ORDER BY id DESC LIMIT ?",
+        "SELECT id, forge, event, forge_id, repo, received_at, result, reason, deployment,"
+        " replay_of, NULL AS facts, NULL AS headers, NULL AS body, body_size FROM deliveries"
+        " WHERE ? IS NULL OR repo = ? ORDER BY id DESC LIMIT ?",
         (repo, repo, limit),
     )
     return [_record(row) for row in rows]
