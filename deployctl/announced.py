@@ -5,6 +5,7 @@ from __future__ import annotations
 from deployctl.deployment import Deployment
 from deployctl.site import Site
 from deployctl.store import inbox
+from deployctl.store.database import Database
 
 
 def why_not_what_was_announced(
@@ -15,7 +16,7 @@ def why_not_what_was_announced(
     It may be forged, or the branch was forced to another commit since: what is deployed is the tip
     in any case.
     """
-    named = _announced(site, deployment, ref)
+    named = announced(site.db, deployment, ref)
     if named is None or named == tip:
         return None
     if site.mirror.has(named) and site.mirror.is_ancestor(named, tip):
@@ -23,7 +24,8 @@ def why_not_what_was_announced(
     return f"the delivery names {named}, which is not reachable from {ref}: its tip was taken"
 
 
-def _announced(site: Site, deployment: Deployment, ref: str) -> str | None:
-    delivery = inbox.get(site.db, deployment.delivery) if deployment.delivery else None
+def announced(db: Database, deployment: Deployment, ref: str | None) -> str | None:
+    """The revision that the delivery of a deployment names for a ref; None where none does."""
+    delivery = inbox.get(db, deployment.delivery) if deployment.delivery else None
     pushes = (delivery.facts or {}).get("pushes", []) if delivery else []
     return next((push["revision"] for push in reversed(pushes) if push["ref"] == ref), None)

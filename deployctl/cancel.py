@@ -6,6 +6,7 @@ import json
 import signal
 import time
 
+from deployctl.announced import announced
 from deployctl.deployment import Deployment
 from deployctl.errors import BusyError, RefusedError, UsageError
 from deployctl.process import Identity, send_signal
@@ -29,8 +30,12 @@ def cancel(db: Database, number: int, actor: str, config: Config) -> Deployment:
     if deployment.finished:
         raise RefusedError(f"#{number} is over: {deployment.status}; nothing is left to cancel")
     reason = f"cancelled by {actor}"
-    if not deployments.cancel_queued(db, number, reason, time.time()):
+    if not deployments.cancel_queued(db, number, reason, time.time(), by=actor):
         _stop(db, number, actor, config)
+    elif deployment.wanted_revision is None:
+        # What was not fetched yet is known by what its delivery named: sync is not to bring it.
+        named = announced(db, deployment, deployment.ref)
+        deployments.note(db, number, wanted_revision=named)
     return _wait(db, number)
 
 

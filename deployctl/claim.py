@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # What a request for an unknown repo is verified against, so that it takes as long as any other.
 _NOBODY = b"nobody's secret"
+# The key of sr.ht, which everybody knows: it is a secret for no other forge.
+_PUBLIC = b"uX7KWyyDNMaBma4aVbJ/cbUQpdjqczuCyK/HxzV/u+4="
 # Where Standard Webhooks have their proof, and GitLab's signing tokens.
 _SIGNED = "webhook-signature"
 
@@ -35,12 +37,13 @@ class Meant:
 
 
 class Claim:
-    """A delivery, the forge it seems to come from, and all that it may be meant for.
+    """A delivery, the forge it seems to come from, what that reads in it, and all it may be meant
+    for.
 
     ``path`` is the name of a repo where the URL has one, else empty.
     """
 
-    __slots__ = ("_events", "delivery", "forge", "meant", "path")
+    __slots__ = ("_events", "delivery", "event", "forge", "meant", "path")
 
     def __init__(self, request: Request, config: WebhookConfig, now: float) -> None:
         body = request.read_body(config.max_body)
@@ -51,16 +54,10 @@ class Claim:
         self._events: dict[str, tuple[Forge, Event]] = {}
         name = forges.recognise(request.headers, document)
         self.forge = forges.load(name) if name else None
+        self.event = self._read(name)[1] if name else Event("other", "")
         self.meant = [
             meant for repo in config.repos.values() if (meant := self._meant(repo)) is not None
         ]
-
-    @property
-    def event(self) -> Event:
-        """What the forge that is recognised reads, for lack of a repo that names another one."""
-        if self.meant:
-            return self.meant[0].event
-        return self._read(self.forge.NAME)[1] if self.forge else Event("other", "")
 
     @property
     def forge_name(self) -> str | None:
@@ -126,6 +123,8 @@ def _is_proved(delivery: Delivery, meant: Meant, trouble: list[ConfigError]) -> 
     """A secret that cannot be read does not keep another one from being tried."""
     for secret in meant.repo.secrets:
         key = _try(secret, trouble)
+        if key == _PUBLIC and meant.forge.NAME != "sourcehut":
+            continue
         try:
             if key and meant.forge.verify(delivery, key):
                 return True
@@ -150,16 +149,21 @@ def _try(secret: Secret, trouble: list[ConfigError]) -> bytes:
         return b""
 
 
+def _why_not_meant(claim: Claim, forge: str, named: WebhookRepo | None) -> str:
+    if named is not None and claim.event.control is not None and named.forge != "sourcehut":
+        return f"the order names another repo than its URL, which says {named.name}"
+    if named is not None:
+        return f"{named.name} is a repo of {named.forge}, and this comes from {forge}"
+    name = printable(claim.path or claim.event.full_name or "-")
+    return f"no repo is meant by it (it comes from {forge} and names {name})"
+
+
 def why_refused(claim: Claim, config: WebhookConfig) -> str:
     """For the inbox, that is for the operator only."""
     if claim.forge is None:
         return "no header of a forge that deployctl knows"
-    named = config.repos.get(claim.path)
-    if not claim.meant and named is not None:
-        return f"{named.name} is a repo of {named.forge}, and this comes from {claim.forge.NAME}"
     if not claim.meant:
-        name = printable(claim.path or claim.event.full_name or "-")
-        return f"no repo is meant by it (it comes from {claim.forge.NAME} and names {name})"
+        return _why_not_meant(claim, claim.forge.NAME, config.repos.get(claim.path))
     if not any(meant.repo.secrets for meant in claim.meant):
         return "the repo has no webhook_secret: set it here and at the forge"
     forge, name = claim.meant[0].forge, claim.meant[0].repo.name

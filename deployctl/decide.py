@@ -134,8 +134,10 @@ def _decide_push(case: Case, push: Push) -> Decision:
         return Decision("ignored", f"the commit says [skip deploy]: {push.subject}")
     order = Order(ref=push.ref, subject=push.subject)
     reason = f"{printable(push.ref)} {_where(push)}"
-    if repo.on == "push" or push.revision is None:
+    if repo.on == "push":
         return Decision("queued", reason, order=order)
+    if push.revision is None:
+        return Decision("ignored", "it does not say which commit was pushed, so no check of it can")
     return _when_checked(case, order, push.revision, reason)
 
 
@@ -155,12 +157,16 @@ def _when_checked(case: Case, order: Order, revision: str, reason: str) -> Decis
 
 def _decide_check(case: Case, check: Check) -> Decision:
     """Note what the forge says, and let go or drop the deployment that waits for it."""
+    if case.repo.on == "push":
+        return Decision("ignored", f"the event {case.event.name} is not a push")
+    return _known_already(case) or _decide_word(case, check)
+
+
+def _decide_word(case: Case, check: Check) -> Decision:
     from deployctl.store import checks
 
     repo, revision = case.repo.name, check.revision
-    if case.repo.on == "push":
-        return Decision("ignored", f"the event {case.event.name} is not a push")
-    checks.note(case.connection, repo, revision, check.context, check.state, case.now)
+    checks.note(case.connection, repo, revision, check.context, check.state, check.mark, case.now)
     verdict = checks.verdict(case.db, repo, revision)
     waiting = checks.waiting_for(case.db, repo, revision)
     if verdict.failed:
@@ -171,7 +177,13 @@ def _decide_check(case: Case, check: Check) -> Decision:
         return Decision("ignored", reason, deployment=waiting)
     if not verdict.passed:
         return Decision("ignored", f"{revision} waits for its check {verdict.pending}")
-    passed = f"the checks of {revision} passed"
+    return _decide_passed(case, check, waiting)
+
+
+def _decide_passed(case: Case, check: Check, waiting: int | None) -> Decision:
+    from deployctl.store import checks
+
+    passed = f"the checks of {check.revision} passed"
     if waiting is not None:
         checks.let_go(case.connection, waiting, passed)
         return Decision("queued", passed, deployment=waiting)
@@ -188,12 +200,14 @@ def _unannounced(case: Case, check: Check) -> Order | None:
     """
     from deployctl.store import checks
 
+    db, name, revision = case.db, case.repo.name, check.revision
+    ref = checks.dropped_ref(db, name, revision)
     branch = f"refs/heads/{case.repo.branch}"
-    if case.repo.tags is not None or branch not in check.refs:
-        return None
-    if not checks.may_begin(case.db, case.repo.name, check.revision):
-        return None
-    return Order(ref=branch, revision=check.revision)
+    if ref is None and case.repo.tags is None and branch in check.refs:
+        ran_before = deliveries.deployment_for_key(db, name, case.key) is not None
+        if case.again or ran_before or checks.may_begin(db, name, revision):
+            ref = branch
+    return Order(ref=ref, revision=revision) if ref else None
 
 
 def _decide_control(control: Control) -> Decision:

@@ -23,6 +23,7 @@ from deployctl.store.database import Database
 from deployctl.store.inbox import DeliveryRecord
 
 _STATUS = {"refused": 401, "error": 503}
+_FAMILY = {"gitea", "forgejo", "gogs"}
 # What a forge waits at the most, in seconds.
 _PATIENCE = 15.0
 
@@ -42,7 +43,8 @@ def explain(db: Database, record: DeliveryRecord) -> str:
     """One sentence that a person understands."""
     answered = f" (answered {_STATUS[record.result]})" if record.result in _STATUS else ""
     sentence = f"{record.result}{answered}: {record.reason}"
-    found = deployments.get(db, record.deployment) if record.deployment else None
+    tells = record.deployment is not None and record.result != "ignored"
+    found = deployments.get(db, record.deployment or 0) if tells else None
     return f"{sentence}; {_fate(found)}" if found else sentence
 
 
@@ -130,9 +132,15 @@ def _meant(config: WebhookConfig, record: DeliveryRecord, event: Event) -> list[
     """The repo it was recorded for, else those that it is meant for by now."""
     path = (record.facts or {}).get("path")
     name = record.repo or (event.control.repo if event.control else path)
+    repos = [repo for repo in config.repos.values() if _is_of(repo, record.forge)]
     if name:
-        return [repo for repo in config.repos.values() if repo.name == name]
-    return [repo for repo in config.repos.values() if follows(repo, event)]
+        return [repo for repo in repos if repo.name == name]
+    return [repo for repo in repos if follows(repo, event)]
+
+
+def _is_of(repo: WebhookRepo, forge: str | None) -> bool:
+    """Ids are unique within a forge only; those that send each other's headers count as one."""
+    return repo.forge in (None, forge) or forge == "control" or {repo.forge, forge} <= _FAMILY
 
 
 def _replay_one(case: Case, record: DeliveryRecord, request: Request) -> Replayed:

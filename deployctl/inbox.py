@@ -6,7 +6,7 @@ This module is on the webhook's way and imports nothing heavy.
 from __future__ import annotations
 
 from deployctl.forges.event import Check, Control, Event, Push
-from deployctl.lean import to_json
+from deployctl.lean import quote, to_json
 from deployctl.payload import printable
 
 TYPE_CHECKING = False
@@ -30,6 +30,7 @@ _SECRET_HEADERS = frozenset(
     )
 )
 _SECRET_MEMBERS = ("password", "secret", "sign", "token")
+_SCHEMES = ("basic ", "bearer ", "token ")
 _SHORTEST = 6  # characters; to hide shorter ones would punch holes into ordinary words
 
 
@@ -44,36 +45,81 @@ class Letter:
         self.size = size
 
 
+class Hider:
+    """Takes secrets out of what is kept.
+
+    As they are and as JSON spells them; ``thorough``, for what nobody has proved to have sent and
+    so may be anything, also URL-quoted and in base64, and what members of such names have as value.
+    """
+
+    __slots__ = ("_forms", "_thorough")
+
+    def __init__(self, secrets: Iterable[str], *, thorough: bool = False) -> None:
+        found = [form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)]
+        self._forms = sorted(found, key=len, reverse=True)
+        self._thorough = thorough
+
+    def text(self, text: str) -> str:
+        if self._thorough:
+            return self._search(text)
+        for form in self._forms:
+            text = text.replace(form, HIDDEN)
+        return text
+
+    def data(self, data: bytes) -> bytes:
+        text = data.decode("utf-8", "surrogateescape")
+        return self.text(text).encode("utf-8", "surrogateescape")
+
+    def _search(self, text: str) -> str:
+        import re
+
+        from deployctl.masking import HIDDEN as MASKED
+        from deployctl.masking import Masker
+
+        masked = Masker(self._forms).mask_text(text).replace(MASKED.decode(), HIDDEN)
+        names = "|".join(_SECRET_MEMBERS)
+        return re.sub(rf'("(?:{names})"\s*:\s*")[^"]*', rf"\g<1>{HIDDEN}", masked)
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """A text as it is, and as JSON has it between quotes: in ASCII, or not."""
+    escaped = secret.replace("\\", "\\\\").replace('"', '\\"')
+    return (secret, quote(secret)[1:-1], escaped, escaped.replace("/", "\\/"))
+
+
 def kept(
     headers: Mapping[str, str],
     body: bytes,
     document: dict[str, Any] | None,
-    secrets: Iterable[str],
+    hider: Hider,
     *,
     strange: bool,
 ) -> Letter:
-    """What is kept of a request; ``secrets`` are values that must not be found in it.
+    """What is kept of a request.
 
     ``document`` is what the body holds, None where it could not be read; ``strange``: nobody has
     proved to have sent it.
     """
-    hidden = [secret for secret in secrets if len(secret) >= _SHORTEST]
-    found = {name: _header(name, headers[name], hidden) for name in sorted(headers)[:KEPT_HEADERS]}
+    found = {name: _header(name, headers[name], hider) for name in sorted(headers)[:KEPT_HEADERS]}
     shown = body
     if document is not None and any(name in document for name in _SECRET_MEMBERS):
         hide = {name: HIDDEN for name in _SECRET_MEMBERS if name in document}
         shown = to_json({**document, **hide}).encode()
-    for secret in hidden:
-        shown = shown.replace(secret.encode("utf-8", "surrogateescape"), HIDDEN.encode())
-    return Letter(to_json(found), shown[: KEPT_STRANGE_BODY if strange else KEPT_BODY], len(body))
+    most = KEPT_STRANGE_BODY if strange else KEPT_BODY
+    return Letter(to_json(found), hider.data(shown)[:most], len(body))
 
 
-def _header(name: str, value: str, secrets: list[str]) -> str:
-    if name in _SECRET_HEADERS:
+def _header(name: str, value: str, hider: Hider) -> str:
+    if name in _SECRET_HEADERS or value.lower().startswith(_SCHEMES):
         return HIDDEN
-    for secret in secrets:
-        value = value.replace(secret, HIDDEN)
-    return printable(value, 1000)
+    return printable(hider.text(value), 1000)
+
+
+def facts(event: Event, path: str, hider: Hider, *, strange: bool) -> str | None:
+    """What was read, as it is kept; None where a stranger wrote too much of it to be run again."""
+    text = hider.text(event_to_json(event, path))
+    most = KEPT_STRANGE_BODY if strange else KEPT_BODY
+    return text if len(text) <= most else None
 
 
 def event_to_json(event: Event, path: str) -> str:
@@ -100,7 +146,7 @@ def event_to_json(event: Event, path: str) -> str:
         ],
     }
     if check is not None:
-        facts["check"] = [check.revision, check.context, check.state, check.refs]
+        facts["check"] = [check.revision, check.context, check.state, check.refs, check.mark]
     if control is not None:
         facts["control"] = [control.action, control.repo, control.to]
     return to_json(facts)

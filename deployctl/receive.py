@@ -17,10 +17,10 @@ from deployctl.store.database import Database
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from deployctl.claim import Meant
-    from deployctl.config.webhook import WebhookConfig
+    from deployctl.config.webhook import WebhookConfig, WebhookRepo
     from deployctl.decide import Result
     from deployctl.request import Request
 
@@ -79,10 +79,10 @@ def receive(
         why = "its proof was used before" if trusted else why_refused(claim, config)
         _remember_stranger(claim, config, "refused", why)
         return Answer(401, "refused", "unknown repository, or credential missing or wrong")
-    answer, repo = min(answers, key=lambda each: _RANK.index(each[0].result))
-    if answer.result == "queued":
-        wake(repo)
-    return answer
+    for answer, repo in answers:
+        if answer.result == "queued":
+            wake(repo)
+    return min((answer for answer, _ in answers), key=lambda answer: _RANK.index(answer.result))
 
 
 def _settle(claim: Claim, trusted: list[Meant], config: WebhookConfig) -> list[tuple[Answer, str]]:
@@ -107,13 +107,16 @@ def _is_new(connection: sqlite3.Connection, claim: Claim, meant: Meant) -> bool:
 
 def _settle_one(db: Database, connection: sqlite3.Connection, claim: Claim, meant: Meant) -> Answer:
     now, key = claim.delivery.received_at, inbox.key_of(meant.event, claim.delivery)
+    hider = inbox.Hider(_secrets([meant.repo]))
     case = Case(db, connection, meant.repo, meant.event, key=key, now=now)
     decision = decide(case)
+    decision.reason = hider.text(decision.reason)
+    if decision.order is not None and decision.order.subject is not None:
+        decision.order.subject = hider.text(decision.order.subject)
     answer = Answer(_STATUS.get(decision.result, 200), decision.result, decision.reason)
-    letter = _letter(claim, [meant])
-    answer.delivery = deliveries.record(
-        connection, _entry(claim, meant, decision.result, decision.reason), letter
-    )
+    entry = _entry(claim, meant, decision.result, decision.reason)
+    entry.facts = inbox.facts(meant.event, claim.path, hider, strange=False)
+    answer.delivery = deliveries.record(connection, entry, _letter(claim, hider, strange=False))
     actor = meant.event.actor or meant.forge.NAME
     answer.deployment = carry_out(case, decision, answer.delivery, trigger="webhook", actor=actor)
     return answer
@@ -141,6 +144,7 @@ def carry_out(
             delivery=delivery,
             subject=order.subject,
         )
+    if number is not None and decision.result == "queued":
         deliveries.remember_key(connection, case.repo.name, case.key, number)
     if number is not None:
         deliveries.name_deployment(connection, delivery, number)
@@ -157,26 +161,33 @@ def _entry(claim: Claim, meant: Meant | None, result: Result, reason: str) -> de
         result=result,
         reason=reason,
         received_at=claim.delivery.received_at,
-        facts=inbox.event_to_json(event, claim.path),
     )
 
 
-def _letter(claim: Claim, meant: list[Meant], *, strange: bool = False) -> inbox.Letter:
-    secrets = []
-    for each in meant:
-        for secret in each.repo.secrets:
-            try:
-                secrets.append(secret.reveal())
-            except ConfigError:
-                continue
+def _letter(claim: Claim, hider: inbox.Hider, *, strange: bool) -> inbox.Letter:
     made = claim.delivery
-    return inbox.kept(made.headers, made.payload, made.document, secrets, strange=strange)
+    return inbox.kept(made.headers, made.payload, made.document, hider, strange=strange)
+
+
+def _secrets(repos: Iterable[WebhookRepo]) -> list[str]:
+    """Their values, as far as they can be read."""
+    found = []
+    for secret in (secret for repo in repos for secret in repo.secrets):
+        try:
+            found.append(secret.reveal())
+        except ConfigError:
+            continue
+    return found
 
 
 def _remember_stranger(claim: Claim, config: WebhookConfig, result: Result, reason: str) -> None:
+    """Whose secret may be in it is not known: it is searched for all of them."""
     meant = claim.meant[0] if len(claim.meant) == 1 else None
-    letter = _letter(claim, claim.meant, strange=True)
-    _remember(config, _entry(claim, meant, result, reason), letter)
+    hider = inbox.Hider(_secrets(config.repos.values()), thorough=True)
+    entry = _entry(claim, meant, result, reason)
+    event = meant.event if meant else claim.event
+    entry.facts = inbox.facts(event, claim.path, hider, strange=True)
+    _remember(config, entry, _letter(claim, hider, strange=True))
 
 
 def _remember_malformed(request: Request, config: WebhookConfig, reason: str, now: float) -> None:
@@ -190,7 +201,8 @@ def _remember_malformed(request: Request, config: WebhookConfig, reason: str, no
         reason=reason,
         received_at=now,
     )
-    letter = inbox.kept(request.headers, request.body, None, (), strange=True)
+    hider = inbox.Hider(_secrets(config.repos.values()), thorough=True)
+    letter = inbox.kept(request.headers, request.body, None, hider, strange=True)
     _remember(config, entry, letter)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployctl.attempt import Attempt
 from deployctl.deployment import IGNORED, UNCHANGED, Deployment
 from deployctl.forges.fields import SKIP
+from deployctl.masking import escape_controls
 from deployctl.site import Site
 from deployctl.store import deployments
 
@@ -52,10 +54,16 @@ def _why_not_watched(site: Site, live: str, revision: str) -> Unneeded | None:
     changed = site.mirror.changed_paths(live, revision)
     if any_watched(site.repo.watch, changed):
         return None
-    named = ", ".join(changed[:_NAMED]) or "nothing"
+    named = ", ".join(map(_shown, changed[:_NAMED])) or "nothing"
     more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
     reason = f"since {live[:12]}, which is live, only {named}{more} changed; watch leaves that out"
     return Unneeded(reason, IGNORED)
+
+
+def _shown(path: str) -> str:
+    """A name as a sentence can hold it: git's may be of any bytes, and have line breaks in them."""
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return escape_controls(text).replace("\n", "\\n")
 
 
 def any_watched(patterns: Sequence[str], paths: Sequence[str]) -> bool:

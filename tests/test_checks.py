@@ -141,6 +141,74 @@ def test_where_a_push_is_enough_checks_are_no_pushes(inbox: Inbox) -> None:
     assert (answer.result, answer.reason) == ("ignored", "the event status is not a push")
 
 
+def test_two_suites_of_one_app_are_two_checks(inbox: Inbox) -> None:
+    """All workflows of GitHub's are suites of one app."""
+    inbox.post(push())
+    for number, how in ((1, "failure"), (2, "success")):
+        document = run("check_suite", conclusion=how, app={"name": "Actions"}, id=number)
+        answer = inbox.post({**document, "repository": {"id": 1296269}}, "check_suite")
+        assert answer.result == "ignored"
+    assert [row[1] for row in inbox.deployments()] == ["cancelled"]
+
+
+def test_a_check_that_passes_later_needs_no_branch_to_bring_its_deployment_back(
+    inbox: Inbox,
+) -> None:
+    """Gitea names none; nor is one asked for where tags are deployed."""
+    inbox.post(push(ref="refs/tags/v1"), tags="v*")
+    for state in ("failure", "pending", "success"):
+        answer = inbox.post({**status(state), "branches": None}, "status", tags="v*")
+    assert (answer.result, answer.deployment) == ("queued", 2)
+    row = inbox.db.connection.execute("SELECT ref FROM deployments WHERE number = 2").fetchone()
+    assert row["ref"] == "refs/tags/v1"
+
+
+def test_an_older_word_that_comes_late_does_not_count(inbox: Inbox) -> None:
+    inbox.post({**status("success"), "id": 12, "branches": []}, "status")
+    inbox.post({**status("pending"), "id": 11, "branches": []}, "status")
+    assert inbox.post(push()).reason == f"refs/heads/main is at {REVISION} now"
+
+
+def test_the_word_that_let_a_deployment_go_is_a_duplicate_or_runs_it_again(inbox: Inbox) -> None:
+    inbox.post(push())
+    made = status("success")
+    config = webhook_config(inbox.db.state_dir, app={"on": "ci_success"})
+
+    def word() -> Answer:
+        return receive(
+            request(made, event="status", number="c-1"), config, now=1.0, wake=lambda _: None
+        )
+
+    assert (word().deployment, word().result) == (1, "duplicate")
+    inbox.end(1, "failed")
+    again = word()
+    assert (again.status, again.result, again.deployment) == (202, "queued", 2)
+
+
+def test_a_push_that_names_no_commit_cannot_wait_for_its_checks(inbox: Inbox) -> None:
+    from tests.support.forges import FORGES
+
+    forge = next(forge for forge in FORGES if forge.name == "standard-webhooks")
+    made = forge.request("/app", document={"type": "push", "data": {"ref": "refs/heads/main"}})
+    repo = {"on": "ci_success", "secrets": [forge.secret]}
+    config = webhook_config(inbox.db.state_dir, app=repo)
+    answer = receive(made, config, now=1_700_000_000.5, wake=lambda _: None)
+    assert (answer.status, answer.result, inbox.deployments()) == (200, "ignored", [])
+
+
+def test_what_a_person_dropped_does_not_come_again_by_itself(app: App, tmp_path: Path) -> None:
+    app.configure(webhook_secret=SECRET, on="ci_success")
+    app.push("1")
+    inbox = Inbox(tmp_path / "state")
+    inbox.post(push(after=app.upstream.head))
+    app.cli("cancel", "1")
+    answer = inbox.post(status("success", revision=app.upstream.head), "status")
+    assert answer.result == "ignored"
+    assert app.cli.json("sync")["deployments"] == []
+    assert app.status["queued"] == []
+    inbox.db.close()
+
+
 # ---- what the forges send -------------------------------------------------------------------
 
 
@@ -166,11 +234,13 @@ MAIN = ["refs/heads/main"]
         (GITHUB, "status", status("error"), ("build", "failure", MAIN)),
         (GITEA, "status", status("pending"), ("build", "pending", MAIN)),
         (GITEA, "status", {**status("failure"), "branches": None}, ("build", "failure", [])),
+        (GITEA, "status", status("skipped"), ("build", "success", MAIN)),
+        (GITEA, "status", status("warning"), ("build", "success", MAIN)),
         (
             GITHUB,
             "check_suite",
-            run("check_suite", conclusion="success", app={"name": "CI"}),
-            ("check_suite CI", "success", MAIN),
+            run("check_suite", conclusion="success", app={"name": "CI"}, id=7),
+            ("check_suite CI 7", "success", MAIN),
         ),
         (
             GITHUB,
@@ -181,8 +251,8 @@ MAIN = ["refs/heads/main"]
         (
             GITHUB,
             "workflow_run",
-            run("workflow_run", conclusion="skipped", name="Tests", event="push"),
-            ("workflow_run Tests", "success", MAIN),
+            run("workflow_run", conclusion="skipped", name="Tests", event="push", workflow_id=9),
+            ("workflow_run Tests 9 push", "success", MAIN),
         ),
         (
             GITHUB,

@@ -199,6 +199,7 @@ def test_what_the_real_url_refuses_is_an_error(hooked: App, server: WebServer) -
     hooked.cli.config = other
     done = hooked.cli("delivery", "send", "app", "--url", url(server))
     assert (done.code, "401" in done.stdout) == (1, True)
+    assert done.error == "what was decided there, and why, tells: deployctl delivery list"
 
 
 def test_a_url_that_leads_elsewhere_is_told(hooked: App, server: WebServer) -> None:

@@ -339,7 +339,7 @@ def test_sync_minds_the_checks_of_a_repo_that_waits_for_them(
     tip = app.push("1")
     if state:
         with Database(str(app.state)) as db, db.writing() as connection:
-            checks.note(connection, "app", tip, "build", state, time.time())
+            checks.note(connection, "app", tip, "build", state, "1", time.time())
     assert ran(app, "sync") == ended
     assert ran(app, "sync") == []
     queued = [(each["number"], each["revision"]) for each in app.status["queued"]]

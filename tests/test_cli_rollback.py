@@ -86,7 +86,7 @@ def test_resume_lifts_the_hold(app: App) -> None:
     app.release("1")
     app.release("2")
     back(app)
-    assert app.cli("resume", "app").stdout == "app is not held any more\n"
+    assert app.cli("resume", "app").stdout.startswith("app is not held any more: ")
     assert app.cli("resume", "app").stdout == "app was not held\n"
     assert app.cli.json("resume", "app") == {"repo": "app", "held": False}
     assert app.deploy()["status"] == "succeeded"

@@ -168,7 +168,6 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     [
         ("repos: {\n", 2),
         ("repos: {}\na: b: c\n", 2),
-        ("repos: {}\n\ta: b\n", 2),
         ("repos: 'x\n\n", 3),
         ("repos: {}\n---\nrepos: {}\n", 2),
         ("x-a: 1\nrepos: *nosuch\n", 2),
@@ -437,6 +436,10 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
             "webhook_secret: [env:A, 'env:B C']",
             "webhook_secret[1]: wanted the name of a variable after env:",
         ),
+        (
+            "webhook_secret: env:HTTP_X",
+            "webhook_secret: whoever calls a web server can set that variable: rename it",
+        ),
         ("webhook_secret: 'file:'", "webhook_secret: wanted the path of a file after file:"),
         # environment
         ("env: {1A: x}", f"env.1A: {VARIABLE}"),
@@ -701,3 +704,20 @@ def test_a_channel_that_is_wrong_itself_still_counts_as_defined(tmp_path: Path) 
     text = "channels: {phone: nothing}\n" + repo("notify: [phone]")
     (found,) = complaints(text, tmp_path)
     assert found.startswith("1: channels.phone: wanted an Apprise URL")
+
+
+def test_a_forge_that_tells_of_no_checks_cannot_be_waited_for(tmp_path: Path) -> None:
+    found = complaints(
+        "repos:\n  site: {url: /a, path: /b, forge: gitee, on: ci_success}\n", tmp_path
+    )
+    assert found == [
+        (
+            "2: repos.site.on: gitee tells of no checks: only github, gitlab, gitea, forgejo do; "
+            "use push"
+        )
+    ]
+
+
+def test_a_tab_is_called_a_tab(parser: str, tmp_path: Path) -> None:
+    (found,) = complaints("repos:\n\tsite: 1\n", tmp_path)
+    assert found == "2: not YAML: a tab: indent with spaces only"

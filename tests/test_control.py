@@ -117,6 +117,16 @@ def test_only_a_secret_of_that_repo_signs_its_orders(inbox: Inbox) -> None:
     assert inbox.post(signed({"action": "deploy", "repo": "nothing"}), **repos).status == 401
 
 
+def test_nobody_gives_orders_with_the_public_key_of_sourcehut(inbox: Inbox) -> None:
+    key = "uX7KWyyDNMaBma4aVbJ/cbUQpdjqczuCyK/HxzV/u+4="
+    message = {"action": "rollback", "repo": "app"}
+    for forge in ("sourcehut", None, "github"):
+        for path in ("", "/app"):
+            made = signed(message, secret=key, path=path)
+            assert inbox.post(made, app={"forge": forge, "secrets": [key]}).status == 401
+    assert inbox.orders() == []
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -380,7 +380,7 @@ def test_the_url_may_name_the_repo(hook: Hook) -> None:
 def test_a_push_goes_to_every_repo_that_follows_the_branch(hook: Hook) -> None:
     hook.use(staging={"branch": "dev"}, foreign={"secrets": ["other"]}, blue={}, green={})
     answer = hook.post()
-    assert (answer.result, answer.delivery, answer.deployment, hook.woken) == ("queued", 2, 1, 1)
+    assert (answer.result, answer.delivery, answer.deployment, hook.woken) == ("queued", 2, 1, 2)
     assert [(row["repo"], row["result"], row["deployment"]) for row in hook.rows()] == [
         ("staging", "ignored", None),
         ("blue", "queued", 1),
@@ -400,6 +400,57 @@ def test_a_malformed_body_is_told_so_signed_or_not(hook: Hook, secret: str | Non
     assert (answer.delivery, row["result"], row["reason"]) == (None, "malformed", answer.reason)
     answer = hook.post(push(after="main"), secret=secret)
     assert (answer.status, answer.result) == (400, "malformed")
+
+
+@pytest.mark.parametrize("path", ["", "/app", "/nothing", "/gitea"])
+@pytest.mark.parametrize("body", [b"{}", b'{"ref": "refs/heads/main", "repository": []}'])
+def test_an_event_that_makes_no_sense_is_told_so_whoever_it_is_for(
+    hook: Hook, path: str, body: bytes
+) -> None:
+    hook.use(app={}, gitea={"forge": "gitea"})
+    assert hook.post(body, secret=None, path=path).status == 400
+    (row,) = hook.rows()
+    assert row["result"] == "malformed"
+
+
+def test_one_delivery_wakes_for_every_repo_that_it_queued(hook: Hook) -> None:
+    hook.use(blue={}, green={})
+    hook.post()
+    assert hook.woken == 2
+
+
+def test_an_id_in_other_letters_than_ascii_is_none(hook: Hook) -> None:
+    assert hook.post(number="\udcff\udcfeid").result == "queued"
+    assert hook.post(number="\udcff\udcfeother").result == "duplicate"
+
+
+SECRETS = 'hunter2-Sup3r/ü"key'
+SPELLED = (SECRETS, json.dumps(SECRETS)[1:-1], json.dumps(SECRETS, ensure_ascii=False)[1:-1])
+
+
+@pytest.mark.parametrize("secret", [SECRETS, "wrong"])
+def test_no_secret_is_kept_of_what_is_verified_or_not(hook: Hook, secret: str) -> None:
+    hook.use(app={"secrets": [SECRETS]})
+    hook.post(
+        push(hook={"token": SECRETS}, head_commit={"message": f"[skip deploy] {SECRETS}"}),
+        secret=secret,
+    )
+    hook.post(b'{"token": "Plain-Sup3rS3cret", "ref": NaN, "x": "' + SECRETS.encode() + b'"}')
+    for row in hook.rows():
+        kept = " ".join(str(value) for value in row.values())
+        assert not [spelled for spelled in (*SPELLED, "Plain-Sup3r") if spelled in kept]
+
+
+def test_a_stranger_fills_little_of_the_disk(hook: Hook) -> None:
+    hook.config.max_body = 3_000_000
+    for document in (
+        push(repository={"id": 1296269, "full_name": "x" * 1_000_000}),
+        push(padding="x" * 1_000_000),
+    ):
+        assert hook.post(document, secret="wrong").status == 401
+    assert hook.post(push(ref="refs/heads/" + "x" * 1_000_000), secret="wrong").status == 400
+    for row in hook.rows():
+        assert len(row["body"]) + len(row["headers"]) + len(row["facts"] or "") < 40_000
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])

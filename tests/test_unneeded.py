@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -56,6 +57,20 @@ def test_a_push_that_changes_nothing_watched_is_ignored_and_explained(watching: 
     assert watching.cli("delivery", "explain", "1").stdout.startswith(f"ignored: {reason}")
     assert reason.split(",", maxsplit=1)[0] in watching.cli("history").stdout
     assert watching.cli("notices").stdout == "no notices yet\n"
+
+
+def test_names_of_any_bytes_are_told(watching: App) -> None:
+    work = watching.upstream.work
+    (work / "docs").mkdir()
+    for name in (b"docs/\xff\xfe", b"docs/a\n\x1b[31m"):
+        with open(os.path.join(os.fsencode(work), name), "w"):
+            pass
+    watching.upstream.commit()
+    deliver(watching, "d-1")
+    assert watching.cli("run").code == 0
+    ended = newest(watching)
+    assert ended["status"] == "succeeded"
+    assert "only docs/a\\n\\x1b[31m, docs/\\xff\\xfe changed" in ended["reason"]
 
 
 def test_the_difference_to_what_is_live_counts_and_not_that_of_the_push(watching: App) -> None:
@@ -162,3 +177,12 @@ def test_what_a_delivery_names_must_be_reachable_or_the_reason_says_so(app: App)
         f"the delivery names {'b' * 40}, which is not reachable from refs/heads/main: "
         "its tip was taken"
     )
+
+
+def test_what_a_person_dropped_before_it_was_fetched_is_not_brought_by_sync(app: App) -> None:
+    app.configure(webhook_secret=SECRET)
+    app.release("1")
+    app.push("2")
+    number = deliver(app, "d-1").deployment
+    app.cli("cancel", str(number))
+    assert (app.cli.json("sync")["deployments"], app.live) == ([], "1")

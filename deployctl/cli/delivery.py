@@ -115,6 +115,8 @@ def _send(session: Session, repo: str, url: str | None, action: str | None, to: 
     session.answer(sent.to_json(), f"POST {sent.url}\n{sent.status} {shown}")
     if sent.answer is None:
         complain("that is no answer of deployctl: does the URL lead to deploy.cgi?")
+    elif not sent.ok:
+        complain("what was decided there, and why, tells: deployctl delivery list")
     return 0 if sent.ok else 1
 
 

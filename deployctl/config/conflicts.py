@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from deployctl.config.document import List, Node
 from deployctl.config.readers import mapping
 from deployctl.config.reading import Reading, shown
-from deployctl.config.schema import REPO_KEYS, Entry, shared_path
+from deployctl.config.schema import REPO_KEYS, TELLING_OF_CHECKS, Entry, shared_path
 
 
 def complain_about_conflicts(repos: Mapping[str, Entry], reading: Reading) -> None:
     """``repos``: every repo over the defaults, as far as it could be read."""
     for repo in repos.values():
         _missing_keys(repo, reading)
+        _checks(repo, reading)
         _env_and_secrets(repo, reading)
         _shared_paths(repo, reading)
     _repo_paths(repos, reading)
@@ -23,6 +24,16 @@ def _missing_keys(repo: Entry, reading: Reading) -> None:
     for key in ("url", "path"):
         if key not in repo.node.entries:
             reading.complain(repo.node, f"missing key {key}: {REPO_KEYS[key].doc}")
+
+
+def _checks(repo: Entry, reading: Reading) -> None:
+    """Where nobody tells of checks, a deployment would wait for ever."""
+    forge = repo.values.get("forge")
+    if repo.values.get("on") == "ci_success" and forge not in (None, *TELLING_OF_CHECKS):
+        known = ", ".join(TELLING_OF_CHECKS)
+        reading.complain(
+            repo.node.entries["on"], f"{forge} tells of no checks: only {known} do; use push"
+        )
 
 
 def _env_and_secrets(repo: Entry, reading: Reading) -> None:

@@ -129,20 +129,30 @@ def _compose(text: str) -> yaml.Node | None:
         return yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ComplaintError(Spot(mark.line + 1 if mark else 1, ""), _syntax(error)) from None
+        raise ComplaintError(Spot(mark.line + 1 if mark else 1, ""), _syntax(error, text)) from None
     except (yaml.YAMLError, ValueError, OverflowError):
         what = r"not YAML: a character that does not exist: look for \U"
         raise ComplaintError(Spot(1, ""), what) from None
 
 
-def _syntax(error: yaml.MarkedYAMLError) -> str:
+def _syntax(error: yaml.MarkedYAMLError, text: str) -> str:
     if "maximum nesting depth" in str(error.problem):  # libyaml >= 0.2.6 reads ahead of our limit
         return _TOO_DEEP
+    if _is_tab(error, text):
+        return "not YAML: a tab: indent with spaces only"
     what = _one_line(error.problem or "it cannot be parsed")
     if error.context and error.context_mark:
         start = error.context_mark.line + 1
         what = f"{_one_line(error.context)} (from line {start}): {what}"
     return f"not YAML: {what} (look at the indentation, quotes and brackets)"
+
+
+def _is_tab(error: yaml.MarkedYAMLError, text: str) -> bool:
+    mark = error.problem_mark
+    if mark is None or "cannot start any token" not in str(error.problem):
+        return False
+    line = text.split("\n")[mark.line]
+    return line[mark.column : mark.column + 1] == "\t"
 
 
 def _one_line(problem: str) -> str:

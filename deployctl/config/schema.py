@@ -52,6 +52,7 @@ ALTERNATIVES = {"branch": "tags", "tags": "branch"}
 EVENTS = ("started", "succeeded", "failed", "rolled_back", "degraded", "recovered")
 # The phases that deployctl itself adds to a deployment; a stage with such a name would hide one.
 ON = ("push", "ci_success")
+TELLING_OF_CHECKS = ("github", "gitlab", "gitea", "forgejo")
 BUILT_IN_STAGES = ("fetch", "prepare", "switch", "restart", "healthcheck")
 RELEASE_FILES = ("REVISION", ".complete")
 MAX_BODY = 25 * 1024 * 1024

@@ -69,7 +69,9 @@ def sender(named: str | None, recognised: Forge | None, delivery: Delivery) -> s
     Forgejo's deliveries are Gitea's and Gogs's too, so a server that became another one goes on.
     """
     found = recognised.NAME if recognised else None
-    if named is None or found in (named, "control"):
+    if found == "control":  # the secret of a repo of SourceHut is a public key
+        return None if named == "sourcehut" else found
+    if named is None or found == named:
         return found
     sent = any(_HEADERS[header] == named for header in _HEADERS if header in delivery.headers)
     return named if sent and named not in _AMBIGUOUS else None

@@ -68,16 +68,19 @@ class Check:
     """What the forge says of one check of a commit.
 
     ``context`` tells it from other checks of the same commit; ``refs`` are branches by their full
-    name that the commit is on, as far as the forge says.
+    name that the commit is on, as far as the forge says. ``mark`` grows with every word on it.
     """
 
-    __slots__ = ("context", "refs", "revision", "state")
+    __slots__ = ("context", "mark", "refs", "revision", "state")
 
-    def __init__(self, revision: str, context: str, state: State, refs: list[str]) -> None:
+    def __init__(
+        self, revision: str, context: str, state: State, refs: list[str], mark: str = ""
+    ) -> None:
         self.revision = revision
         self.context = printable(context)
         self.state = state
         self.refs = refs
+        self.mark = printable(mark)
 
 
 class Control:
@@ -122,7 +125,7 @@ class Event:
         self.kind = kind
         self.name = printable(name)
         self.forge_id = printable(forge_id or "") or None
-        self.key = forge_id or None
+        self.key = forge_id if forge_id and forge_id.isascii() else None
         self.repository_ids: list[str] = []
         self.full_name: str | None = None
         self.pushes: list[Push] = []

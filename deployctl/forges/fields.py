@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # What a commit's first line says where it is not to be deployed; in small letters.
 SKIP = "[skip deploy]"
+_LONGEST_REF = 1024  # bytes; more has no file system room for
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -47,7 +48,7 @@ def push(
     ref: str, revision: str | None, *, deleted: bool | None = False, message: str = ""
 ) -> Push:
     """``revision`` None: not known; zeros: there is none any more. ``message``: the commit's."""
-    if not ref or not (revision is None or _is_revision(revision)):
+    if not ref or len(ref) > _LONGEST_REF or not (revision is None or _is_revision(revision)):
         raise MalformedError("a push without a ref, or without the revision it is at now")
     gone = bool(deleted) or (revision is not None and not revision.strip("0"))
     first = message.partition("\n")[0]
@@ -60,15 +61,20 @@ def push(
     )
 
 
-def check(event: Event, revision: str, context: str, state: State, branches: list[str]) -> None:
-    """Make the event one about a check of that commit, which is on these branches."""
+def check(
+    event: Event, revision: str, context: str, state: State, branches: list[str], *, mark: str
+) -> None:
+    """Make the event one about a check of that commit, which is on these branches.
+
+    Of two words on one check the one with the greater ``mark`` is the newer.
+    """
     if not revision:
         return
     if not _is_revision(revision):
         raise MalformedError("a check without the revision that it is of")
     event.kind = "check"
     refs = [f"refs/heads/{name}" for name in branches if name]
-    event.check = Check(revision, context, state, refs)
+    event.check = Check(revision, context, state, refs, mark)
 
 
 def message_of(revision: str, commits: Iterable[dict[str, Any]], key: str = "id") -> str:

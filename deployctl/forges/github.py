@@ -9,7 +9,7 @@ its own; of more than three tags pushed at once there is none at all.
 
 from __future__ import annotations
 
-from deployctl.forges.fields import check, inner, text
+from deployctl.forges.fields import check, inner, number, text
 from deployctl.forges.githublike import read_as, read_status
 from deployctl.forges.proof import hmac_fits
 
@@ -34,8 +34,8 @@ def verify(delivery: Delivery, secret: bytes) -> bool:
 
 def read(delivery: Delivery) -> Event:
     name = delivery.headers["x-github-event"]
-    number = delivery.headers.get("x-github-delivery")
-    event = read_as(_KINDS.get(name, "other"), name, number, delivery.document)
+    forge_id = delivery.headers.get("x-github-delivery")
+    event = read_as(_KINDS.get(name, "other"), name, forge_id, delivery.document)
     if name == "status":
         read_status(event, delivery.document)
     elif name in ("check_suite", "workflow_run"):
@@ -47,9 +47,12 @@ def _read_run(event: Event, name: str, run: dict[str, Any]) -> None:
     """A check suite of an app, or a run of a workflow; a pull request's says nothing here."""
     if text(run, "event").startswith("pull_request"):
         return
-    context = text(run, "name") if name == "workflow_run" else text(run, "app", "name")
+    what = text(run, "name") if name == "workflow_run" else text(run, "app", "name")
+    # Several workflows may have one name, and all their suites are of one app.
+    one = number(run, "workflow_id" if name == "workflow_run" else "id")
+    context = " ".join(filter(None, (name, what, *one, text(run, "event"))))
     revision, branch = text(run, "head_sha"), text(run, "head_branch")
-    check(event, revision, f"{name} {context}".strip(), _state(run), [branch])
+    check(event, revision, context, _state(run), [branch], mark=text(run, "updated_at"))
 
 
 def _state(run: dict[str, Any]) -> State:

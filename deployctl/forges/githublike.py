@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
     from deployctl.forges.event import Kind, Push, State
 
-_STATES: dict[str, State] = {"success": "success", "failure": "failure", "error": "failure"}
+# Gitea and Forgejo say skipped and warning, too.
+_STATES: dict[str, State] = {
+    **dict.fromkeys(("success", "skipped", "warning"), "success"),
+    **dict.fromkeys(("failure", "error"), "failure"),
+}
 
 
 def read_as(kind: Kind, name: str, forge_id: str | None, document: dict[str, Any]) -> Event:
@@ -49,7 +53,8 @@ def read_status(event: Event, document: dict[str, Any]) -> None:
     """The event ``status``: one state of one check of a commit."""
     branches = [text(branch, "name") for branch in objects(document, "branches")]
     state = _STATES.get(text(document, "state"), "pending")
-    check(event, text(document, "sha"), text(document, "context"), state, branches)
+    mark = "".join(number(document, "id")).rjust(20, "0")
+    check(event, text(document, "sha"), text(document, "context"), state, branches, mark=mark)
 
 
 def _push(document: dict[str, Any]) -> Push:

@@ -71,7 +71,10 @@ def _read_pipeline(event: Event, pipeline: dict[str, Any]) -> None:
         return
     branch = "" if member(pipeline, "tag", bool) else text(pipeline, "ref")
     state = _STATES.get(text(pipeline, "status"), "pending")
-    check(event, text(pipeline, "sha"), f"pipeline {source}".strip(), state, [branch])
+    # One that is over is newer than itself before that.
+    mark = "".join(number(pipeline, "id")).rjust(20, "0") + str(int(state != "pending"))
+    context = f"pipeline {source}".strip()
+    check(event, text(pipeline, "sha"), context, state, [branch], mark=mark)
 
 
 def _push(document: dict[str, Any]) -> Push:

@@ -32,13 +32,16 @@ def note(
     revision: str,
     context: str,
     state: str,
+    mark: str,
     now: float,
 ) -> None:
-    """The newest word on one check, inside the caller's transaction."""
+    """The newest word on one check, inside the caller's transaction: they come in any order."""
     connection.execute(
-        "INSERT OR REPLACE INTO checks (repo, revision, context, state, noted_at)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (repo, revision, context, state, now),
+        "INSERT INTO checks (repo, revision, context, state, mark, noted_at)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (repo, revision, context) DO UPDATE"
+        " SET state = excluded.state, mark = excluded.mark, noted_at = excluded.noted_at"
+        " WHERE excluded.mark >= mark",
+        (repo, revision, context, state, mark, now),
     )
 
 
@@ -75,6 +78,18 @@ def drop(connection: sqlite3.Connection, number: int, reason: str, now: float) -
     )
 
 
+def dropped_ref(db: Database, repo: str, revision: str) -> str | None:
+    """The ref of a deployment of this revision that a check dropped, if nothing came after it."""
+    row = db.connection.execute(
+        "SELECT ref, wanted_revision, status, cancelled_by FROM deployments"
+        " WHERE repo = ? AND status != 'superseded' ORDER BY number DESC LIMIT 1",
+        (repo,),
+    ).fetchone()
+    if row is None or row["status"] != "cancelled" or row["cancelled_by"] is not None:
+        return None
+    return str(row["ref"]) if row["wanted_revision"] == revision and row["ref"] else None
+
+
 def may_begin(db: Database, repo: str, revision: str) -> bool:
     """Whether a revision may be queued though no deployment waits for it.
 
@@ -89,8 +104,6 @@ def may_begin(db: Database, repo: str, revision: str) -> bool:
         return True
     if row["status"] in ("queued", "running"):
         return False
-    if row["revision"] == revision:
-        return bool(row["status"] == "cancelled")
     known = db.connection.execute(
         "SELECT 1 FROM deployments WHERE repo = ? AND (wanted_revision = ? OR revision = ?)",
         (repo, revision, revision),

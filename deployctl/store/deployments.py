@@ -135,13 +135,18 @@ def mark_to_cancel(db: Database, number: int, actor: str) -> None:
         )
 
 
-def cancel_queued(db: Database, number: int, reason: str, now: float) -> bool:
-    """Drop a deployment that nobody has begun -> whether it was still in the queue."""
+def cancel_queued(
+    db: Database, number: int, reason: str, now: float, *, by: str | None = None
+) -> bool:
+    """Drop a deployment that nobody has begun -> whether it was still in the queue.
+
+    What a person dropped, ``by``, does not come again by itself.
+    """
     with db.writing() as connection:
         cursor = connection.execute(
-            "UPDATE deployments SET status = 'cancelled', finished_at = ?, reason = ?"
-            " WHERE number = ? AND status = 'queued'",
-            (now, reason, number),
+            "UPDATE deployments SET status = 'cancelled', finished_at = ?, reason = ?,"
+            " cancelled_by = ? WHERE number = ? AND status = 'queued'",
+            (now, reason, by, number),
         )
         return cursor.rowcount == 1
 

@@ -17,7 +17,7 @@ def is_settled(db: Database, repo: str, revision: str) -> bool:
     """
     row = db.connection.execute(
         "SELECT number, status, phase, cancelled_by FROM deployments"
-        " WHERE repo = ? AND revision = ? AND task = 'deploy'"
+        " WHERE repo = ? AND coalesce(revision, wanted_revision) = ? AND task = 'deploy'"
         " AND status NOT IN ('queued', 'running', 'superseded') AND phase != ?"
         " ORDER BY number DESC LIMIT 1",
         (repo, revision, REFUSED),

@@ -121,6 +121,7 @@ STEPS = (
         revision TEXT NOT NULL,
         context TEXT NOT NULL,
         state TEXT NOT NULL,
+        mark TEXT NOT NULL,
         noted_at REAL NOT NULL,
         PRIMARY KEY (repo, revision, context)
     ) WITHOUT ROWID;
