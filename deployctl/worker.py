@@ -27,9 +27,7 @@ def start_worker(config_path: str, env_names: Iterable[str] = ()) -> bool:
 
     Where it did not, the queue waits for the next worker: cron starts one every minute.
     """
-    config = os.path.abspath(config_path)
-    argv = [sys.executable, "-m", "deployctl", "--config", config, "run"]
-    return spawn_detached(argv, worker_environment(env_names))
+    return spawn_detached(_run(config_path), worker_environment(env_names))
 
 
 def wake_worker(config_path: str, env_names: Iterable[str], state_dir: str, repo: str) -> bool:
@@ -45,13 +43,15 @@ def wake_worker(config_path: str, env_names: Iterable[str], state_dir: str, repo
             return True
     except OSError:  # a full disk: what is queued is queued
         return False
-    config = os.path.abspath(config_path)
-    argv = [sys.executable, "-m", "deployctl", "--config", config, "run"]
     env = {**worker_environment(env_names), WAKE_FD: str(_INHERITED)}
     try:
-        return spawn_detached(argv, env, inherit=lock.fd)
+        return spawn_detached(_run(config_path), env, inherit=lock.fd)
     finally:
         lock.release()
+
+
+def _run(config_path: str) -> list[str]:
+    return [sys.executable, "-m", "deployctl", "--config", os.path.abspath(config_path), "run"]
 
 
 def about_to_look() -> None:

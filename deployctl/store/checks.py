@@ -96,8 +96,8 @@ def may_begin(db: Database, repo: str, revision: str) -> bool:
     Not while anything else is queued or runs, and not after something else was deployed later.
     """
     row = db.connection.execute(
-        "SELECT status, coalesce(wanted_revision, revision) AS revision FROM deployments"
-        " WHERE repo = ? AND status != 'superseded' ORDER BY number DESC LIMIT 1",
+        "SELECT status FROM deployments WHERE repo = ? AND status != 'superseded'"
+        " ORDER BY number DESC LIMIT 1",
         (repo,),
     ).fetchone()
     if row is None:
