@@ -19,6 +19,7 @@ from deployctl.environment import step_environment
 from deployctl.errors import ConfigError, DeployctlError
 from deployctl.journal import Journal
 from deployctl.layout import Live
+from deployctl.lock import step_note
 from deployctl.masking import Masker
 from deployctl.output import Output
 from deployctl.pipeline import Surroundings
@@ -129,6 +130,7 @@ class Attempt:
             env=step_environment(self.site.repo.env, self.secrets, named),
             marker=self.marker,
             timeout=self.site.repo.timeout,
+            noted=step_note(self.site.config.state_dir, self.site.repo.name),
         )
 
     def conclude(self, outcome: Outcome) -> Deployment:

@@ -63,6 +63,11 @@ def repo_lock(state_dir: str, repo: str) -> FileLock:
     return FileLock(os.path.join(state_dir, "locks", f"repo-{repo}.lock"))
 
 
+def step_note(state_dir: str, repo: str) -> str:
+    """The file in which the lock's holder writes down which step runs."""
+    return os.path.join(state_dir, "locks", f"repo-{repo}.step")
+
+
 def is_taken(state_dir: str, repo: str) -> bool:
     """Whether somebody has the repo's lock now; nobody is kept from it by being asked."""
     lock = repo_lock(state_dir, repo)

@@ -11,15 +11,23 @@ from deployctl.journal import Journal, StageFailed, StageJournal
 from deployctl.process import Outcome, run_step, show
 from deployctl.repo import Command, HealthCheck, Stage
 
+# Parts of a step's marker. What a restart leaves behind is there on purpose; what a stage or a
+# health check does is not.
+BUILD, RESTART = "build", "restart"
+
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every step of a pipeline gets: a directory, an environment, a marker, a time limit."""
+    """What every step of a pipeline gets: a directory, an environment, a marker, a time limit.
+
+    ``noted`` is the file that says which step runs now.
+    """
 
     directory: str
     env: Mapping[str, str]
     marker: str
     timeout: float
+    noted: str
 
 
 def describe(what: Command | HealthCheck) -> str:
@@ -37,6 +45,7 @@ def run_stages(journal: Journal, stages: Sequence[Stage], around: Surroundings) 
             directory=os.path.normpath(os.path.join(around.directory, stage.dir)),
             env={**around.env, **stage.env},
             timeout=stage.timeout or around.timeout,
+            marker=f"{around.marker}/{BUILD}",
         )
         with journal.stage(stage.name) as telling:
             _run_steps(telling, stage.steps, here)
@@ -46,7 +55,7 @@ def restart(journal: Journal, name: str, commands: Sequence[Command], around: Su
     """Run the restart commands as a stage; none configured, none shown."""
     if commands:
         with journal.stage(name) as telling:
-            _run_steps(telling, commands, around)
+            _run_steps(telling, commands, replace(around, marker=f"{around.marker}/{RESTART}"))
 
 
 def check_health(
@@ -55,6 +64,7 @@ def check_health(
     """Ask until healthy; raises StageFailed, with the evidence, when it is not in time."""
     if healthcheck is None:
         return
+    around = replace(around, marker=f"{around.marker}/{BUILD}")
     with journal.stage(name) as telling:
         result = check(
             healthcheck,
@@ -107,6 +117,7 @@ def _run_step(telling: StageJournal, command: Command, around: Surroundings) -> 
         timeout=around.timeout,
         marker=around.marker,
         write=telling.output,
+        noted=around.noted,
     )
     telling.end_step(show(command), outcome)
     return outcome

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from deployctl.leftovers import marker_of_helpers, note_step
 from deployctl.process_child import CannotStartError, Child, held_signals, not_found, spawn
 from deployctl.process_tree import (
     MARKER,
@@ -99,6 +100,7 @@ def run_step(
     timeout: float | None,
     marker: str,
     write: Callable[[bytes], object],
+    noted: str | None = None,
 ) -> Outcome:
     """Run one step of the operator; stdout and stderr go to ``write`` as they come.
 
@@ -106,6 +108,7 @@ def run_step(
     the step are ended after a failure, after ``timeout`` seconds, and when an exception passes
     through; those of other steps under the same marker are not, such as the daemon that a restart
     started before its health check failed. After a success all may stay.
+    ``noted`` is a file that says which step runs, for whoever comes after a crash of ours.
     A ``write`` that fails with OSError (disk full, terminal gone) does not disturb the step.
     """
     marker = f"{marker}/{os.urandom(4).hex()}"
@@ -113,7 +116,7 @@ def run_step(
     began = time.monotonic()
     output = _Output(write)
     try:
-        status, in_time = _watch_step(argv, cwd, env, timeout, marker, output)
+        status, in_time = _watch_step(argv, cwd, env, timeout, marker, output, noted)
         detail = _explain(status, env) if in_time else f"{timeout:g}s"
     except CannotStartError as error:
         status, in_time, detail = error.exit_code, True, error.reason
@@ -145,10 +148,11 @@ def run(
     (exit code 1, no stdout): half an answer would be a wrong one.
     """
     stdout, stderr = _Whole(_STDOUT_BYTES), _Tail(_STDERR_BYTES)
+    marked = {**env, MARKER: marker_of_helpers(identity())}
     until = time.monotonic() + timeout
     try:
         with _stdin(input) as stdin, held_signals() as deliver:
-            process = spawn(argv, cwd, env, umask=umask, stdin=stdin, stderr=subprocess.PIPE)
+            process = spawn(argv, cwd, marked, umask=umask, stdin=stdin, stderr=subprocess.PIPE)
             with Child(process) as child:
                 deliver()
                 child.read(process.stdout, stdout)
@@ -171,6 +175,7 @@ def _watch_step(
     timeout: float | None,
     marker: str,
     output: _Output,
+    noted: str | None,
 ) -> tuple[int, bool]:
     """The leader's status as Popen has it, and whether it ended in time."""
     until = None if timeout is None else time.monotonic() + timeout
@@ -178,6 +183,8 @@ def _watch_step(
         process = spawn(argv, cwd, {**env, MARKER: marker}, umask=0o022)
         with Child(process, marker) as child:
             deliver()
+            if noted is not None:
+                note_step(noted, child.identity, marker)
             child.read(process.stdout, output)
             in_time = child.wait(until)
             if not in_time or child.failed():

@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import IO
 
-from deployctl.process_tree import end_group, end_marked, signal_group, signal_marked
+from deployctl.process_tree import (
+    Identity,
+    end_group,
+    end_marked,
+    identity,
+    signal_group,
+    signal_marked,
+)
 
 Sink = Callable[[bytes], object]
 
@@ -71,6 +78,11 @@ class Child:
                 self.end()
         finally:
             self._close()
+
+    @property
+    def identity(self) -> Identity:
+        """Who leads the command; not yet waited for, so it can be asked even when it has ended."""
+        return identity(self._process.pid)
 
     def read(self, pipe: IO[bytes] | None, sink: Sink) -> None:
         """From now on what comes through the pipe goes to the sink."""

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-# Every process of a step inherits this variable, however far it forks away. A marker may have
-# parts, DEPLOYCTL_RUN=run/step, and stands for all that begin with it.
+# Every process of a command inherits this variable, however far it forks away. A marker may have
+# parts, DEPLOYCTL_RUN=run/build/step, and stands for all that begin with it.
 MARKER = "DEPLOYCTL_RUN"
 
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -36,14 +36,14 @@ def identity(pid: int | None = None) -> Identity:
     """Who ``pid`` (default: this process) is; :class:`ProcessLookupError` where it is gone."""
     number = os.getpid() if pid is None else pid
     try:
-        return Identity(number, int(_stat(number)[_STARTED]), _boot_id())
+        return Identity(number, int(_stat(number)[_STARTED]), boot_id())
     except FileNotFoundError:
         raise ProcessLookupError(f"no process {number}") from None
 
 
 def is_alive(identity: Identity) -> bool:
     """Whether that very process still runs: not after a reboot, not as a zombie."""
-    if identity.boot_id != _boot_id():
+    if identity.boot_id != boot_id():
         return False
     try:
         fields = _stat(identity.pid)
@@ -150,6 +150,7 @@ def _stat(pid: int) -> list[bytes]:
         return file.read().rpartition(b")")[2].split()
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Another one after each reboot (proc_sys_kernel(5))."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()

@@ -6,14 +6,18 @@ more. It is undone by the phase that was written before each effect, and queued 
 
 from __future__ import annotations
 
+import json
 import time
 
 from deployctl.attempt import Attempt, Outcome, Target, marker_of
 from deployctl.deployment import Deployment
 from deployctl.layout import Live
+from deployctl.leftovers import end_helpers, end_step
+from deployctl.lock import step_note
 from deployctl.output import Output
 from deployctl.page import refresh_page
-from deployctl.process import end_marked
+from deployctl.pipeline import BUILD
+from deployctl.process import Identity, end_marked
 from deployctl.prune import prune
 from deployctl.site import Site
 from deployctl.store import deployments, queue, releases
@@ -31,7 +35,7 @@ def recover(site: Site, show: Output) -> None:
 
 
 def _recover(site: Site, deployment: Deployment, show: Output) -> None:
-    end_marked(marker_of(site, deployment))
+    _end_leftovers(site, deployment)
     attempt = _reopened(site, deployment, show)
     try:
         attempt.journal.line("the process that ran this deployment died; putting things back")
@@ -45,6 +49,15 @@ def _recover(site: Site, deployment: Deployment, show: Output) -> None:
         refresh_page(site, attempt.journal)
     finally:
         attempt.close()
+
+
+def _end_leftovers(site: Site, deployment: Deployment) -> None:
+    """The step that its process was in, the git that it called; not what a restart started."""
+    runner = deployments.runner_of(site.db, deployment.number)
+    if runner is not None:
+        end_helpers(Identity(**json.loads(runner)))
+    end_step(step_note(site.config.state_dir, site.repo.name))
+    end_marked(f"{marker_of(site, deployment)}/{BUILD}")
 
 
 def _how_it_ends(site: Site, deployment: Deployment) -> Outcome:

@@ -11,6 +11,8 @@ from deployctl.journal import StageFailed
 from deployctl.pipeline import check_health, restart
 from deployctl.process import end_marked
 
+_TRIES = 2
+
 
 def go_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
     """What was live before is live again, restarted and checked: or it is said that it is not."""
@@ -78,12 +80,19 @@ def undo(attempt: Attempt, outcome: Outcome) -> Outcome:
 
 
 def _restore(attempt: Attempt) -> DeployctlError | OSError | None:
-    """What was live is live again -> what kept it from that."""
-    try:
-        attempt.site.layout.restore(attempt.previous)
-    except (DeployctlError, OSError) as error:
-        return error
-    return None
+    """What was live is live again -> what kept it from that.
+
+    Too much depends on it for one mishap to decide, such as a git that was killed.
+    """
+    trouble = None
+    for _ in range(_TRIES):
+        try:
+            attempt.site.layout.restore(attempt.previous)
+        except (DeployctlError, OSError) as error:
+            trouble = error
+        else:
+            return None
+    return trouble
 
 
 def _degraded(attempt: Attempt, outcome: Outcome, why: str) -> Outcome:

@@ -550,9 +550,11 @@ def test_a_helper_reads_its_input_or_nothing() -> None:
 
 
 def test_a_helper_sees_only_the_given_environment() -> None:
+    mine = identity()
     assert run("env", env={"PATH": ENV["PATH"], "A": "b"}).stdout.split() == [
         f"PATH={ENV['PATH']}".encode(),
         b"A=b",
+        f"DEPLOYCTL_RUN=helper-{mine.pid}-{mine.started}".encode(),
     ]
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import WriteConfig
+from tests.support.cli import end, is_running
 from tests.support.upstream import Upstream, git
 from tests.support.workers import wait_until
 
@@ -269,3 +271,28 @@ def test_one_whose_process_died_once_and_cannot_be_undone_says_so(machine: Machi
     assert newest["status"] == "degraded"
     assert newest["reason"].startswith("its process died; going back failed: ")
     assert newest["failure"]["message"] == newest["reason"]
+
+
+def test_the_daemon_that_a_restart_left_on_purpose_survives_the_death_of_its_runner(
+    machine: Machine,
+) -> None:
+    """Killed in the health check: what the finished restart started is no leftover."""
+    daemon = machine.directory / "daemon"
+    config = yaml.safe_load(machine.config.read_text())
+    config["repos"]["app"]["restart"] = f"setsid sleep 300 & echo $! >> {daemon}"
+    config["repos"]["app"]["healthcheck"] = {
+        "command": f"if [ -e {machine.directory}/wait.health ]; then sleep 60; fi",
+        "timeout": 100,
+        "deadline": 100,
+    }
+    machine.config.write_text(yaml.safe_dump(config))
+    machine.kill_in("health", "deploy", "app")
+    started = [int(line) for line in daemon.read_text().splitlines()]
+    try:
+        machine.deployctl("run")
+        restarted = [int(line) for line in daemon.read_text().splitlines()]
+        assert machine.sleepers() == []
+        assert [is_running(pid) for pid in restarted] == [True, True, True]
+    finally:
+        for pid in {*started, *restarted}:
+            end(pid)

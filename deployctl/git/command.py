@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Mapping, Sequence
 
 from deployctl.environment import base_environment
@@ -97,6 +98,9 @@ def git(
         raise GitError(f"{what}: not finished within {timeout:g}s; {late}", errors)
     if done.exit_code == 127:
         raise GitError(f"{what}: git is not installed; install it: apt-get install git")
+    if done.exit_code < 0:
+        killer = signal.Signals(-done.exit_code).name
+        raise GitError(f"{what}: git was killed by {killer}; was there too little memory?", errors)
     if done.exit_code != 0:
         raise GitError(_explain(what, errors), errors, done.exit_code)
     return done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")

@@ -1,0 +1,115 @@
+"""The program with mistakes that others have made: a sweep that finds none of them is no proof."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from deployctl import cgi, recover, run
+from deployctl.layout.files import remove, sync
+from deployctl.layout.releases import Releases
+from deployctl.lock import FileLock
+from deployctl.receive import Answer
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake; the operation that must show it, as which violation; the points may be few."""
+
+    name: str
+    patch: Callable[[], None]
+    operation: str
+    shows: str
+    calls: frozenset[str] = frozenset()
+
+
+def _replace(where: Any, name: str, by: Any) -> None:
+    assert hasattr(where, name), f"{where} has no {name} to be mistaken in"
+    setattr(where, name, by)
+
+
+def _nothing(*_: object) -> None:
+    """What the mistaken program forgets to do."""
+
+
+def _unlink_and_symlink() -> None:
+    """As many deploy scripts switch: for a moment nothing is live."""
+
+    def point(self: Releases, link: str) -> None:
+        remove(self.current)
+        os.symlink(link, self.current)
+        sync(self.root)
+
+    _replace(Releases, "_point", point)
+
+
+def _answer_before_the_commit() -> None:
+    honest = cgi.serve
+
+    def serve(
+        config: str | None, environ: Mapping[str, str], stdin: BinaryIO, stdout: BinaryIO
+    ) -> None:
+        stdout.write(b"Status: 202 Accepted\r\n\r\n" + Answer(202, "queued", "").body())
+        stdout.flush()
+        honest(config, environ, stdin, stdout)
+
+    _replace(cgi, "serve", serve)
+
+
+def _no_recovery() -> None:
+    _replace(run, "_recover_all", _nothing)
+    _replace(run, "recover", _nothing)
+
+
+def _what_exists_is_complete() -> None:
+    """A directory of the right name is taken for a release that was built."""
+    honest = Releases.prepare
+
+    def new_name(_self: Releases, number: int, revision: str) -> str:
+        return f"{number}-{revision[:12]}"
+
+    def prepare(self: Releases, number: int, revision: str, name: str | None) -> list[str]:
+        there = os.path.isdir(self.directory(name))
+        return [] if there else honest(self, number, revision, name)
+
+    _replace(Releases, "new_name", new_name)
+    _replace(Releases, "prepare", prepare)
+    _replace(recover, "prune", _nothing)
+
+
+def _lock_files() -> None:
+    """A lock that is a file which must not exist: it outlives whoever made it."""
+
+    def lock(self: Any, _how: int) -> bool:
+        try:
+            flags = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._fd = os.open(f"{self._path}.taken", flags, 0o600)
+        except FileExistsError:
+            return False
+        return True
+
+    def release(self: Any) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            os.unlink(f"{self._path}.taken")
+            self._fd = None
+
+    _replace(FileLock, "_lock", lock)
+    _replace(FileLock, "release", release)
+
+
+MUTANTS = {
+    mutant.name: mutant
+    for mutant in (
+        Mutant(
+            "unlink-symlink", _unlink_and_symlink, "deploy", "at once: I2: None is live",
+            frozenset(("symlink",)),
+        ),
+        Mutant("answer-first", _answer_before_the_commit, "accept", "I1"),
+        Mutant("no-recovery", _no_recovery, "deploy", "after run: I3"),
+        Mutant("exists-is-complete", _what_exists_is_complete, "run", "I3"),
+        Mutant("lock-files", _lock_files, "run", "run ended with"),
+    )
+}  # fmt: skip
