@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 
+from deployctl.durable import sync_file_system
 from deployctl.errors import GitError, LayoutError
 from deployctl.git.command import git, remove_index
 from deployctl.git.obstacles import obstacles
@@ -17,6 +18,8 @@ from deployctl.git.obstacles import obstacles
 _LIVE = "refs/deployctl/live"
 _NOTHING = "refs/heads/deployctl-nothing-deployed"
 _UMASK = 0o022
+# What is whole, also after a power cut, and what it is made as: git makes one file after another.
+_OURS = (".git", ".git.new")
 
 
 class Checkout:
@@ -30,18 +33,28 @@ class Checkout:
         place = os.path.join(self.path, ".git")
         return os.path.isfile(place) or os.path.isdir(os.path.join(place, "objects"))
 
+    def directories(self) -> list[str]:
+        """The working tree, and git's own directory where that lies elsewhere."""
+        if not os.path.isfile(os.path.join(self.path, ".git")):
+            return [self.path]
+        what = f"{self.path} is no checkout"
+        return [self.path, self._git("rev-parse", "--absolute-git-dir", what=what)]
+
     def create(self) -> None:
         """A repository with nothing in it yet, at a path that is free or an empty directory."""
-        if os.path.isdir(self.path) and set(os.listdir(self.path)) - {".git"}:
+        place, beside = (os.path.join(self.path, name) for name in _OURS)
+        if os.path.isdir(self.path) and set(os.listdir(self.path)) - {*_OURS}:
             raise LayoutError(
                 f"{self.path} is not empty and not a git checkout: move it away, or make it a "
                 "clone of the repo first"
             )
-        git(
-            ["init", "--quiet", "--template=", "--", self.path],
-            what=f"cannot create {self.path}",
-            umask=_UMASK,
-        )
+        what = f"cannot create {self.path}"
+        shutil.rmtree(beside, ignore_errors=True)
+        git(["init", "--quiet", "--bare", "--template=", "--", beside], what=what, umask=_UMASK)
+        git([f"--git-dir={beside}", "config", "core.bare", "false"], what=what, umask=_UMASK)
+        sync_file_system(beside)
+        shutil.rmtree(place, ignore_errors=True)
+        os.rename(beside, place)
 
     def head(self) -> str | None:
         """The commit that is checked out; None where nothing is."""
