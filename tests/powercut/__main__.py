@@ -1,8 +1,9 @@
 """Cut the power at random moments, look, repair, look again.
 
-    sudo .venv/bin/python -m tests.powercut [ROUNDS] [--mutants ROUNDS] [--seed N] [--short]
+    sudo .venv/bin/python -m tests.powercut [ROUNDS] [--mutants ROUNDS] [--seed N]
 
---short tries two scenes and one mutant, chosen by the seed, and not all in turn.
+--short tries two scenes and one mutant, chosen by the seed, and not all in turn; --scene tries
+one of them.
 Needs root, loop devices, e2fsprogs and util-linux. Exit code 1 where something that was promised
 was lost, or where a mutant, which loses on purpose, got through its rounds.
 """
@@ -98,7 +99,8 @@ class Laboratory:
             found = invariants.after_the_repair(
                 world, [world.revisions[number] for number in final]
             )
-            return found + invariants.changes_of_another_run(world)
+            found += invariants.changes_of_another_run(world)
+            return found + (invariants.history(world) if found else [])
         except (AssertionError, OSError) as error:
             return [f"the repair failed: {error}"]
 
@@ -146,6 +148,7 @@ def main() -> int:
     parser.add_argument("--mutants", type=int, default=20, metavar="ROUNDS")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--scene", choices=[scene.name for scene in SCENES])
     options = parser.parse_args()
     if OUTSIDE not in os.environ:
         reason = obstacle()
@@ -160,6 +163,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="powercut-") as name:
         laboratory = Laboratory(Path(name))
         scenes, chosen = _sample(options.seed) if options.short else (SCENES, mutants.MUTANTS)
+        scenes = [scene for scene in SCENES if scene.name == options.scene] or scenes
         rounds = len(scenes) if options.short else options.rounds
         wrong = _product(laboratory, scenes, rounds, options.seed)
         lived = _mutants(laboratory, chosen, options.mutants, options.seed)

@@ -12,6 +12,10 @@ from tests.support.upstream import git
 
 OPEN = "SELECT number FROM deployments WHERE status IN ('queued', 'running')"
 KNOWN = "SELECT name FROM releases WHERE name IS NOT NULL"
+HISTORY = """
+    SELECT number, task, status, phase, attempts, reason, failure FROM deployments
+    ORDER BY number DESC LIMIT 5
+"""
 STORED = "SELECT 1 FROM deliveries JOIN deployments ON number = deployment WHERE forge_id = ?"
 
 
@@ -35,6 +39,12 @@ def after_the_repair(world: World, allowed: Collection[str]) -> list[str]:
         found = [f"#{number} is still open" for (number,) in db.execute(OPEN)]
     found += [*_record(world, ()), *_live(world, allowed), *_repositories(world)]
     return [*found, *_leftovers(world)]
+
+
+def history(world: World) -> list[str]:
+    """What the record says of the last deployments, to tell how it came."""
+    with world.record() as db:
+        return [" ".join(map(str, row)) for row in db.execute(HISTORY)]
 
 
 def changes_of_another_run(world: World) -> list[str]:
