@@ -53,6 +53,7 @@ class InPlace:
         head = self.checkout.head()
         if head is None or self.checkout.is_ours():
             return None
+        self.checkout.remove_stale_locks()
         self.checkout.keep(0, head)
         return head
 
