@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 
 # What is kept of one step's output: this much from its beginning and as much from its end.
 HALF = 5 * 1024 * 1024
+_BLOCK = 64 * 1024
 
 
 def log_path(state_dir: str, number: int) -> str:
@@ -23,8 +25,7 @@ class LogFile:
         self._fd: int | None = None
         self._half = half
         self._head_size = 0
-        self._tail = bytearray()
-        self._left_out = 0
+        self._tail = _Tail(half)
         self._at_line_start = True
         with contextlib.suppress(OSError):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -50,29 +51,21 @@ class LogFile:
         head, rest = chunk[:room], chunk[room:]
         self._head_size += len(head)
         self._append(head)
-        self._tail += rest
-        if len(self._tail) > 2 * self._half:
-            self._cut_tail()
+        self._tail.add(rest)
 
     def end_step(self) -> None:
         """Write the tail that was kept, after a line that tells what is missing."""
-        self._cut_tail()
-        if self._left_out:
-            self._append_line(f"[{self._left_out} bytes of output are left out here]")
-        self._append(self._tail)
-        self._tail.clear()
-        self._left_out = 0
+        blocks, left_out = self._tail.take()
+        if left_out:
+            self._append_line(f"[{left_out} bytes of output are left out here]")
+        for block in blocks:
+            self._append(block)
 
     def close(self) -> None:
         self.end_step()
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-
-    def _cut_tail(self) -> None:
-        surplus = max(len(self._tail) - self._half, 0)
-        self._left_out += surplus
-        del self._tail[:surplus]
 
     def _append_line(self, text: str) -> None:
         start = "" if self._at_line_start else "\n"
@@ -84,3 +77,39 @@ class LogFile:
         with contextlib.suppress(OSError):
             os.write(self._fd, data)
             self._at_line_start = data.endswith(b"\n")
+
+
+class _Tail:
+    """The last bytes of an output, in blocks: one long array would be copied to be shortened."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._clear()
+
+    def _clear(self) -> None:
+        self._blocks: deque[bytearray] = deque()
+        self._size = 0
+        self._left_out = 0
+
+    def add(self, data: bytes) -> None:
+        if self._blocks and len(self._blocks[-1]) + len(data) <= _BLOCK:
+            self._blocks[-1] += data
+        elif data:
+            self._blocks.append(bytearray(data))
+        self._size += len(data)
+        while self._blocks and self._size - len(self._blocks[0]) >= self._most:
+            self._leave_out(len(self._blocks.popleft()))
+
+    def take(self) -> tuple[deque[bytearray], int]:
+        """What there is, at most so many bytes, and how many more there were; nothing is left."""
+        surplus = max(self._size - self._most, 0)
+        if surplus:
+            del self._blocks[0][:surplus]
+            self._leave_out(surplus)
+        taken = self._blocks, self._left_out
+        self._clear()
+        return taken
+
+    def _leave_out(self, count: int) -> None:
+        self._size -= count
+        self._left_out += count

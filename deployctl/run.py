@@ -31,7 +31,7 @@ def run(worker: Worker) -> list[Deployment]:
     """Work until nothing is left that can be done now -> the deployments that this call ran."""
     done: list[Deployment] = []
     try:
-        _recover_all(worker)
+        recover_all(worker)
         for ended in _run_queue(worker):
             done.append(ended)
             notices.send_due(worker.db, worker.config.channels)
@@ -83,7 +83,7 @@ def _run_one(worker: Worker, number: int, name: str) -> Deployment | None:
     return None
 
 
-def _recover_all(worker: Worker) -> None:
+def recover_all(worker: Worker) -> None:
     for number, name in queue.under_way(worker.db):
         if name in worker.config.repos:
             _in_turn(worker, name, partial(recover, show=worker.show))

@@ -427,10 +427,23 @@ def test_a_clone_of_another_account_is_refused_with_what_to_do(clone: Path) -> N
 
 
 def test_the_lock_of_a_git_that_was_killed_is_removed(clone: Path, upstream: Upstream) -> None:
-    for name in ("index.lock", "HEAD.lock"):
-        (clone / ".git" / name).touch()
-    deploy(clone, upstream, upstream.commit({"README": "two\n"}))
+    ours = ("live", "releases/7", "saved/7")
+    for name in ("index", "HEAD", "packed-refs", *(f"refs/deployctl/{each}" for each in ours)):
+        lock = clone / ".git" / f"{name}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    (clone / "README").write_text("changed")
+    revision = upstream.commit({"README": "two\n"})
+    assert deploy(clone, upstream, revision) == "refs/deployctl/saved/7"
+    Checkout(str(clone)).keep(7, revision)
     assert (clone / "README").read_text() == "two\n"
+
+
+def test_the_lock_of_a_branch_is_left_alone(clone: Path, upstream: Upstream) -> None:
+    lock = clone / ".git" / "refs" / "heads" / "mine.lock"
+    lock.touch()
+    deploy(clone, upstream, upstream.commit({"README": "two\n"}))
+    assert lock.exists()
 
 
 def test_the_lock_of_a_git_that_is_at_work_is_respected(clone: Path, upstream: Upstream) -> None:

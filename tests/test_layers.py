@@ -21,7 +21,9 @@ LAYERS = {
     ),
     "domain": "claim forges health inbox journal layout payload pipeline request",
     "adapters": "config git logfile notify output store worker",
-    "system": "environment lean leftovers lock masking process process_child process_tree signals",
+    "system": (
+        "durable environment leftovers lean lock masking process process_child process_tree signals"
+    ),
     "values": "__init__ deployment errors notice repo secret times",
 }
 ORDER = list(LAYERS)

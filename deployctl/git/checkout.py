@@ -7,9 +7,11 @@ alone; only HEAD, the tracked files and refs under ``refs/deployctl/`` change.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 
+from deployctl.durable import sync_file_system
 from deployctl.errors import GitError, LayoutError
 from deployctl.git.command import git, remove_index
 from deployctl.git.obstacles import obstacles
@@ -17,6 +19,10 @@ from deployctl.git.obstacles import obstacles
 _LIVE = "refs/deployctl/live"
 _NOTHING = "refs/heads/deployctl-nothing-deployed"
 _UMASK = 0o022
+# Those of the files that we change; a ref's is on the disk before the ref is.
+_LOCKS = ("index.lock", "HEAD.lock", "packed-refs.lock", "refs/deployctl/**/*.lock")
+# What is whole, also after a power cut, and what it is made as: git makes one file after another.
+_OURS = (".git", ".git.new")
 
 
 class Checkout:
@@ -30,18 +36,32 @@ class Checkout:
         place = os.path.join(self.path, ".git")
         return os.path.isfile(place) or os.path.isdir(os.path.join(place, "objects"))
 
+    def directories(self) -> list[str]:
+        """The working tree, and git's own, which may lie elsewhere."""
+        place = os.path.join(self.path, ".git")
+        if os.path.isdir(place):
+            return [self.path, place]
+        found = self._git(
+            "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir",
+            what=f"{self.path} is no checkout",
+        )  # fmt: skip
+        return [self.path, *dict.fromkeys(found.splitlines())]
+
     def create(self) -> None:
         """A repository with nothing in it yet, at a path that is free or an empty directory."""
-        if os.path.isdir(self.path) and set(os.listdir(self.path)) - {".git"}:
+        place, beside = (os.path.join(self.path, name) for name in _OURS)
+        if os.path.isdir(self.path) and set(os.listdir(self.path)) - {*_OURS}:
             raise LayoutError(
                 f"{self.path} is not empty and not a git checkout: move it away, or make it a "
                 "clone of the repo first"
             )
-        git(
-            ["init", "--quiet", "--template=", "--", self.path],
-            what=f"cannot create {self.path}",
-            umask=_UMASK,
-        )
+        what = f"cannot create {self.path}"
+        shutil.rmtree(beside, ignore_errors=True)
+        git(["init", "--quiet", "--bare", "--template=", "--", beside], what=what, umask=_UMASK)
+        git([f"--git-dir={beside}", "config", "core.bare", "false"], what=what, umask=_UMASK)
+        sync_file_system(beside)
+        shutil.rmtree(place, ignore_errors=True)
+        os.rename(beside, place)
 
     def head(self) -> str | None:
         """The commit that is checked out; None where nothing is."""
@@ -72,6 +92,7 @@ class Checkout:
 
         That is every changed tracked file, and what git does not track where the target has files.
         """
+        self.remove_stale_locks()
         head = self.head()
         tracked = set(self._names("ls-files", "-z"))
         in_the_way = obstacles(self.path, self._files_of(target), tracked)
@@ -90,7 +111,7 @@ class Checkout:
 
     def move(self, revision: str) -> None:
         """Check a commit out: tracked files become the commit's, untracked ones stay."""
-        self._remove_stale_locks()
+        self.remove_stale_locks()
         self._git(
             "checkout", "--quiet", "--force", "--detach", revision, "--",
             what=f"cannot check {revision} out in {self.path}",
@@ -112,7 +133,7 @@ class Checkout:
 
     def clear(self) -> None:
         """Back to nothing deployed: tracked files go, untracked ones stay."""
-        self._remove_stale_locks()
+        self.remove_stale_locks()
         what = f"cannot clear {self.path}"
         empty = self._git("hash-object", "-t", "tree", "-w", "/dev/null", what=what)
         self._git("read-tree", "--reset", "-u", empty, what=what)
@@ -193,14 +214,18 @@ class Checkout:
     def _ref_exists(self, name: str) -> bool:
         return bool(self._git("for-each-ref", name, what=f"cannot read {self.path}"))
 
-    def _remove_stale_locks(self) -> None:
+    def remove_stale_locks(self) -> None:
         """What a killed git left would block all that come after; a living git's stays."""
-        place = self._git("rev-parse", "--absolute-git-dir", what=f"{self.path} is no checkout")
-        locks = [os.path.join(place, name) for name in ("index.lock", "HEAD.lock")]
-        found = [lock for lock in locks if os.path.lexists(lock)]
+        found = [
+            lock
+            for place in self.directories()[1:]
+            for pattern in _LOCKS
+            for lock in glob.iglob(os.path.join(glob.escape(place), pattern), recursive=True)
+        ]
         if found and not _git_works_in(self.path):
             for lock in found:
-                os.unlink(lock)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(lock)
 
     def _git(
         self,

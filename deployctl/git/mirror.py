@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deployctl.durable import sync_file_system
 from deployctl.errors import GitError
 from deployctl.git.command import git, local_environment, remove_index
 from deployctl.git.remote import local_path, remote_environment, trust
@@ -191,6 +192,7 @@ class Mirror:
             ["init", "--quiet", "--bare", "--template=", "--", beside],
             what=f"cannot create the mirror {self.directory}",
         )
+        sync_file_system(beside)  # git syncs what it fetches, and not the file HEAD that it makes
         shutil.rmtree(self.directory, ignore_errors=True)
         os.rename(beside, self.directory)
 

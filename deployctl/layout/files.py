@@ -1,14 +1,12 @@
-"""Files and directories of a release: readable for a web server, written beside links, synced."""
+"""Files and directories of a release: readable for a web server, written beside links."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 
 _DIRECTORY_MODE = 0o755
 
@@ -81,30 +79,6 @@ def remove(path: str) -> None:
     except FileNotFoundError:
         if os.path.lexists(path):  # something else removes files in there at the same time
             raise
-
-
-def sync(path: str) -> None:
-    """fsync a file or a directory, which makes the names in it durable."""
-    with _open(path) as fd:
-        os.fsync(fd)
-
-
-def sync_file_system(path: str) -> None:
-    """syncfs(2), which Python does not offer: every file of the release, in one call."""
-    with _open(path) as fd:
-        library = ctypes.CDLL(None, use_errno=True)
-        if library.syncfs(fd) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
-
-
-@contextlib.contextmanager
-def _open(path: str) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _remove_tree(path: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from deployctl.durable import sync_file_system
 from deployctl.errors import LayoutError
 from deployctl.git.checkout import Checkout
 from deployctl.git.mirror import Mirror
-from deployctl.layout.files import sync_file_system
 from deployctl.layout.live import Live
 from deployctl.repo import Repo
 
@@ -53,6 +53,7 @@ class InPlace:
         head = self.checkout.head()
         if head is None or self.checkout.is_ours():
             return None
+        self.checkout.remove_stale_locks()
         self.checkout.keep(0, head)
         return head
 
@@ -70,15 +71,17 @@ class InPlace:
     def switch(self, number: int, revision: str, name: str | None) -> list[str]:
         """What the stages made of a revision that is checked out already stays as it is."""
         told = [] if self.checkout.head() == revision else self._move(number, revision)
-        sync_file_system(self.repo.path)
+        self._sync()
         return told
 
     def restore(self, previous: Live | None) -> None:
         if previous is None:
             if self.checkout.exists():
                 self.checkout.clear()
+                self._sync()
         elif previous.revision:
             self.checkout.move(previous.revision)
+            self._sync()
 
     def usable(self, name: str | None, revision: str) -> bool:
         return self.checkout.exists() and self.checkout.has(revision)
@@ -96,6 +99,11 @@ class InPlace:
 
     def live_directory(self) -> str:
         return self.repo.path
+
+    def _sync(self) -> None:
+        """git believes the index: a file that a power cut emptied would be missed for good."""
+        for place in self.checkout.directories():
+            sync_file_system(place)
 
     def _move(self, number: int, revision: str) -> list[str]:
         saved = self.checkout.save_changes(revision, number)

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
+from deployctl.durable import sync, sync_file_system
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
 from deployctl.layout.files import (
@@ -18,8 +19,6 @@ from deployctl.layout.files import (
     make_directory,
     read_line,
     remove,
-    sync,
-    sync_file_system,
     unlink,
     why_not_makeable,
     write_line,
@@ -133,6 +132,8 @@ class Releases:
                 "a step or a service wrote it as another account: remove it by hand, or share its "
                 "directory"
             ) from error
+        if os.path.isdir(self.releases):  # else a power cut might bring it back, in no record
+            sync(self.releases)
 
     def directory(self, name: str | None) -> str:
         return os.path.join(self.releases, name or "")

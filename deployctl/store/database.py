@@ -14,6 +14,7 @@ import os
 import pwd
 import stat
 
+from deployctl.durable import sync
 from deployctl.errors import StoreError, UsageError
 from deployctl.lean import sqlite3
 from deployctl.store.schema import STEPS
@@ -157,16 +158,28 @@ class _Transaction:
 
 def prepare_state_dir(state_dir: str) -> None:
     """Make the state directory and its parts, 0700 whatever the umask; refuse another's."""
-    os.makedirs(os.path.dirname(state_dir), exist_ok=True)
     for directory in ("", "locks", "logs", "mirrors"):
         path = os.path.join(state_dir, directory).rstrip("/")
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            if not directory:
-                check_owner(state_dir)
+        if not _make_directory(path, 0o700) and not directory:
+            check_owner(state_dir)
         if stat.S_IMODE(os.stat(path).st_mode) != 0o700:
             os.chmod(path, 0o700)
+
+
+def _make_directory(path: str, mode: int) -> bool:
+    """Make it and its parents -> whether it was made. What is in it lasts as long as its name."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        _make_directory(os.path.dirname(path), 0o777)
+        return _make_directory(path, mode)
+    try:
+        sync(os.path.dirname(path))
+    except PermissionError:  # it may be entered and not listed: left to the file system
+        return True
+    return True
 
 
 def check_owner(state_dir: str) -> None:

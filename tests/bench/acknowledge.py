@@ -90,7 +90,7 @@ def main(requests: int = 300, burst: int = 2000) -> None:
             _compare(server, requests, connections)
         _burst(server, Path(name) / "state", burst)
         print(f"after the burst:     {'webhook':<9} {_pss(peer.pid):6.1f} MiB PSS (the peer)")
-        _wait_for_idle(Path(name) / "state")
+        wait_for_idle(Path(name) / "state")
 
 
 def _compare(server: WebServer, requests: int, connections: int) -> None:
@@ -98,7 +98,7 @@ def _compare(server: WebServer, requests: int, connections: int) -> None:
     odd = dict.fromkeys(TARGETS, 0)
     for _ in range(ROUNDS):
         for name in random.sample([*TARGETS], len(TARGETS)):
-            for status, seconds in _load(server, TARGETS[name], requests // ROUNDS, connections):
+            for status, seconds in load(server, TARGETS[name], requests // ROUNDS, connections):
                 times[name].append(seconds)
                 odd[name] += status not in (200, 202)
     base = statistics.median(times["(a) a program that only prints"])
@@ -114,7 +114,7 @@ def _compare(server: WebServer, requests: int, connections: int) -> None:
 def _burst(server: WebServer, state: Path, burst: int) -> None:
     before = _stored(state)
     began = time.perf_counter()
-    answers = _load(server, "/deploy.cgi", burst, 8)
+    answers = load(server, "/deploy.cgi", burst, 8)
     took = time.perf_counter() - began
     accepted = sum(status == 202 for status, _ in answers)
     print(
@@ -127,7 +127,7 @@ def _burst(server: WebServer, state: Path, burst: int) -> None:
 _numbers = itertools.count(1)
 
 
-def _load(server: WebServer, path: str, count: int, connections: int) -> list[tuple[int, float]]:
+def load(server: WebServer, path: str, count: int, connections: int) -> list[tuple[int, float]]:
     """Status and seconds of each request."""
     body = json.dumps(push(padding="x" * 7700)).encode()
     signature = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
@@ -173,7 +173,7 @@ def _servers(directory: Path) -> Iterator[tuple[WebServer, subprocess.Popen[byte
     plain.chmod(0o755)
     port = free_port()
     peer = _webhook(directory, port)
-    script = _installation(directory)
+    script = installation(directory)
     web = directory / "web"
     web.mkdir()
     locations = LOCATIONS.format(plain=plain, port=port)
@@ -197,7 +197,7 @@ def _go_on_pushing(upstream: Upstream) -> None:
             return
 
 
-def _installation(directory: Path) -> Path:
+def installation(directory: Path) -> Path:
     """deploy.cgi of a new virtual environment of the system's Python, which (a) runs on too."""
     place = directory / "installation"
     environment = {"PATH": os.defpath, "HOME": str(directory)}
@@ -248,7 +248,7 @@ def _stored(state: Path) -> int:
         return count
 
 
-def _wait_for_idle(state: Path) -> None:
+def wait_for_idle(state: Path) -> None:
     """Until the last deployment has ended: its directory is about to be removed."""
     open_ones = "SELECT count(*) FROM deployments WHERE status IN ('queued', 'running')"
     with contextlib.closing(sqlite3.connect(state / "deployctl.db", timeout=30)) as db:

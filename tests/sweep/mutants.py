@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from deployctl import cgi, recover, run
-from deployctl.layout.files import remove, sync
+from deployctl.durable import sync
+from deployctl.layout.files import remove
 from deployctl.layout.releases import Releases
 from deployctl.lock import FileLock
 from deployctl.receive import Answer
@@ -59,7 +60,7 @@ def _answer_before_the_commit() -> None:
 
 
 def _no_recovery() -> None:
-    _replace(run, "_recover_all", _nothing)
+    _replace(run, "recover_all", _nothing)
     _replace(run, "recover", _nothing)
 
 

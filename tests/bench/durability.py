@@ -1,0 +1,173 @@
+"""What it costs that nothing is lost.
+
+    sudo apt-get install -y nginx fcgiwrap
+    .venv/bin/python -m tests.bench.durability [ROUNDS]
+
+(a) 50 deliveries at once, each verified, synced and answered by a deploy.cgi of its own behind
+nginx and fcgiwrap, while the worker deploys. (b) `deployctl run` with nothing to do, and its part
+that looks for what a crash left, with and without a long history. (c) The most memory that
+deployctl takes while a step prints 1 GB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from deployctl.config.load import load as load_config
+from deployctl.output import Silence
+from deployctl.run import recover_all
+from deployctl.site import Worker
+from deployctl.store import deployments, queue
+from deployctl.store.database import Database
+from tests.bench.acknowledge import installation, load, wait_for_idle
+from tests.support.deliveries import SECRET
+from tests.support.nginx import WebServer
+from tests.support.upstream import Upstream
+
+AT_ONCE = 50
+HISTORY = 10_000
+OUTPUTS = {
+    "1 GB in lines": "yes 'a line of the output of a step' | head -c 1000000000",
+    "1 GB in one line": "head -c 1000000000 /dev/zero | tr '\\0' x",
+}
+
+
+def main(rounds: int = 9) -> None:
+    for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
+        os.environ |= {f"{name}_NAME": "Bench", f"{name}_EMAIL": "bench@example.org"}
+    for part in (_deliveries, _idle, _output):
+        with tempfile.TemporaryDirectory() as directory:
+            part(Path(directory), rounds)
+
+
+def _deliveries(directory: Path, rounds: int) -> None:
+    config = _config(directory, id=1296269, webhook_secret=SECRET, stages=_stage("sleep 1"))
+    times: list[float] = []
+    slowest: list[float] = []
+    odd = 0
+    with _web_server(directory, config) as server:
+        load(server, "/deploy.cgi", 1, 1)
+        for _ in range(rounds):
+            answers = load(server, "/deploy.cgi", AT_ONCE, AT_ONCE)
+            times += [seconds for _, seconds in answers]
+            slowest.append(max(seconds for _, seconds in answers))
+            odd += sum(status != 202 for status, _ in answers)
+        wait_for_idle(directory / "state")
+    print(f"{AT_ONCE} deliveries at once, {rounds} rounds, {odd} of them not answered 202")
+    print(f"  p50 {statistics.median(times) * 1000:.0f} ms, slowest {max(slowest) * 1000:.0f} ms")
+
+
+@contextlib.contextmanager
+def _web_server(directory: Path, config: Path) -> Iterator[WebServer]:
+    web = directory / "web"
+    web.mkdir()
+    server = WebServer(web, config, script=installation(directory))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _idle(directory: Path, rounds: int) -> None:
+    config = _config(directory)
+    _deployctl(config, "deploy", "app")
+    rows = []
+    for history in (1, HISTORY):
+        _fill(directory / "state", history)
+        whole = statistics.median(_timed(partial(_deployctl, config, "run")) for _ in range(rounds))
+        rows.append((history, whole, _recovery(config, rounds)))
+    bare = statistics.median(
+        _timed(partial(_deployctl, config, "--version")) for _ in range(rounds)
+    )
+    print(f"deployctl run with nothing to do, {rounds} rounds, medians")
+    print(f"  deployctl --version {bare * 1000:.1f} ms")
+    for history, whole, recovery in rows:
+        print(
+            f"  {history} deployments in the record: the whole process {whole * 1000:.1f} ms, "
+            f"of it looking for what a crash left {recovery * 1000:.2f} ms"
+        )
+
+
+def _fill(state: Path, history: int) -> None:
+    with Database(str(state)) as db, db.writing() as connection:
+        (there,) = connection.execute("SELECT count(*) FROM deployments").fetchone()
+        for _ in range(history - there):
+            number = queue.enqueue(
+                connection, repo="app", trigger="cli", actor="bench", now=time.time()
+            )
+            deployments.finish(
+                connection, number, status="failed", reason=None, failure=None, now=time.time()
+            )
+
+
+def _recovery(path: Path, rounds: int) -> float:
+    config = load_config(str(path))
+    with Database(config.state_dir) as db:
+        worker = Worker(config, db, Silence())
+        return statistics.median(_timed(partial(recover_all, worker)) for _ in range(rounds))
+
+
+def _output(directory: Path, _rounds: int) -> None:
+    Upstream(directory).commit({"README": "hello\n"})
+    for how, command in {"nothing": "true", **OUTPUTS}.items():
+        config = _config(directory, stages=_stage(command), upstream=False)
+        began = time.perf_counter()
+        peak = _peak([*_program(config), "deploy", "app", "--force"])
+        took = time.perf_counter() - began
+        print(f"a step that prints {how}: {took:.1f} s, {peak:.1f} MB")
+
+
+def _peak(words: list[str]) -> float:
+    """The most resident memory (VmHWM) that the process itself took, in MB."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    peak = 0.0
+    while process.poll() is None:
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            peak = next(int(each.split()[1]) for each in lines if each[:6] == "VmHWM:") / 1000
+        time.sleep(0.005)
+    assert process.returncode == 0
+    return peak
+
+
+def _stage(command: str) -> list[dict[str, str]]:
+    return [{"name": "build", "run": command}]
+
+
+def _config(directory: Path, *, upstream: bool = True, **keys: object) -> Path:
+    if upstream:
+        Upstream(directory).commit({"README": "hello\n"})
+    path = directory / "repos.yml"
+    url = f"file://{directory / 'upstream.git'}"
+    repo = {"url": url, "path": str(directory / "app"), **keys}
+    path.write_text(json.dumps({"state_dir": str(directory / "state"), "repos": {"app": repo}}))
+    path.chmod(0o600)
+    return path
+
+
+def _program(config: Path) -> list[str]:
+    return [sys.executable, "-m", "deployctl", "-c", str(config)]
+
+
+def _deployctl(config: Path, *words: str) -> None:
+    subprocess.run([*_program(config), *words], check=True, stdout=subprocess.DEVNULL)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main(*(int(word) for word in sys.argv[1:]))

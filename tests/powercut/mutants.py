@@ -1,0 +1,74 @@
+"""Copies of deployctl that are wrong in one place each: the cuts must find that out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``old`` in a file of the package becomes ``new``; that must show in this ``scene``, as this.
+
+    ``loses`` is the first word of what is found.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    scene: str
+    loses: str
+
+
+MUTANTS = (
+    Mutant(
+        "synchronous=FULL, SQLite's default",
+        "store/database.py",
+        '"synchronous", "extra")',
+        '"synchronous", 2)',
+        "answered",
+        "LOST",
+    ),
+    Mutant(
+        "no syncfs before the switch",
+        "layout/releases.py",
+        "        sync_file_system(directory)\n",
+        "",
+        "told",
+        "BROKEN",
+    ),
+    Mutant(
+        "no fsync of the directory after the rename",
+        "layout/releases.py",
+        "        os.rename(self._beside, self.current)\n        sync(self.root)\n",
+        "        os.rename(self._beside, self.current)\n",
+        "told",
+        "NOT LIVE",
+    ),
+    Mutant(
+        "no syncfs after a checkout in place",
+        "layout/in_place.py",
+        "            sync_file_system(place)",
+        "            str(place)",
+        "told in place",
+        "BROKEN",
+    ),
+)
+
+
+def make(mutant: Mutant, directory: Path) -> Path:
+    """-> the directory to put before all others in Python's path."""
+    root = directory / "mutant"
+    shutil.rmtree(root, ignore_errors=True)
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "deployctl", root / "deployctl", ignore=ignore)
+    shutil.copy(ROOT / "deploy.cgi", root)  # Python looks beside a script before all else
+    path = root / "deployctl" / mutant.file
+    text = path.read_text()
+    assert mutant.old in text, f"{mutant.name}: {mutant.file} has changed"
+    path.write_text(text.replace(mutant.old, mutant.new))
+    return root
