@@ -17,7 +17,7 @@ STARTER = """
 import sys
 from deployctl import worker
 worker.PACKAGE = sys.argv[1]
-assert worker.start_worker(sys.argv[2])
+assert worker.start_worker(sys.argv[2], "/nonexistent")
 print("started", flush=True)
 sys.stdin.read()
 children = open(f"/proc/self/task/{worker.os.getpid()}/children").read()
@@ -45,7 +45,7 @@ def test_the_worker_is_run_with_the_config_by_the_same_interpreter(
     stub = StubWorker(tmp_path)
     monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
     monkeypatch.chdir(tmp_path)
-    assert worker.start_worker("repos.yml")
+    assert worker.start_worker("repos.yml", "/nonexistent")
     report = stub.report()
     assert report["argv"] == ["--config", str(tmp_path / "repos.yml"), "run"]
     assert report["executable"] == sys.executable
@@ -60,7 +60,7 @@ def test_the_worker_is_tied_to_nothing_of_its_starter(
     os.set_inheritable(write, True)
     umask = os.umask(0o022)
     try:
-        assert worker.start_worker("/etc/repos.yml")
+        assert worker.start_worker("/etc/repos.yml", "/nonexistent")
         report = stub.report()
         assert os.umask(0o022) == 0o022
     finally:
@@ -80,7 +80,7 @@ def test_nothing_of_the_callers_environment_reaches_the_worker(
     monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
     monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.1")
     monkeypatch.setenv("PYTHONSTARTUP", "/tmp/evil.py")
-    assert worker.start_worker("/etc/repos.yml")
+    assert worker.start_worker("/etc/repos.yml", "/nonexistent")
     env = stub.report()["env"]
     env.pop("LC_CTYPE", None)  # Python's own, where the locale is C (PEP 538)
     assert env == {**base_environment(), "PYTHONPATH": str(stub.package.parent)}
@@ -110,7 +110,7 @@ def test_a_starter_that_lives_on_keeps_no_zombie(tmp_path: Path) -> None:
 
 def test_a_worker_that_cannot_be_started_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    assert not worker.start_worker("/etc/repos.yml")
+    assert not worker.start_worker("/etc/repos.yml", "/nonexistent")
 
 
 def test_a_machine_without_room_for_a_process_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_machine_without_room_for_a_process_is_no_error(monkeypatch: pytest.Mo
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", fork)
-    assert not worker.start_worker("/etc/repos.yml")
+    assert not worker.start_worker("/etc/repos.yml", "/nonexistent")
 
 
 # ---- who is woken by a delivery -------------------------------------------------------------
