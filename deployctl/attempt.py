@@ -108,7 +108,7 @@ class Attempt:
         running = _reread(site.db, self.deployment.number)
         with site.db.writing() as connection:
             notices.enqueue(connection, site.repo, running, recovered=False, now=time.time())
-        start_worker(site.config.path, site.config.env_names)
+        start_worker(site.config.path, site.config.state_dir, site.config.env_names)
 
     def surroundings(self, revision: str | None, release: str | None, place: str) -> Surroundings:
         """What steps get that run for a revision in a directory."""

@@ -44,7 +44,7 @@ def _stop(db: Database, number: int, actor: str, config: Config) -> None:
     deployments.mark_to_cancel(db, number, actor)
     runner = deployments.runner_of(db, number)
     if not (runner and send_signal(Identity(**json.loads(runner)), signal.SIGTERM)):
-        start_worker(config.path, config.env_names)
+        start_worker(config.path, config.state_dir, config.env_names)
 
 
 def _wait(db: Database, number: int) -> Deployment:

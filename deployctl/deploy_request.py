@@ -68,7 +68,7 @@ def deploy_here(worker: Worker, site: Site, wish: Wish) -> Deployment:
 def detach(worker: Worker, site: Site, wish: Wish) -> Deployment:
     """Queue and start the worker -> the queued deployment."""
     number = _queue(site, wish)
-    start_worker(worker.config.path, worker.config.env_names)
+    start_worker(worker.config.path, worker.config.state_dir, worker.config.env_names)
     queued = deployments.get(worker.db, number)
     if queued is None:
         raise LookupError(f"deployment {number} vanished from the record")

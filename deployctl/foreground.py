@@ -104,4 +104,4 @@ def _ahead(worker: Worker) -> str:
 def _wake(worker: Worker) -> None:
     """Workers that found the turn taken have ended: one more sees to what was queued meanwhile."""
     if queue.waiting(worker.db):
-        start_worker(worker.config.path, worker.config.env_names)
+        start_worker(worker.config.path, worker.config.state_dir, worker.config.env_names)

@@ -16,8 +16,8 @@ LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
         "announced attempt cancel check decide deliveries deploy deploy_request docs follow "
-        "foreground history notices page prune receive recover refusals rollback run site sync "
-        "turn undo unneeded"
+        "foreground history notices page prune receive recover refusals rollback run setup site "
+        "sync turn undo unneeded"
     ),
     "domain": "claim forges health inbox journal layout payload pipeline request",
     "adapters": "config git logfile notify output store worker",

@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -141,21 +142,33 @@ def test_the_test_script_installs_the_programs_that_the_readme_names_and_starts_
 
 # As another account is as this one; what would change the machine is noted and not done.
 SUDO = """#!/bin/sh
-[ "$1" = -u ] && shift 2
+case $1 in -u | -iu) shift 2 ;; esac
+# What deployctl prints names the places of the system: put them in the directory too.
+here() {{ sed -E 's#(^|[^A-Za-z0-9_.])/(etc|run)/#\\1{root}/\\2/#g'; }}
 case $1 in
 apt-get | adduser | systemctl | python3 | */pip) echo "$*" >>{root}/sudo.log ;;
+sh) [ $# = 1 ] || exec "$@"; here | sh ;;
+tee) here | "$@" ;;
 install) shift; exec install $(echo "$@" | sed 's/-[og] deploy//g') ;;
 *) exec "$@" ;;
 esac
 """
 # The places where an installed deployctl finds itself and, last, its configuration.
 DEPLOYCTL = """#!/bin/sh
-export PYTHONPATH={project} DEPLOYCTL_CONFIG={root}/etc/deployctl/repos.yml
-exec {python} -m deployctl "$@"
+export PYTHONPATH={project}:{packages} DEPLOYCTL_CONFIG={root}/etc/deployctl/repos.yml
+grep -q ^state_dir: "$DEPLOYCTL_CONFIG" || sed -i "1i state_dir: {root}/state" "$DEPLOYCTL_CONFIG"
+exec {root}/opt/deployctl/bin/python3 -m deployctl "$@"
 """
+# What the script of "setup systemd" calls.
+SYSTEMCTL = """#!/bin/sh
+echo "systemctl $*" >>{root}/sudo.log
+"""
+RUNUSER = """#!/bin/sh
+[ "$1 $2 $3" = "-u {me} --" ] && shift 3 && exec "$@"
+"""
+ME = pwd.getpwuid(os.geteuid()).pw_name
 EXISTING = (
     "bin",
-    "etc/cron.d",
     "etc/nginx/snippets",
     "etc/sudoers.d",
     "etc/systemd/system",
@@ -180,20 +193,21 @@ class Machine:
         self.root = root
         for name in EXISTING:
             (root / name).mkdir(parents=True)
-        self._write("bin/sudo", SUDO.format(root=root))
+        for name, text in (("sudo", SUDO), ("systemctl", SYSTEMCTL), ("runuser", RUNUSER)):
+            self._write(f"bin/{name}", text.format(root=root, me=ME))
         self._write(
             "opt/deployctl/bin/deployctl",
-            DEPLOYCTL.format(root=root, project=ROOT, python=sys.executable),
+            DEPLOYCTL.format(root=root, project=ROOT, packages=sysconfig.get_path("purelib")),
         )
+        (root / "opt/deployctl/bin/python3").symlink_to(sys.executable)
+        (root / "bin/deployctl").symlink_to(root / "opt/deployctl/bin/deployctl")
         subprocess.run(
             ["/bin/sh", "-euc", self.here(SETUP)],
             check=True,
             env={"PATH": f"{root}/bin:{PROGRAMS}", "HOME": str(root / "var/lib/deploy")},
             stdin=subprocess.DEVNULL,
         )
-        # Unless it says otherwise, the state is in the real home.
         self.config = root / "etc/deployctl/repos.yml"
-        self.config.write_text(f"state_dir: {root}/state\n{self.config.read_text()}")
 
     def here(self, text: str) -> str:
         """The text with this directory in front of the paths that the setup writes to."""
@@ -239,16 +253,21 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 
 def test_the_setup_is_short() -> None:
-    assert len(SETUP.splitlines()) < 60
+    assert len(SETUP.splitlines()) < 32
 
 
 def test_the_setup_has_the_machine_changed_by_these_programs_only(machine: Machine) -> None:
+    watching = "deployctl.path deployctl-run.timer deployctl-sync.timer"
     assert machine.read("sudo.log").splitlines() == [
-        "apt-get install -y git python3-venv nginx fcgiwrap cron openssl",
+        "apt-get install -y git python3-venv nginx fcgiwrap openssl",
         f"adduser --system --group --shell /bin/bash --home {machine.root}/var/lib/deploy deploy",
         f"python3 -m venv {machine.root}/opt/deployctl",
         f"{machine.root}/opt/deployctl/bin/pip install .",
+        "systemctl daemon-reload",
+        f"systemctl enable {watching}",
+        f"systemctl restart {watching}",
         "systemctl enable --now deployctl-cgi.socket",
+        "systemctl try-restart deployctl-cgi.service",
     ]
 
 
@@ -285,7 +304,7 @@ def test_the_units_say_what_systemd_understands(machine: Machine) -> None:
     }
     assert {name: dict(section) for name, section in service.items() if section} == {
         "Service": {
-            "User": "deploy",
+            "User": ME,
             "Environment": f"DEPLOYCTL_CONFIG={machine.config}",
             "ExecStart": "/usr/sbin/fcgiwrap -c 4",
             "KillMode": "process",
@@ -304,7 +323,7 @@ def complaints_of_systemd(machine: Machine) -> list[str]:
         capture_output=True,
         text=True,
     )
-    return [line for line in done.stderr.splitlines() if "deployctl-cgi" in line]
+    return [line for line in done.stderr.splitlines() if "deployctl" in line]
 
 
 # ---- The setup: nginx and fcgiwrap ----------------------------------------------------------
@@ -357,8 +376,7 @@ def site(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 def test_a_signed_push_is_queued_whether_or_not_the_url_names_the_repo(
     machine: Machine, site: Callable[[], WebServer]
 ) -> None:
-    worker = StubWorker(machine.root)
-    worker.front(machine.root / "opt/deployctl/bin")
+    StubWorker(machine.root).front(machine.root / "opt/deployctl/bin")
     server = site()
     secret = machine.read("etc/deployctl/webhook.secret").strip()
 
@@ -374,7 +392,7 @@ def test_a_signed_push_is_queued_whether_or_not_the_url_names_the_repo(
         (202, "queued"),
     ]
     assert post("/deploy.cgi/blog", "d-3", "wrong").status == 401
-    assert worker.report()["argv"] == ["--config", str(machine.config), "run"]
+    assert [path.name for path in (machine.root / "state" / "wake").iterdir()] == ["now"]
 
 
 def test_the_header_proxy_does_not_arrive(machine: Machine, site: Callable[[], WebServer]) -> None:
@@ -389,31 +407,24 @@ def test_the_header_proxy_does_not_arrive(machine: Machine, site: Callable[[], W
     assert seen.get("HTTP_PROXY", "") == ""
 
 
-# ---- The setup: cron and ssh ----------------------------------------------------------------
+# ---- The setup: timers and ssh --------------------------------------------------------------
 
 
-def test_the_lines_for_cron_work_silently_in_the_environment_of_cron(
+def test_the_commands_of_the_timers_work_silently_in_the_environment_of_systemd(
     machine: Machine, upstream: Upstream
 ) -> None:
+    """What systemd-run is told to run; as the account that it is told."""
     machine.serve(upstream)
-    home = machine.root / "var/lib/deploy"
-    environment = {
-        "HOME": str(home),
-        "LOGNAME": "deploy",
-        "PATH": "/usr/bin:/bin",
-        "SHELL": "/bin/sh",
-    }
-    commands = []
-    for line in machine.read("etc/cron.d/deployctl").splitlines():
-        *times, account, command = line.split(maxsplit=6)
-        assert (len(times), account) == (5, "deploy")
-        assert all(re.fullmatch(r"\*|\*/[1-9][0-9]?", field) for field in times)
-        commands.append(command)
+    for command in ("run", "sync"):
+        service = machine.unit(f"deployctl-{command}.service")["Service"]
+        words = shlex.split(service["ExecStart"])
+        assert f"--uid={ME}" in words
+        program, *arguments = words[words.index("--") + 1 :]
+        assert arguments == ["-c", str(machine.config), command, "--quiet"]
         done = subprocess.run(
-            ["/bin/sh", "-c", command], check=False, capture_output=True, cwd=home, env=environment
+            [program, *arguments], check=False, capture_output=True, cwd="/", env={}
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert [shlex.split(command)[1] for command in commands] == ["run", "sync"]
     assert f"live      {upstream.head[:12]}" in Cli(machine.root, machine.config)("status").stdout
 
 

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from deployctl import lock, worker
+from deployctl import environment, lock, worker
 from deployctl.environment import base_environment
 from tests.support.workers import ROOT, StubWorker, wait_until
 
@@ -17,7 +18,7 @@ STARTER = """
 import sys
 from deployctl import worker
 worker.PACKAGE = sys.argv[1]
-assert worker.start_worker(sys.argv[2])
+assert worker.start_worker(sys.argv[2], "/nonexistent")
 print("started", flush=True)
 sys.stdin.read()
 children = open(f"/proc/self/task/{worker.os.getpid()}/children").read()
@@ -45,7 +46,7 @@ def test_the_worker_is_run_with_the_config_by_the_same_interpreter(
     stub = StubWorker(tmp_path)
     monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
     monkeypatch.chdir(tmp_path)
-    assert worker.start_worker("repos.yml")
+    assert worker.start_worker("repos.yml", "/nonexistent")
     report = stub.report()
     assert report["argv"] == ["--config", str(tmp_path / "repos.yml"), "run"]
     assert report["executable"] == sys.executable
@@ -60,7 +61,7 @@ def test_the_worker_is_tied_to_nothing_of_its_starter(
     os.set_inheritable(write, True)
     umask = os.umask(0o022)
     try:
-        assert worker.start_worker("/etc/repos.yml")
+        assert worker.start_worker("/etc/repos.yml", "/nonexistent")
         report = stub.report()
         assert os.umask(0o022) == 0o022
     finally:
@@ -80,7 +81,7 @@ def test_nothing_of_the_callers_environment_reaches_the_worker(
     monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
     monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.1")
     monkeypatch.setenv("PYTHONSTARTUP", "/tmp/evil.py")
-    assert worker.start_worker("/etc/repos.yml")
+    assert worker.start_worker("/etc/repos.yml", "/nonexistent")
     env = stub.report()["env"]
     env.pop("LC_CTYPE", None)  # Python's own, where the locale is C (PEP 538)
     assert env == {**base_environment(), "PYTHONPATH": str(stub.package.parent)}
@@ -110,7 +111,7 @@ def test_a_starter_that_lives_on_keeps_no_zombie(tmp_path: Path) -> None:
 
 def test_a_worker_that_cannot_be_started_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    assert not worker.start_worker("/etc/repos.yml")
+    assert not worker.start_worker("/etc/repos.yml", "/nonexistent")
 
 
 def test_a_machine_without_room_for_a_process_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +119,7 @@ def test_a_machine_without_room_for_a_process_is_no_error(monkeypatch: pytest.Mo
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", fork)
-    assert not worker.start_worker("/etc/repos.yml")
+    assert not worker.start_worker("/etc/repos.yml", "/nonexistent")
 
 
 # ---- who is woken by a delivery -------------------------------------------------------------
@@ -209,6 +210,128 @@ def _is(pid: str, word: str) -> bool:
         return word in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
         return False
+
+
+# ---- by which way ---------------------------------------------------------------------------
+
+
+def test_where_a_path_unit_answers_a_file_is_all_that_is_left_for_it(
+    state: str, started: list[int | None]
+) -> None:
+    wake_dir = Path(state) / "wake"
+    wake_dir.mkdir()
+    for _ in range(2):
+        assert wake(state)
+        assert [(path.name, path.stat().st_mode & 0o777) for path in wake_dir.iterdir()] == [
+            ("now", 0o600)
+        ]
+    assert worker.start_worker("/etc/repos.yml", state)
+    assert started == []
+
+
+@pytest.mark.parametrize("ago", [60, -60])
+def test_a_path_unit_that_left_a_file_is_not_waited_for(
+    state: str, started: list[int | None], ago: int
+) -> None:
+    wake_dir = Path(state) / "wake"
+    wake_dir.mkdir()
+    (wake_dir / "now").touch()
+    left = time.time() - ago
+    os.utime(wake_dir / "now", (left, left))
+    assert wake(state)
+    assert worker.start_worker("/etc/repos.yml", state)
+    assert [inherited is not None for inherited in started] == [True, False]
+    assert (wake_dir / "now").stat().st_mtime == pytest.approx(left), "it tells since when"
+
+
+def test_what_the_file_is_put_into_may_not_be_a_link(
+    tmp_path: Path, state: str, started: list[int | None]
+) -> None:
+    (Path(state) / "wake").mkdir()
+    (Path(state) / "wake" / "now").symlink_to(tmp_path / "elsewhere")
+    assert wake(state)
+    assert len(started) == 1
+    assert not (tmp_path / "elsewhere").exists()
+
+
+SYSTEMD_RUN = """#!/bin/sh
+[ "$XDG_RUNTIME_DIR" = {runtime} ] || exit 9
+printf '%s\\n' "$@" >{log}
+while [ "$1" != -- ]; do shift; done
+shift
+{then}
+"""
+
+
+@pytest.fixture
+def lingering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The account's own systemd, as the file system shows it; there is none that would answer."""
+    who = environment.account()
+    (tmp_path / "linger").mkdir()
+    (tmp_path / "linger" / who.user).touch()
+    (tmp_path / "runtime" / str(who.uid) / "systemd").mkdir(parents=True)
+    monkeypatch.setattr(worker, "LINGER", str(tmp_path / "linger"))
+    monkeypatch.setattr(worker, "RUNTIME", str(tmp_path / "runtime"))
+    monkeypatch.setattr(worker, "SYSTEMD_RUN", str(tmp_path / "systemd-run"))
+    return tmp_path / "runtime" / str(who.uid)
+
+
+def stand_in(tmp_path: Path, runtime: Path, then: str) -> Path:
+    """A program in the place of systemd-run, which needs a systemd: it notes its words."""
+    log, program = tmp_path / "words", tmp_path / "systemd-run"
+    program.write_text(SYSTEMD_RUN.format(runtime=runtime, log=log, then=then))
+    program.chmod(0o755)
+    return log
+
+
+def test_a_systemd_that_lingers_is_asked_for_a_scope(
+    tmp_path: Path, state: str, lingering: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wake lock goes through, and nobody else keeps it; the environment is the same."""
+    stub = StubWorker(tmp_path, seconds=1)
+    monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
+    log = stand_in(tmp_path, lingering, 'exec "$@"')
+    assert wake(state)
+    report = stub.report()
+    ours = [sys.executable, "-m", "deployctl", "--config", "/etc/repos.yml", "run"]
+    assert log.read_text().splitlines() == [
+        *("--user", "--scope", "--collect", "--quiet", "--"),
+        *("/usr/bin/env", "-u", "XDG_RUNTIME_DIR", *ours),
+    ]
+    assert report["files"] == [os.devnull] * 3 + [f"{state}/locks/wake.lock"]
+    report["env"].pop("LC_CTYPE", None)
+    report["env"].pop("PWD", None)  # that of the stand-in's shell
+    report["env"].pop("OLDPWD", None)
+    path = {"PYTHONPATH": str(stub.package.parent), worker.WAKE_FD: "3"}
+    assert report["env"] == {**base_environment(), **path}
+    wait_until(stub.has_ended)
+    wait_until(lambda: lock.wake_lock(state).acquire())
+
+
+@pytest.mark.parametrize("then", ["exit 1", None])
+def test_where_it_gives_none_the_worker_runs_all_the_same(
+    tmp_path: Path,
+    state: str,
+    lingering: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    then: str | None,
+) -> None:
+    stub = StubWorker(tmp_path)
+    monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
+    if then:
+        stand_in(tmp_path, lingering, then)
+    assert wake(state)
+    report = stub.report()
+    held = [] if then else [f"{state}/locks/wake.lock"]
+    assert report["files"] == [os.devnull] * 3 + held
+    assert report["env"].get(worker.WAKE_FD) == (None if then else "3")
+    assert "XDG_RUNTIME_DIR" not in report["env"]
+
+
+def test_one_that_ends_with_the_last_login_is_not_asked(lingering: Path, tmp_path: Path) -> None:
+    assert worker.by_ourselves() == "scope"
+    (tmp_path / "linger" / environment.account().user).unlink()
+    assert worker.by_ourselves() == "session"
 
 
 @pytest.mark.parametrize("value", ["", "x", "99", "-1"])

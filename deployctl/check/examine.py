@@ -11,6 +11,7 @@ from deployctl.check import (
     place,
     programs,
     remote,
+    start,
     state,
     webhook,
     worker,
@@ -34,6 +35,7 @@ _OF_THE_MACHINE: tuple[tuple[str, _Machine], ...] = (
     ("disk", state.disk),
     ("database", state.database),
     ("programs", programs.programs),
+    ("start", start.start),
     ("worker", worker.worker),
     ("channels", channels.channels),
 )

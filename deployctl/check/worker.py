@@ -5,16 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import re
-import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deployctl.check.finding import Finding, ok, warn
-from deployctl.config.locate import SYSTEM_CONFIG
 from deployctl.environment import account, base_environment
 from deployctl.process import run
 from deployctl.repo import Config
+from deployctl.setup.installation import setup_command
 
 _TIMEOUT = 10.0
 # cron(8): what is in cron.d has such a name, or is not read.
@@ -42,7 +40,10 @@ class _Starter:
 
 
 def worker(config: Config, places: Places | None = None) -> Iterator[Finding]:
-    """cron or systemd starts the worker as this account, so that nothing waits for ever."""
+    """cron or a timer starts the worker as this account, so that nothing waits for ever.
+
+    That is the net under every way of :mod:`deployctl.check.start`.
+    """
     found = list(_starters(places or Places()))
     me = account().user
     ours = [starter for starter in found if starter.user in (None, me)]
@@ -50,20 +51,17 @@ def worker(config: Config, places: Places | None = None) -> Iterator[Finding]:
         yield ok("worker", f"started by {', '.join(dict.fromkeys(each.place for each in ours))}")
     elif found:
         others = ", ".join(f"{starter.user} ({starter.place})" for starter in found)
-        yield warn("worker", f"started for {others}, and not for {me}", _lines(config, me))
+        yield warn("worker", f"started for {others}, and not for {me}", _fix(config))
     else:
-        what = "neither cron nor systemd starts deployctl run: what a crash leaves would wait"
-        yield warn("worker", what, _lines(config, me))
+        what = "neither cron nor a timer starts deployctl run: what a crash leaves would wait"
+        yield warn("worker", what, _fix(config))
 
 
-def _lines(config: Config, user: str) -> str:
-    """What to put into /etc/cron.d, filled in for this installation."""
-    option = "" if config.path == SYSTEM_CONFIG else f" -c {shlex.quote(config.path)}"
-    program = os.path.join(os.path.dirname(sys.executable), "deployctl")
+def _fix(config: Config) -> str:
     return (
-        "put these two lines into /etc/cron.d/deployctl:\n"
-        f"* * * * * {user} {program}{option} run --quiet\n"
-        f"*/10 * * * * {user} {program}{option} sync --quiet"
+        f"{setup_command('systemd', config.path)} | sudo sh\n"
+        "or, without systemd:\n"
+        f"{setup_command('cron', config.path)} | sudo tee /etc/cron.d/deployctl"
     )
 
 
@@ -78,11 +76,17 @@ def _starters(places: Places) -> Iterator[_Starter]:
         yield _Starter("crontab")
         break
     for directory in places.units:
-        for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.service"))):
-            text = _read(path)
+        for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.timer"))):
+            service = f"{path.removesuffix('.timer')}.service"
+            text = _read(service)
             if any(line.startswith("ExecStart=") for line in _calls(text)):
-                user = re.search(r"(?m)^User=(\S+)", text)
-                yield _Starter(path, user[1] if user else "root")
+                yield _Starter(service, _account_of(text))
+
+
+def _account_of(service: str) -> str:
+    """Behind ``User=``, or where systemd-run is told."""
+    found = re.search(r"(?m)^User=(\S+)|^ExecStart=.* --uid=(\S+)", service)
+    return (found[1] or found[2]) if found else "root"
 
 
 def _calls(text: str) -> list[str]:

@@ -38,6 +38,7 @@ _COMMANDS = (
     "receive",
     "delivery",
     "check",
+    "setup",
     "docs",
 )
 

@@ -83,7 +83,7 @@ def _replay(session: Session, number: str) -> int:
     config = load_webhook_config(session.config.path)
     done = deliveries.replay(session.db, config, found, request)
     if any(each.deployment is not None for each in done):
-        start_worker(session.config.path, session.config.env_names)
+        start_worker(session.config.path, session.config.state_dir, session.config.env_names)
     lines = [_replayed(each) for each in done]
     documents = [each.to_json() for each in done]
     document = documents[0] if len(documents) == 1 else {"deliveries": documents}

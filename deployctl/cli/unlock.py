@@ -20,7 +20,7 @@ def command(session: Session, repo: str) -> int:
     said = f"{name} is unlocked" if lifted else f"{name} was not locked"
     waiting = deployments.queued(session.db, name)
     if waiting:
-        start_worker(session.config.path, session.config.env_names)
+        start_worker(session.config.path, session.config.state_dir, session.config.env_names)
         said += f"; #{waiting[0].number} starts now: deployctl logs -f {waiting[0].number}"
     session.answer({"repo": name, "locked": False}, said)
     return 0

@@ -1,9 +1,9 @@
-"""The programs, other than nginx, that can run deploy.cgi: each set up as the README says."""
+"""Programs other than nginx that run deploy.cgi, set up as the README or ``setup`` says."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import pwd
 import secrets
 import shutil
 import subprocess
@@ -12,6 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from deployctl.config.load import load
+from deployctl.setup.installation import Installation, installation
+from deployctl.setup.topics import inetd, xinetd
 from tests.support.readme import snippet
 from tests.support.servers import Response, exchange, free_port, installed, stop, wait
 from tests.support.workers import StubWorker
@@ -155,18 +158,14 @@ class Busybox(Host):
 
 class OpenbsdInetd(Host):
     def command(self) -> list[str]:
-        known = {"127.0.0.1:8008": self.address, "nowait deploy": f"nowait {_account()}"}
-        return [
-            installed("inetd"),
-            "-i",
-            self.write(snippet("inetd", {**self.places, **known})),
-        ]
+        line = inetd(_installation(self)).replace("127.0.0.1:8008", self.address)
+        return [installed("inetd"), "-i", self.write(line)]
 
 
 class Xinetd(Host):
     def command(self) -> list[str]:
-        known = {"127.0.0.1": self.ip, "8008": str(self.port), "= deploy\n": f"= {_account()}\n"}
-        conf = self.write(snippet("xinetd", {**self.places, **known}))
+        service = xinetd(_installation(self)).replace("127.0.0.1", self.ip)
+        conf = self.write(service.replace("8008", str(self.port)))
         log, pid = self.directory / "xinetd.log", self.directory / "pid"
         words = ["-dontfork", "-f", conf, "-filelog", str(log), "-pidfile", str(pid)]
         return [installed("xinetd"), *words]
@@ -193,8 +192,10 @@ def _settings(unit: str) -> dict[str, str]:
     return {name: value for name, is_setting, value in lines if is_setting}
 
 
-def _account() -> str:
-    return pwd.getpwuid(os.geteuid()).pw_name
+def _installation(host: Host) -> Installation:
+    """As ``deployctl setup`` sees it, but for the front that starts the stand-in for a worker."""
+    here = installation(load(host.config))
+    return dataclasses.replace(here, cgi=str(host.scripts / "deploy.cgi"))
 
 
 def _not_as_root() -> list[str]:

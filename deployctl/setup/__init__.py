@@ -1,0 +1,4 @@
+"""Ready configuration for the programs that start deployctl, filled in for this installation.
+
+One module for each kind; :func:`deployctl.setup.topics.text` is all that others need.
+"""

@@ -1,0 +1,112 @@
+"""What differs from one installation to the next: its programs, its config and its account."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+
+from deployctl.config.locate import SYSTEM_CONFIG
+from deployctl.environment import PATH, account
+from deployctl.errors import ConfigError, RefusedError
+from deployctl.repo import Config
+
+# The accounts that nginx runs as: Debian and Ubuntu, Fedora and Alpine, Arch.
+_WEB_ACCOUNTS = ("www-data", "nginx", "http")
+# What means itself to a shell, cron, systemd, nginx and inetd alike; not all of them have quotes.
+_PLAIN = re.compile(r"[\w@+=:,./~-]+")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """``program`` and ``cgi`` are its two programs, ``fcgiwrap`` is None where there is none.
+
+    ``env_names`` are the variables that ``env:`` secrets of the config name.
+    """
+
+    program: str
+    cgi: str
+    config: str
+    state_dir: str
+    account: str
+    env_names: tuple[str, ...]
+    web_account: str
+    fcgiwrap: str | None
+
+    @property
+    def call(self) -> list[str]:
+        """The words of a command of deployctl, but for the last ones."""
+        return [self.program, "-c", self.config]
+
+    @property
+    def env_file(self) -> str:
+        """Where the variables stand for what nobody starts from a shell."""
+        return os.path.join(os.path.dirname(self.config), "environment")
+
+
+def setup_command(topic: str, config_path: str) -> str:
+    option = "" if config_path == SYSTEM_CONFIG else f" -c {shlex.quote(config_path)}"
+    return f"deployctl setup {topic}{option}"
+
+
+def installation(config: Config) -> Installation:
+    """This one.
+
+    RefusedError where its state is another account's, ConfigError where one of its names cannot
+    be written down for all of these programs.
+    """
+    who = account()
+    _refuse_foreign(config)
+    _refuse_special(sys.executable, config.path, config.state_dir, who.user)
+    programs = os.path.dirname(sys.executable)
+    return Installation(
+        program=os.path.join(programs, "deployctl"),
+        cgi=os.path.join(programs, "deploy.cgi"),
+        config=config.path,
+        state_dir=config.state_dir,
+        account=who.user,
+        env_names=_env_names(config),
+        web_account=_web_account(),
+        fcgiwrap=shutil.which("fcgiwrap", path=PATH),
+    )
+
+
+def _refuse_foreign(config: Config) -> None:
+    try:
+        owner = os.stat(config.state_dir).st_uid
+    except OSError:
+        return
+    if owner == os.geteuid():
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"#{owner}"
+    raise RefusedError(
+        f"{config.state_dir} belongs to {name}, who is to run deployctl: "
+        f"ask as that account: sudo -u {shlex.quote(name)} deployctl setup"
+    )
+
+
+def _refuse_special(*names: str) -> None:
+    for name in names:
+        if not _PLAIN.fullmatch(name):
+            raise ConfigError(
+                f"{name} has a character that not all of systemd, cron, nginx and inetd take: "
+                "use letters, digits and @ + = : , . / ~ - _"
+            )
+
+
+def _env_names(config: Config) -> tuple[str, ...]:
+    """Those of steps and channels, and those of webhooks."""
+    webhook = (secret.env_name for repo in config.repos.values() for secret in repo.webhook_secrets)
+    return tuple(sorted({*config.env_names, *filter(None, webhook)}))
+
+
+def _web_account() -> str:
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next((name for name in _WEB_ACCOUNTS if name in known), _WEB_ACCOUNTS[0])

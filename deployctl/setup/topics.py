@@ -1,0 +1,92 @@
+"""Each program that can start deployctl, and the configuration that makes it do so."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from deployctl.errors import UsageError
+from deployctl.repo import Config
+from deployctl.setup.installation import Installation, installation
+from deployctl.setup.systemd import SOCKET, systemd
+
+# Where inetd and xinetd listen: loopback, behind a web server that has TLS.
+_ADDRESS, _PORT = "127.0.0.1", 8008
+
+
+def text(topic: str, config: Config) -> str:
+    """The configuration for one program; UsageError, with a guess, where it is not one of ours.
+
+    RefusedError where this account is not the one that runs deployctl.
+    """
+    if topic not in _TOPICS:
+        close = difflib.get_close_matches(topic, _TOPICS, 1)
+        guess = f", did you mean {close[0]}?" if close else ""
+        raise UsageError(f"no setup for {topic}{guess} (there are: {', '.join(_TOPICS)})")
+    _, write = _TOPICS[topic]
+    return write(installation(config))
+
+
+def topics() -> dict[str, str]:
+    """Each program and what is done with its configuration."""
+    return {name: use for name, (use, _) in _TOPICS.items()}
+
+
+def cron(here: Installation) -> str:
+    """A table for /etc/cron.d; crontab(5) has ``@reboot``."""
+    account, call = here.account, " ".join(here.call)
+    return (
+        f"* * * * * {account} {call} run --quiet\n"
+        f"@reboot {account} {call} run --quiet\n"
+        f"*/10 * * * * {account} {call} sync --quiet\n"
+    )
+
+
+def nginx(here: Installation) -> str:
+    """The location for a ``server`` block; the socket is that of ``setup systemd``."""
+    return (
+        "location /deploy.cgi {\n"
+        "    include fastcgi_params;\n"
+        "    client_max_body_size 1m;\n"
+        r"    fastcgi_split_path_info ^(/deploy\.cgi)(/.*)?$;"
+        "\n"
+        "    fastcgi_param PATH_INFO $fastcgi_path_info;\n"
+        f"    fastcgi_param SCRIPT_FILENAME {here.cgi};\n"
+        '    fastcgi_param HTTP_PROXY "";\n'
+        f"    fastcgi_pass unix:{SOCKET};\n"
+        "}\n"
+    )
+
+
+def inetd(here: Installation) -> str:
+    """One line of inetd.conf(5), which knows no quotes."""
+    return (
+        f"{_ADDRESS}:{_PORT} stream tcp nowait {here.account} "
+        f"/usr/bin/env env DEPLOYCTL_CONFIG={here.config} {here.cgi}\n"
+    )
+
+
+def xinetd(here: Installation) -> str:
+    """A service for xinetd.conf(5)."""
+    values = {
+        "type": "UNLISTED",
+        "bind": _ADDRESS,
+        "port": _PORT,
+        "socket_type": "stream",
+        "protocol": "tcp",
+        "wait": "no",
+        "user": here.account,
+        "env": f"DEPLOYCTL_CONFIG={here.config}",
+        "server": here.cgi,
+    }
+    lines = (f"    {name:<11} = {value}\n" for name, value in values.items())
+    return f"service deployctl\n{{\n{''.join(lines)}}}\n"
+
+
+_TOPICS: dict[str, tuple[str, Callable[[Installation], str]]] = {
+    "systemd": ("read it, then pipe it into: sudo sh", systemd),
+    "cron": ("for /etc/cron.d/deployctl", cron),
+    "nginx": ("for /etc/nginx/snippets/deployctl.conf, included in a server block", nginx),
+    "inetd": ("a line for /etc/inetd.conf", inetd),
+    "xinetd": ("for /etc/xinetd.d/deployctl", xinetd),
+}

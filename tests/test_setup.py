@@ -1,0 +1,136 @@
+"""``deployctl setup``: what it prints is taken by the programs that it is for."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.app import App
+from tests.support.deliveries import SECRET
+from tests.support.servers import installed
+from tests.support.systemd import settings, units
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+PROGRAMS = os.path.dirname(sys.executable)
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+def setup(app: App, topic: str) -> str:
+    done = app.cli("setup", topic)
+    assert (done.code, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_without_a_topic_there_is_a_list_of_them(app: App) -> None:
+    app.cli.config.write_text("rubbish")
+    shown = app.cli("setup").stdout.splitlines()
+    assert [line.split()[0] for line in shown[:-1]] == [
+        *("systemd", "cron", "nginx", "inetd", "xinetd")
+    ]
+    assert shown[-1] == "print one with: deployctl setup TOPIC"
+    assert {"topic": "cron", "use": "for /etc/cron.d/deployctl"} in app.cli.json("setup")["topics"]
+
+
+def test_an_unknown_topic_is_guessed(app: App) -> None:
+    done = app.cli("setup", "sytemd")
+    there = "systemd, cron, nginx, inetd, xinetd"
+    message = f"no setup for sytemd, did you mean systemd? (there are: {there})"
+    assert (done.code, done.stdout, done.error) == (2, "", message)
+
+
+def test_json_has_the_same_text_and_nothing_is_made(app: App) -> None:
+    for topic in ("systemd", "cron", "nginx", "inetd", "xinetd"):
+        assert app.cli.json("setup", topic) == {"topic": topic, "text": setup(app, topic)}
+    assert not app.state.exists()
+
+
+def test_cron_gets_the_lines_of_this_installation(app: App) -> None:
+    call = f"{ME} {PROGRAMS}/deployctl -c {app.cli.config}"
+    assert setup(app, "cron").splitlines() == [
+        f"* * * * * {call} run --quiet",
+        f"@reboot {call} run --quiet",
+        f"*/10 * * * * {call} sync --quiet",
+    ]
+
+
+def test_its_commands_work_silently_in_the_environment_of_cron(app: App) -> None:
+    environment = {"HOME": "/", "LOGNAME": ME, "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
+    app.push("1")
+    for line in setup(app, "cron").splitlines():
+        command = line.partition(f" {ME} ")[2]
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], check=False, capture_output=True, cwd="/", env=environment
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (app.path / "current" / "version").read_text() == "1\n"
+
+
+def test_systemd_has_no_complaint_about_the_units(app: App, tmp_path: Path) -> None:
+    script = setup(app, "systemd")
+    (tmp_path / "units").mkdir()
+    for name, text in units(script).items():
+        (tmp_path / "units" / name).write_text(text)
+    paths = sorted(map(str, (tmp_path / "units").iterdir()))
+    assert len(paths) == 8
+    done = subprocess.run(
+        [installed("systemd-analyze"), "verify", *paths],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert [line for line in done.stderr.splitlines() if "deployctl" in line] == []
+
+
+def test_the_worker_is_a_service_that_nothing_but_its_own_end_stops(app: App) -> None:
+    found = units(setup(app, "systemd"))
+    wake = app.state / "wake"
+    assert settings(found["deployctl.path"], "DirectoryNotEmpty") == [str(wake)]
+    (remove, run), (timed,) = (
+        settings(found[f"{name}.service"], "ExecStart") for name in ("deployctl", "deployctl-run")
+    )
+    assert remove == f"/usr/bin/find {wake} -mindepth 1 -delete"
+    assert run == f"+{timed}"
+    assert f" --uid={ME} " in timed
+    assert " --property=KillMode=process " in timed
+    call = f"-- {PROGRAMS}/deployctl -c {app.cli.config}"
+    assert timed.endswith(f" {call} run --quiet")
+    (sync,) = settings(found["deployctl-sync.service"], "ExecStart")
+    assert sync.endswith(f" {call} sync --quiet")
+    assert "EnvironmentFile" not in "".join(found.values())
+
+
+def test_the_variables_of_secrets_are_taken_from_a_file(app: App) -> None:
+    app.configure(secrets={"TOKEN": "env:BLOG_TOKEN"}, webhook_secret="env:HOOK")
+    script = setup(app, "systemd")
+    file = f"{app.directory}/environment"
+    assert "# repos.yml takes BLOG_TOKEN, HOOK from the environment: write\n" in script
+    assert settings(units(script)["deployctl-cgi.service"], "EnvironmentFile") == [f"-{file}"]
+    assert script.count(f" --property=EnvironmentFile=-{file} ") == 3
+
+
+def test_no_secret_is_printed(app: App) -> None:
+    app.configure(webhook_secret=SECRET, secrets={"A": "hidden-value"})
+    printed = "".join(setup(app, topic) for topic in ("systemd", "cron", "nginx", "inetd"))
+    assert SECRET not in printed
+    assert "hidden-value" not in printed
+
+
+@as_root
+def test_another_account_is_told_whom_to_ask(app: App) -> None:
+    app.state.mkdir(mode=0o700)
+    os.chown(app.state, 65534, 65534)
+    assert app.refused("setup", "cron") == (
+        f"{app.state} belongs to nobody, who is to run deployctl: "
+        "ask as that account: sudo -u nobody deployctl setup"
+    )
+
+
+def test_a_name_that_needs_quotes_is_refused(app: App, tmp_path: Path) -> None:
+    done = app.cli("-c", str(app.write({}, state_dir=str(tmp_path / "a b"))), "setup", "cron")
+    assert (done.code, re.sub(r"^.*/", "", done.error.partition(" has ")[0])) == (2, "a b")
