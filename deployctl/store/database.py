@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pwd
 import stat
 
-from deployctl.errors import StoreError, UsageError
+from deployctl.errors import ConfigError, ForeignError, StoreError
 from deployctl.lean import sqlite3
+from deployctl.mounts import unsafe_mount
 from deployctl.store.schema import STEPS
+from deployctl.trust import account_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,8 +157,12 @@ class _Transaction:
 
 
 def prepare_state_dir(state_dir: str) -> None:
-    """Make the state directory and its parts, 0700 whatever the umask; refuse another's."""
+    """Make the state directory and its parts, 0700 whatever the umask.
+
+    :class:`ForeignError` where it is another account's, :class:`ConfigError` where no lock holds.
+    """
     os.makedirs(os.path.dirname(state_dir), exist_ok=True)
+    _refuse_network(state_dir)
     for directory in ("", "locks", "logs", "mirrors"):
         path = os.path.join(state_dir, directory).rstrip("/")
         try:
@@ -171,15 +176,22 @@ def prepare_state_dir(state_dir: str) -> None:
 
 def check_owner(state_dir: str) -> None:
     """One account owns the state: another one's files in it would lock the owner out."""
-    owner = os.stat(state_dir).st_uid
-    if owner != os.geteuid():
-        try:
-            name = pwd.getpwuid(owner).pw_name
-        except KeyError:
-            name = f"'#{owner}'"
-        raise UsageError(
-            f"{state_dir} belongs to {name}: run this as that account, "
-            f"for example: sudo -u {name} deployctl status"
+    uid, me = os.stat(state_dir).st_uid, os.geteuid()
+    if uid != me:
+        owner = account_name(uid)
+        raise ForeignError(
+            f"{state_dir} belongs to {owner} and this is {account_name(me)}: run it as {owner}",
+            owner,
+        )
+
+
+def _refuse_network(state_dir: str) -> None:
+    unsafe = unsafe_mount(state_dir if os.path.isdir(state_dir) else os.path.dirname(state_dir))
+    if unsafe is not None:
+        kind, point = unsafe
+        raise ConfigError(
+            f"{state_dir} is on {kind} (mounted at {point}), where locks cannot be relied on: "
+            "set state_dir in repos.yml to a directory on a local disk"
         )
 
 
