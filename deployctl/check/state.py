@@ -16,12 +16,13 @@ from deployctl.layout.files import why_not_makeable
 from deployctl.mounts import MOUNTS, is_unsafe, mounted_at
 from deployctl.process import Identity, is_alive
 from deployctl.repo import Config, Repo
-from deployctl.store import deployments
+from deployctl.room import free_for, shortage
+from deployctl.sizes import MB, in_bytes
+from deployctl.store import deployments, releases
 from deployctl.store.database import FILE, Database
 
-_MB = 1024 * 1024
-LITTLE = 500 * _MB
-TOO_LITTLE = 100 * _MB
+LITTLE = 500 * MB
+TOO_LITTLE = 100 * MB
 
 
 def state(config: Config) -> Iterator[Finding]:
@@ -64,27 +65,28 @@ def disk(config: Config) -> Iterator[Finding]:
     yield _room(config.state_dir)
 
 
-def repo_disk(_config: Config, repo: Repo) -> Iterator[Finding]:
-    """Room for one more release."""
-    yield _room(repo.path)
+def repo_disk(config: Config, repo: Repo) -> Iterator[Finding]:
+    """Room for one more release: what the next deployment looks for."""
+    short = shortage(config, repo, _last_size(config, repo))
+    yield fail("disk", short.what, short.advice) if short else _room(repo.path)
+
+
+def _last_size(config: Config, repo: Repo) -> int | None:
+    """None too where the record cannot be read, which is told of by itself."""
+    try:
+        with Database(config.state_dir, read_only=True, busy_timeout=5.0) as db:
+            return releases.newest_size(db, repo.name)
+    except (StoreError, sqlite3.Error):
+        return None
 
 
 def _room(path: str) -> Finding:
-    place = path
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
-    status = os.statvfs(place)
-    free = status.f_bavail * status.f_frsize
+    place, free = free_for(path)
     if free >= LITTLE:
-        return ok("disk", f"{_size(free)} free for {path}")
+        return ok("disk", f"{in_bytes(free)} free for {path}")
     level = fail if free < TOO_LITTLE else warn
-    return level(
-        "disk", f"only {_size(free)} free for {path}", f"free some: df -h {shlex.quote(place)}"
-    )
-
-
-def _size(count: int) -> str:
-    return f"{count / _MB / 1024:.1f} GB" if count >= 1024 * _MB else f"{count // _MB} MB"
+    what = f"only {in_bytes(free)} free for {path}"
+    return level("disk", what, f"free some: df -h {shlex.quote(place)}")
 
 
 def database(config: Config) -> Iterator[Finding]:

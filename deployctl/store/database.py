@@ -21,7 +21,10 @@ from deployctl.trust import account_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 FILE = "deployctl.db"
 # The file's fault; what is wrong with a statement or a value has an error of its own.
@@ -96,6 +99,22 @@ class Database:
     def writing(self) -> _Transaction:
         """A write transaction: committed when the block ends, undone when it raises."""
         return _Transaction(self.connection, self._door)
+
+    def write(self, change: Callable[[sqlite3.Connection], T], *, urgent: bool = False) -> T:
+        """A write transaction in one go -> what ``change`` returns.
+
+        What is ``urgent`` is worth the reserve where the disk is full; it may so be done twice.
+        """
+        try:
+            with self.writing() as connection:
+                return change(connection)
+        except StoreError:
+            from deployctl.store.reserve import give_up
+
+            if not urgent or not give_up(self.state_dir):
+                raise
+        with self.writing() as connection:
+            return change(connection)
 
     def close(self) -> None:
         self.connection.close()
