@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield place
 
 
-def on_disk(app: App, disk: Path, **keys: object) -> None:
+def on_disk(app: App, disk: Path, **keys: Any) -> None:
     app.path = disk / "app"
     app.configure(path=str(app.path), **keys)
 
@@ -156,10 +157,9 @@ def test_a_log_that_is_not_kept_any_more_is_told_of(app: App) -> None:
     done = app.cli("logs", "1")
     assert (done.code, done.stdout) == (0, "")
     assert done.error == "the log of #1 is gone; see: deployctl show 1"
-    app.configure(top={"keep_logs": "1s"})
-    time.sleep(1.1)
+    app.configure(top={"keep_logs": "0.1s"})
     assert app.cli("logs", "1").error == (
-        "the log of #1 is gone: logs are kept for 1.0s (keep_logs); see: deployctl show 1"
+        "the log of #1 is gone: logs are kept for 0.1s (keep_logs); see: deployctl show 1"
     )
     app.push("")
     app.deploy(code=1)
