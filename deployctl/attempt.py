@@ -12,17 +12,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from deployctl import notices
 from deployctl.deployment import IGNORED, Deployment, Failure
 from deployctl.environment import step_environment
-from deployctl.errors import ConfigError, DeployctlError
+from deployctl.errors import ConfigError, DeployctlError, StoreError
 from deployctl.journal import Journal
 from deployctl.layout import Live
 from deployctl.lock import step_note
 from deployctl.masking import Masker
 from deployctl.output import Output
 from deployctl.pipeline import Surroundings
+from deployctl.prune import make_room
 from deployctl.site import Site
 from deployctl.store import deliveries, deployments, freezes, releases
 from deployctl.store.database import Database
@@ -134,28 +136,40 @@ class Attempt:
         )
 
     def conclude(self, outcome: Outcome) -> Deployment:
-        """The outcome, its hold, the state of the releases and the notice: one commit."""
-        db, repo, number = self.site.db, self.site.repo, self.deployment.number
-        before = deployments.newest_tried(db, repo.name)
-        now = time.time()
-        with db.writing() as connection:
-            deployments.finish(
-                connection,
-                number,
-                status=outcome.status,
-                reason=outcome.reason,
-                failure=outcome.failure,
-                now=now,
-                phase=outcome.phase,
-            )
-            self._judge(connection, outcome, now)
-            if outcome.phase == IGNORED and self.deployment.delivery is not None:
-                deliveries.ignore(connection, self.deployment.delivery, outcome.reason or "")
-            ended = _reread(db, number)
-            if not outcome.quiet and outcome.status != "cancelled":
-                recovered = before is not None and before.status in _BROKEN
-                notices.enqueue(connection, repo, ended, recovered=recovered, now=now)
+        """The outcome, its hold, the state of the releases and the notice: one commit.
+
+        Where a full disk is in the way, what is half made goes before that is written down.
+        """
+        before = deployments.newest_tried(self.site.db, self.site.repo.name)
+        recovered = before is not None and before.status in _BROKEN
+        record = partial(self._record, outcome, recovered=recovered, now=time.time())
+        try:
+            ended = self.site.db.write(record, urgent=True)
+        except StoreError:
+            make_room(self.site)
+            ended = self.site.db.write(record, urgent=True)
         self.journal.line(_last_line(ended))
+        return ended
+
+    def _record(
+        self, outcome: Outcome, connection: sqlite3.Connection, *, recovered: bool, now: float
+    ) -> Deployment:
+        db, repo, number = self.site.db, self.site.repo, self.deployment.number
+        deployments.finish(
+            connection,
+            number,
+            status=outcome.status,
+            reason=outcome.reason,
+            failure=outcome.failure,
+            now=now,
+            phase=outcome.phase,
+        )
+        self._judge(connection, outcome, now)
+        if outcome.phase == IGNORED and self.deployment.delivery is not None:
+            deliveries.ignore(connection, self.deployment.delivery, outcome.reason or "")
+        ended = _reread(db, number)
+        if not outcome.quiet and outcome.status != "cancelled":
+            notices.enqueue(connection, repo, ended, recovered=recovered, now=now)
         return ended
 
     def _judge(self, connection: sqlite3.Connection, outcome: Outcome, now: float) -> None:

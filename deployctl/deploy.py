@@ -16,6 +16,7 @@ from deployctl.page import refresh_page
 from deployctl.pipeline import check_health, restart, run_stages
 from deployctl.prune import prune
 from deployctl.rollback import choose_target, find_release
+from deployctl.room import need_room, remember_sizes
 from deployctl.signals import interruptible, shielded
 from deployctl.site import Site, remote_tip
 from deployctl.store import deployments, freezes, releases
@@ -35,6 +36,7 @@ def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
         with shielded():
             ended = attempt.conclude(outcome)
         prune(site, attempt.journal)
+        remember_sizes(site, attempt.journal)
         refresh_page(site, attempt.journal)
     if raised is not None:
         raise raised
@@ -148,6 +150,7 @@ def _build(attempt: Attempt, revision: str) -> Target:
     """A new release of the revision, all stages passed, nothing live touched (but in place)."""
     with attempt.journal.stage("prepare") as stage:
         attempt.site.layout.check()
+        need_room(attempt.site, attempt.journal, stage)
         target = _prepare(attempt, stage, attempt.deployment.number, revision)
     return _run_through_stages(attempt, target)
 
@@ -195,6 +198,7 @@ def _earlier(attempt: Attempt) -> Target:
         chosen = _chosen(attempt)
         if chosen.state != GONE:
             return Target(chosen.number, chosen.revision, chosen.name)
+        need_room(attempt.site, attempt.journal, stage)
         target = _prepare_again(attempt, stage, chosen)
     return _run_through_stages(attempt, target)
 

@@ -21,6 +21,14 @@ class UsageError(DeployctlError):
     exit_code = 2
 
 
+class ForeignError(UsageError):
+    """The state is that of another account, ``owner`` as ``sudo -u`` takes it."""
+
+    def __init__(self, message: str, owner: str) -> None:
+        super().__init__(message)
+        self.owner = owner
+
+
 class ConfigError(DeployctlError):
     """repos.yml, or a file it points to, cannot be used; holds every complaint at once."""
 

@@ -98,7 +98,9 @@ class Journal:
     def stage(self, name: str) -> Iterator[StageJournal]:
         """Tell of a stage; what goes wrong in it leaves as :class:`StageFailed`."""
         record = StageRecord(name, "running", time.time(), log_start=self._log.position())
-        row = deployments.begin_stage(self._db, self._number, record)
+        # The way back is told of even on a full disk, and so is what failed.
+        urgent = name.startswith("rollback")
+        row = deployments.begin_stage(self._db, self._number, record, urgent=urgent)
         began = time.monotonic()
         stage = StageJournal(name, self._log, self._show, self._masker)
         self.line(f"==> {name}")
@@ -123,7 +125,8 @@ class Journal:
             ended = replace(
                 record, status=status, duration=passed, log_end=end, steps=tuple(stage.steps)
             )
-            deployments.end_stage(self._db, row, ended)
+            urgent = urgent or status != "succeeded"
+            deployments.end_stage(self._db, row, ended, urgent=urgent)
 
     def close(self) -> None:
         self._log.close()

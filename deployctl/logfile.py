@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
+from collections.abc import Collection
 
 # What is kept of one step's output: this much from its beginning and as much from its end.
 HALF = 5 * 1024 * 1024
@@ -16,6 +17,22 @@ _BLOCK = 64 * 1024
 
 def log_path(state_dir: str, number: int) -> str:
     return os.path.join(state_dir, "logs", f"{number}.log")
+
+
+def prune_logs(state_dir: str, before: float, kept: Collection[int]) -> None:
+    """Remove the logs whose last line was written before then, but for those of ``kept``.
+
+    They are as old as their numbers say, so the first that is young enough ends it.
+    """
+    directory = os.path.join(state_dir, "logs")
+    numbers = (name.removesuffix(".log") for name in os.listdir(directory))
+    for number in sorted(int(number) for number in numbers if number.isdigit()):
+        path = log_path(state_dir, number)
+        with contextlib.suppress(OSError):
+            if number not in kept:
+                if os.stat(path).st_mtime >= before:
+                    return
+                os.unlink(path)
 
 
 class LogFile:

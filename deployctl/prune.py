@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Protocol
+
 from deployctl.errors import DeployctlError, in_words
-from deployctl.journal import Journal
 from deployctl.rollback import default_target, live_release, proven
 from deployctl.site import Site
 from deployctl.store import releases
 from deployctl.store.releases import ReleaseRecord
 
 
-def prune(site: Site, journal: Journal) -> None:
+class Told(Protocol):
+    """Whoever hears of what could not be removed: a journal, or the output of the worker."""
+
+    def line(self, text: str) -> None: ...
+
+
+def prune(site: Site, journal: Told) -> None:
     """Keep the newest good releases, the live one and the one before it; remove the rest.
 
     A release that cannot be removed is told of and tried again next time: it changes no outcome.
@@ -22,7 +30,7 @@ def prune(site: Site, journal: Journal) -> None:
             journal.line(f"warning: {in_words(error)}")
 
 
-def _remove_surplus(site: Site, journal: Journal) -> None:
+def _remove_surplus(site: Site, journal: Told) -> None:
     for release in surplus(site):
         try:
             site.layout.discard(release.number, release.name)
@@ -31,9 +39,20 @@ def _remove_surplus(site: Site, journal: Journal) -> None:
             journal.line(f"warning: {in_words(error)}")
 
 
-def _tidy(site: Site, _journal: Journal) -> None:
+def _tidy(site: Site, _journal: Told) -> None:
     site.mirror.tidy()
     site.layout.tidy()
+
+
+def make_room(site: Site) -> None:
+    """What may go goes from the disk alone, as a full one has no room to write down that it went;
+    :func:`prune` does that later.
+    """
+    for release in surplus(site):
+        with contextlib.suppress(DeployctlError, OSError):
+            site.layout.discard(release.number, release.name)
+    with contextlib.suppress(DeployctlError, OSError):
+        site.mirror.tidy()
 
 
 def surplus(site: Site) -> list[ReleaseRecord]:
@@ -47,6 +66,9 @@ def surplus(site: Site) -> list[ReleaseRecord]:
     oldest = kept[-1].number if kept else 0
     left = [release for release in proven(known) if release.state == "left"]
     kept += [release for release in left if release.number > oldest][: site.repo.keep_releases]
-    kept += filter(None, (live_release(site, known), default_target(site, known)))
     numbers = {release.number for release in kept}
+    if all(release.number in numbers for release in known):  # as mostly: ask the disk nothing
+        return []
+    kept += filter(None, (live_release(site, known), default_target(site, known)))
+    numbers |= {release.number for release in kept}
     return [release for release in known if release.number not in numbers]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deployctl.secret import Secret
+from deployctl.sizes import MB
 
 # A tuple is argv and no shell sees it; a string is a script for /bin/sh -eu.
 Command = str | tuple[str, ...]
@@ -67,6 +68,7 @@ class Repo:
 
     ``tags``, a pattern of names, takes the place of ``branch``. ``on`` is push or ci_success;
     ``watch`` are patterns as in gitignore, of paths that are worth a deployment: none, all are.
+    ``min_free`` is in bytes.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Repo:
     healthcheck: HealthCheck | None = None
     auto_rollback: bool = True
     keep_releases: int = 5
+    min_free: int = 200 * MB
     shared_dirs: tuple[str, ...] = ()
     shared_files: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -107,8 +110,8 @@ class Repo:
 class Config:
     """A whole repos.yml; all paths in it are absolute.
 
-    ``max_body`` is in bytes, ``keep_deliveries`` in seconds; ``webhook_url`` is where the forges
-    send their deliveries to.
+    ``max_body`` is in bytes, ``keep_deliveries`` and ``keep_logs`` in seconds; ``webhook_url`` is
+    where the forges send their deliveries to.
     """
 
     path: str
@@ -116,8 +119,9 @@ class Config:
     repos: Mapping[str, Repo]
     channels: Mapping[str, Channel] = field(default_factory=dict)
     max_running: int = 1
-    max_body: int = 1024 * 1024
+    max_body: int = MB
     keep_deliveries: float = 30 * 86400.0
+    keep_logs: float = 90 * 86400.0
     webhook_url: str | None = None
     status_page: str | None = None
 

@@ -6,6 +6,7 @@ the turn looks at the queue again after giving it back, so nothing that was queu
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -18,10 +19,13 @@ from deployctl.deploy import carry_out
 from deployctl.deployment import Deployment
 from deployctl.errors import DeployctlError
 from deployctl.lock import repo_lock
+from deployctl.logfile import prune_logs
+from deployctl.output import Output
 from deployctl.process import identity
+from deployctl.prune import prune, surplus
 from deployctl.recover import recover
 from deployctl.site import Site, Worker, open_site
-from deployctl.store import deliveries, deployments, freezes, queue
+from deployctl.store import deliveries, deployments, freezes, queue, reserve
 from deployctl.turn import Turn
 
 T = TypeVar("T")
@@ -36,6 +40,8 @@ def run(worker: Worker) -> list[Deployment]:
             done.append(ended)
             notices.send_due(worker.db, worker.config.channels)
         _forget_what_is_old(worker)
+        _prune_all(worker)
+        reserve.keep(worker.config.state_dir)
     finally:
         notices.send_due(worker.db, worker.config.channels)
     return done
@@ -46,6 +52,22 @@ def _forget_what_is_old(worker: Worker) -> None:
     now = time.time()
     deliveries.prune(worker.db, now - worker.config.keep_deliveries)
     notices.forget(worker.db, now)
+    kept = deployments.whose_logs_stay(worker.db)
+    prune_logs(worker.config.state_dir, now - worker.config.keep_logs, kept)
+
+
+def _prune_all(worker: Worker) -> None:
+    """Releases that may go since repos.yml was changed, or could not go before."""
+    for name in worker.config.repos:
+        with contextlib.suppress(DeployctlError):  # what cannot be looked at is told elsewhere
+            if surplus(open_site(worker.config, worker.db, name)):
+                _in_turn(worker, name, partial(_prune, show=worker.show))
+
+
+def _prune(site: Site, show: Output) -> None:
+    """What somebody builds, or a crash left half made, is not to be touched here."""
+    if deployments.running(site.db, site.repo.name) is None:
+        prune(site, show)
 
 
 def run_here(worker: Worker, site: Site, number: int) -> Deployment | None:
@@ -54,6 +76,7 @@ def run_here(worker: Worker, site: Site, number: int) -> Deployment | None:
     runner = json.dumps(dataclasses.asdict(identity()))
     if not deployments.claim(worker.db, number, runner, time.time()):
         return None
+    reserve.keep(worker.config.state_dir)
     claimed = deployments.get(worker.db, number)
     return carry_out(site, claimed, worker.show) if claimed else None
 

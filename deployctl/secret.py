@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from deployctl.errors import ConfigError
+from deployctl.trust import require_trust
 
 # What a web server sets from the request (RFC 3875, 4.1), and what servers add to that.
 _OF_REQUEST = frozenset(
@@ -67,9 +68,10 @@ class Secret:
 
 
 def _read(path: str) -> str:
-    """The file's text without the line break that editors add."""
+    """The file's text without the line break that editors add; refused where others write it."""
     try:
         with open(path, encoding="utf-8") as file:
+            require_trust(f"the secret file {path}", path, os.fstat(file.fileno()))
             return file.read().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"

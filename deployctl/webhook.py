@@ -15,6 +15,7 @@ from deployctl.config.webhook import load_webhook_config, probable_state_dir
 from deployctl.errors import DeployctlError
 from deployctl.lean import signal
 from deployctl.receive import Answer, receive, unavailable
+from deployctl.trust import is_ours
 from deployctl.worker import wake_worker
 
 TYPE_CHECKING = False
@@ -57,6 +58,7 @@ def run(serve: Callable[[BinaryIO, BinaryIO], None]) -> NoReturn:
 
     ``serve`` has SECONDS until OutOfTime is raised in it, and then SECONDS_TO_ANSWER.
     """
+    os.umask(0o077)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         signal.signal(signal.SIGALRM, _out_of_time)
@@ -120,7 +122,7 @@ def _log(config: str | None, what: str) -> None:
     A full log becomes the old one: strangers can write into it, and must not silence it.
     """
     state_dir = probable_state_dir(config) if config else None
-    if state_dir is None:
+    if state_dir is None or not is_ours(state_dir):
         return
     path = os.path.join(state_dir, "logs", "webhook.log")
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

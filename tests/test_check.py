@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import sqlite3
 import unicodedata
 from collections.abc import Iterator
@@ -192,7 +193,7 @@ def test_the_state_of_another_account_is_that_accounts_to_look_at(app: App) -> N
             "message": (
                 f"{app.state} belongs to {name} and this is {me}; nothing else was looked at"
             ),
-            "fix": f"sudo -u {name} deployctl check -c {app.cli.config}",
+            "fix": f"sudo -u {name} {shlex.join(app.cli.argv('check', '--json'))}",
         }
     ]
 

@@ -222,7 +222,7 @@ def test_a_live_release_that_is_gone_or_not_whole_or_not_ours_is_told(app: App) 
     assert live(app, code=1) == {
         "level": "fail",
         "message": f"the release {name} is live and not complete",
-        "fix": "deployctl deploy app",
+        "fix": f"deployctl -c {app.cli.config} deploy app",
     }
     (app.directory / "mine").mkdir()
     (app.path / "current").unlink()
@@ -230,7 +230,7 @@ def test_a_live_release_that_is_gone_or_not_whole_or_not_ours_is_told(app: App) 
     assert live(app, code=0) == {
         "level": "warn",
         "message": f"{app.path}/current points to ../mine, which deployctl did not build",
-        "fix": "deployctl deploy app",
+        "fix": f"deployctl -c {app.cli.config} deploy app",
     }
     (app.path / "current").unlink()
     (app.path / "current").symlink_to(f"releases/{name}")
@@ -238,7 +238,7 @@ def test_a_live_release_that_is_gone_or_not_whole_or_not_ours_is_told(app: App) 
     assert live(app, code=1) == {
         "level": "fail",
         "message": f"{app.path}/current points to releases/{name}, which is gone",
-        "fix": "deployctl rollback app",
+        "fix": f"deployctl -c {app.cli.config} rollback app",
     }
 
 

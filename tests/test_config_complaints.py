@@ -100,8 +100,8 @@ def test_a_branch_and_tags_exclude_each_other(tmp_path: Path) -> None:
 EMPTY = "1: empty: write at least repos, see the README"
 TOO_DEEP = "1: nested deeper than 30 levels: does an alias contain itself?"
 TOP_KEYS_KNOWN = (
-    "known: channels, defaults, deployers, keep_deliveries, max_body, max_running, repos, "
-    "state_dir, status_page, webhook_url"
+    "known: channels, defaults, deployers, keep_deliveries, keep_logs, max_body, max_running, "
+    "repos, state_dir, status_page, webhook_url"
 )
 NO_TAG = "tags are not supported: remove it, or put quotes around text that starts with !"
 
@@ -327,7 +327,9 @@ NAME = "bad name: wanted a-z, 0-9, . _ - (first a letter or digit, no .., at mos
         ("max_running: 0x10", "max_running: wanted a whole number in plain decimal digits"),
         ("max_running: 010", "max_running: wanted a whole number in plain decimal digits"),
         ("max_running:", "max_running: wanted a whole number, found nothing"),
-        ("max_body: 1G", "max_body: wanted a size: bytes, or like 512K or 1M"),
+        ("max_body: 1T", "max_body: wanted a size: bytes, or like 512K, 200M or 2G"),
+        ("max_body: 1B", "max_body: wanted a size: bytes, or like 512K, 200M or 2G"),
+        ("max_body: 1G", "max_body: out of range: wanted 1 byte to 25M"),
         ("max_body: 26M", "max_body: out of range: wanted 1 byte to 25M"),
         ("max_body: 0", "max_body: out of range: wanted 1 byte to 25M"),
         ("max_body: {}", "max_body: wanted text, found a mapping"),

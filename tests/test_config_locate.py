@@ -165,6 +165,7 @@ def test_finding_the_config_imports_next_to_nothing() -> None:
         "deployctl.config",
         "deployctl.config.locate",
         "deployctl.errors",
+        "deployctl.trust",
     ]
 
 

@@ -16,15 +16,16 @@ LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
         "announced attempt cancel check decide deliveries deploy deploy_request docs follow "
-        "foreground history notices page prune receive recover refusals rollback run setup site "
-        "sync turn undo unneeded"
+        "foreground history notices page prune receive recover refusals rollback room run setup "
+        "site sync turn typed undo unneeded"
     ),
     "domain": "claim forges health inbox journal layout payload pipeline request",
     "adapters": "config git logfile notify output store worker",
     "system": (
-        "durable environment leftovers lean lock masking process process_child process_tree signals"
+        "durable environment leftovers lean lock masking mounts process process_child process_tree "
+        "signals"
     ),
-    "values": "__init__ deployment errors notice repo secret times",
+    "values": "__init__ deployment errors notice repo secret sizes times trust",
 }
 ORDER = list(LAYERS)
 LAYER = {part: layer for layer, parts in LAYERS.items() for part in parts.split()}

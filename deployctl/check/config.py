@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterable, Iterator
 
-from deployctl.check.account import owner_of, run_as
 from deployctl.check.finding import Finding, advised, fail, ok, warn
-from deployctl.check.privacy import exposure, replaceable
+from deployctl.check.privacy import readable, replaceable
 from deployctl.errors import ConfigError
 from deployctl.repo import Config, Repo
 from deployctl.secret import Secret
+from deployctl.trust import account_name
+from deployctl.typed import typed_as
 
 
 def complaints(error: ConfigError, path: str | None) -> Iterator[Finding]:
@@ -22,19 +22,17 @@ def complaints(error: ConfigError, path: str | None) -> Iterator[Finding]:
         if place:
             yield fail("config", line, f"edit {place[1]}, line {place[2]}")
         elif path and os.path.exists(path) and not os.access(path, os.R_OK):
-            owner = owner_of(path)
-            yield fail("config", advised(line)[0], run_as(owner.name) if owner else None)
+            owner = account_name(os.stat(path).st_uid)
+            yield fail("config", advised(line)[0], typed_as(owner, path))
         else:
             yield fail("config", *advised(line))
 
 
 def config_file(config: Config) -> Iterator[Finding]:
     """Which file it is, and that nobody else decides what this account runs."""
-    found = [
-        *exposure("config", config.path, secret=any(map(_is_literal, _all_secrets(config)))),
-        *replaceable("config", config.path),
-        *_foreign(config.path),
-    ]
+    found = [*replaceable("config", config.path)]
+    if any(map(_is_literal, _all_secrets(config))):
+        found += readable("config", config.path)
     count = len(config.repos)
     yield from found or [
         ok("config", f"{config.path}: {count} {'repo' if count == 1 else 'repos'}")
@@ -61,7 +59,8 @@ def secret_faults(check: str, secret: Secret) -> Iterator[Finding]:
         yield fail(check, *advised(str(error)))
     path = _file_of(secret)
     if path and os.path.exists(path):
-        yield from exposure(check, path, secret=True)
+        yield from readable(check, path)
+        yield from replaceable(check, path)
 
 
 def _webhook_secret_faults(secret: Secret) -> Iterator[Finding]:
@@ -72,13 +71,6 @@ def _webhook_secret_faults(secret: Secret) -> Iterator[Finding]:
         yield warn("secrets", what, f"set {name} for fcgiwrap (Environment=), or use file:PATH")
     elif not name:
         yield from secret_faults("secrets", secret)
-
-
-def _foreign(path: str) -> Iterator[Finding]:
-    owner = owner_of(path)
-    if owner and owner.uid not in (0, os.geteuid()):
-        what = f"{path} belongs to {owner.name}, who so decides what this account runs"
-        yield warn("config", what, f"sudo chown $(id -un) {shlex.quote(path)}")
 
 
 def _all_secrets(config: Config) -> Iterable[Secret]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from deployctl.check import (
     account,
@@ -22,6 +24,7 @@ from deployctl.config.locate import find_config
 from deployctl.errors import ConfigError
 from deployctl.repo import Config, Repo
 from deployctl.site import find_repo
+from deployctl.typed import with_config
 
 _Machine = Callable[[Config], Iterable[Finding]]
 _Repo = Callable[[Config, Repo], Iterable[Finding]]
@@ -79,7 +82,15 @@ def examine(named: str | None, repo: str | None) -> list[Finding]:
     for each in [] if foreign else repos:
         for name, look_at in _OF_A_REPO:
             found += _look_at(name, look_at, loaded, each)
-    return found
+    return found if named is None else [_with_config(finding, path) for finding in found]
+
+
+def _with_config(finding: Finding, path: str) -> Finding:
+    """A command of ours that mends it is for the repos.yml that was named."""
+    program, _, rest = (finding.fix or "").partition(" ")
+    if program != "deployctl":
+        return finding
+    return replace(finding, fix=f"{shlex.join([program, *with_config(path)])} {rest}")
 
 
 def _look(name: str, look: _Machine, loaded: Config) -> list[Finding]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from deployctl.check.finding import Finding, fail, ok
-from deployctl.check.privacy import exposure
+from deployctl.check.privacy import changeable
 from deployctl.environment import account, base_environment
 from deployctl.git.mirror import Mirror
 from deployctl.git.remote import protocol
@@ -80,7 +80,7 @@ def known_hosts(_config: Config, repo: Repo) -> Iterator[Finding]:
         fix = f"{_keyscan(host)} >>{shlex.quote(own)}, then compare its fingerprint: {_shown(own)}"
         yield fail("known_hosts", f"the key of {host} is not in {own}", fix)
         return
-    exposed = list(exposure("known_hosts", own, secret=False)) if os.path.exists(own) else []
+    exposed = list(changeable("known_hosts", own)) if os.path.exists(own) else []
     yield from exposed or [ok("known_hosts", f"the key of {host} is known")]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import sqlite3
 import stat
@@ -14,19 +13,16 @@ from deployctl import environment
 from deployctl.check.finding import Finding, advised, fail, ok, warn
 from deployctl.errors import StoreError
 from deployctl.layout.files import why_not_makeable
+from deployctl.mounts import MOUNTS, is_unsafe, mounted_at
 from deployctl.process import Identity, is_alive
 from deployctl.repo import Config, Repo
-from deployctl.store import deployments
+from deployctl.room import free_for, shortage
+from deployctl.sizes import MB, in_bytes
+from deployctl.store import deployments, releases
 from deployctl.store.database import FILE, Database
 
-_MB = 1024 * 1024
-LITTLE = 500 * _MB
-TOO_LITTLE = 100 * _MB
-
-# flock(2) and SQLite's locks are not to be relied on there, whatever they answer
-# (https://www.sqlite.org/howtocorrupt.html, 2.1).
-_UNSAFE = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|fuse(\..*)?")
-MOUNTS = "/proc/self/mountinfo"
+LITTLE = 500 * MB
+TOO_LITTLE = 100 * MB
 
 
 def state(config: Config) -> Iterator[Finding]:
@@ -56,31 +52,12 @@ def _still_to_be_made(place: str) -> Finding:
 def file_system(config: Config, mounts: str = MOUNTS) -> Iterator[Finding]:
     """Locks must hold, so no file system of another machine will do."""
     place = os.path.realpath(config.state_dir)
-    with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
-        kind, point = mounted_at(place, file.read())
-    if _UNSAFE.fullmatch(kind):
+    kind, point = mounted_at(place, mounts)
+    if is_unsafe(kind):
         what = f"{place} is on {kind} (mounted at {point}), where locks cannot be relied on"
         yield fail("file_system", what, "set state_dir in repos.yml to a local disk's directory")
     else:
         yield ok("file_system", f"{kind}, mounted at {point}")
-
-
-def mounted_at(path: str, table: str) -> tuple[str, str]:
-    """The type and the mount point of a path's file system, by proc_pid_mountinfo(5).
-
-    Of two mounts at the same point the later one is on top.
-    """
-    found = ("unknown", "/")
-    for line in table.splitlines():
-        before, _, after = line.partition(" - ")
-        point = _unescaped(before.split(" ")[4])
-        if f"{path}/".startswith(os.path.join(point, "")) and len(point) >= len(found[1]):
-            found = (after.split(" ")[0], point)
-    return found
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
 def disk(config: Config) -> Iterator[Finding]:
@@ -88,27 +65,28 @@ def disk(config: Config) -> Iterator[Finding]:
     yield _room(config.state_dir)
 
 
-def repo_disk(_config: Config, repo: Repo) -> Iterator[Finding]:
-    """Room for one more release."""
-    yield _room(repo.path)
+def repo_disk(config: Config, repo: Repo) -> Iterator[Finding]:
+    """Room for one more release: what the next deployment looks for."""
+    short = shortage(config, repo, _last_size(config, repo))
+    yield fail("disk", short.what, short.advice) if short else _room(repo.path)
+
+
+def _last_size(config: Config, repo: Repo) -> int | None:
+    """None too where the record cannot be read, which is told of by itself."""
+    try:
+        with Database(config.state_dir, read_only=True, busy_timeout=5.0) as db:
+            return releases.newest_size(db, repo.name)
+    except (StoreError, sqlite3.Error):
+        return None
 
 
 def _room(path: str) -> Finding:
-    place = path
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
-    status = os.statvfs(place)
-    free = status.f_bavail * status.f_frsize
+    place, free = free_for(path)
     if free >= LITTLE:
-        return ok("disk", f"{_size(free)} free for {path}")
+        return ok("disk", f"{in_bytes(free)} free for {path}")
     level = fail if free < TOO_LITTLE else warn
-    return level(
-        "disk", f"only {_size(free)} free for {path}", f"free some: df -h {shlex.quote(place)}"
-    )
-
-
-def _size(count: int) -> str:
-    return f"{count / _MB / 1024:.1f} GB" if count >= 1024 * _MB else f"{count // _MB} MB"
+    what = f"only {in_bytes(free)} free for {path}"
+    return level("disk", what, f"free some: df -h {shlex.quote(place)}")
 
 
 def database(config: Config) -> Iterator[Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from deployctl.cli.session import Session, number_of, options
@@ -10,6 +12,7 @@ from deployctl.deployment import Deployment
 from deployctl.errors import UsageError
 from deployctl.follow import Follower
 from deployctl.history import log_of, newest, show
+from deployctl.times import duration
 
 
 @click.command("logs")
@@ -38,7 +41,7 @@ def command(
         session.answer(document, "")
     else:
         session.show.raw(shown)
-        _explain_silence(deployment, kept, failed)
+        _explain_silence(session, deployment, kept, failed)
     return 0
 
 
@@ -57,18 +60,20 @@ def _follow(session: Session, deployment: Deployment, offset: int) -> None:
         complain(_never_ran(ended))
 
 
-def _explain_silence(deployment: Deployment, kept: bytes, failed: bool) -> None:
+def _explain_silence(session: Session, deployment: Deployment, kept: bytes, failed: bool) -> None:
     """Why there is nothing to see, on stderr."""
     if kept:
         return
     if deployment.started_at is None:
         complain(_never_ran(deployment))
-    elif failed:
+    elif failed and not any(stage.status == "failed" for stage in deployment.stages):
         complain(f"#{deployment.number} has no failed stage: it {_became(deployment)}")
     else:
-        complain(
-            f"the log of #{deployment.number} is gone; see: deployctl show {deployment.number}"
-        )
+        ended = deployment.finished_at
+        old = ended is not None and time.time() - ended > session.config.keep_logs
+        why = f": logs are kept for {duration(session.config.keep_logs)} (keep_logs)" if old else ""
+        number = deployment.number
+        complain(f"the log of #{number} is gone{why}; see: deployctl show {number}")
 
 
 def _became(deployment: Deployment) -> str:

@@ -15,12 +15,13 @@ from deployctl.cli.streams import say
 from deployctl.config.load import load
 from deployctl.config.locate import find_config
 from deployctl.deployment import Request
-from deployctl.errors import UsageError
+from deployctl.errors import ForeignError, UsageError
 from deployctl.masking import escape_controls
 from deployctl.output import Screen, Silence
 from deployctl.repo import Config
 from deployctl.site import Site, Worker, find_repo, open_site
 from deployctl.store.database import Database
+from deployctl.typed import typed_as
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,13 +73,21 @@ def options(*, writes: bool) -> Callable[[F], F]:
         @functools.wraps(function)
         def call(*arguments: Any, config: str | None, as_json: bool, **named: Any) -> Any:
             loaded = load(find_config(config))
-            with Database(loaded.state_dir, read_only=not writes) as db:
+            with _open(loaded, writes=writes) as db:
                 session = Session(loaded, db, as_json=as_json)
                 return function(session, *arguments, **named)
 
         return cast(F, bare_options(call))
 
     return decorate
+
+
+def _open(config: Config, *, writes: bool) -> Database:
+    """The record; whoever may not open it hears how its owner does what was asked for."""
+    try:
+        return Database(config.state_dir, read_only=not writes)
+    except ForeignError as error:
+        raise UsageError(f"{error}: {typed_as(error.owner, config.path)}") from None
 
 
 def bare_options(function: F) -> F:

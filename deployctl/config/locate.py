@@ -1,6 +1,6 @@
 """Where repos.yml and the state directory are; relative paths and ``~/`` in repos.yml.
 
-This module is on the webhook's way: it imports ``os``, ``pwd`` and nothing else.
+This module is on the webhook's way: it imports ``os``, ``pwd`` and nothing heavy.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import pwd
 
 from deployctl.errors import ConfigError
+from deployctl.trust import require_trust
 
 MAX_SIZE = 1024 * 1024
 SYSTEM_CONFIG = "/etc/deployctl/repos.yml"
@@ -71,10 +72,15 @@ def resolve_path(text: str, directory: str) -> str:
     return os.path.normpath("/" + os.path.join(directory, text).lstrip("/"))
 
 
-def read_config(path: str) -> bytes:
-    """The bytes of repos.yml; :class:`ConfigError` where it cannot be read or is too large."""
+def read_config(path: str, *, trusted: bool = True) -> bytes:
+    """The bytes of repos.yml; :class:`ConfigError` where it cannot be read or is too large.
+
+    And where others can change it, unless it need not be ``trusted``.
+    """
     try:
         with open(path, "rb") as file:
+            if trusted:
+                require_trust(path, path, os.fstat(file.fileno()))
             data = file.read(MAX_SIZE + 1)
     except OSError as error:
         raise ConfigError(

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from deployctl.config.document import List, Map, Node, Scalar
 from deployctl.config.reading import ComplaintError, Reading, guess
 from deployctl.secret import Secret, is_of_request
+from deployctl.sizes import GB, KB, MB
 from deployctl.times import parse_duration
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ MAX_LINE = 4096
 # poll(2) and its kin take no more; nobody waits that long either.
 MAX_DAYS = 7
 
-_SIZES = {"": 1, "K": 1024, "M": 1024 * 1024}
+_SIZES = {"": 1, "K": KB, "M": MB, "G": GB}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
@@ -158,17 +159,17 @@ def whole_number(minimum: int, maximum: int) -> Reader[int]:
     return read_whole_number
 
 
-def size(maximum: int) -> Reader[int]:
-    """Bytes, or ``512K``, ``1M``; at least 1."""
+def size(maximum: int, *, zero: bool = False) -> Reader[int]:
+    """Bytes, or ``512K``, ``200MB``, ``2GiB``, all by 1024; 0 only where it makes sense."""
 
     def read_size(node: Node, reading: Reading) -> int:
-        match = re.fullmatch(r"([0-9]{1,9})([KM]?)", line(node, reading))
+        match = re.fullmatch(r"([0-9]{1,9})([KMG]?)(?:(?<=[KMG])i?B)?", line(node, reading))
         if not match:
-            raise ComplaintError(node, "wanted a size: bytes, or like 512K or 1M")
+            raise ComplaintError(node, "wanted a size: bytes, or like 512K, 200M or 2G")
         value = int(match[1]) * _SIZES[match[2]]
-        if not 1 <= value <= maximum:
-            megabytes = maximum // _SIZES["M"]
-            raise ComplaintError(node, f"out of range: wanted 1 byte to {megabytes}M")
+        if not (0 if zero else 1) <= value <= maximum:
+            least, megabytes = "0" if zero else "1 byte", maximum // MB
+            raise ComplaintError(node, f"out of range: wanted {least} to {megabytes}M")
         return value
 
     return read_size

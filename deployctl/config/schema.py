@@ -41,6 +41,7 @@ from deployctl.config.selection import branch, tags, watch_pattern
 from deployctl.config.urls import channel_url, git_url, health_url
 from deployctl.repo import Channel, HealthCheck, Stage, Subscription
 from deployctl.secret import Secret
+from deployctl.sizes import GB, MB
 
 FORGES = (
     *("github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo", "gogs", "gitee"),
@@ -55,7 +56,8 @@ ON = ("push", "ci_success")
 TELLING_OF_CHECKS = ("github", "gitlab", "gitea", "forgejo")
 BUILT_IN_STAGES = ("fetch", "prepare", "switch", "restart", "healthcheck")
 RELEASE_FILES = ("REVISION", ".complete")
-MAX_BODY = 25 * 1024 * 1024
+MAX_BODY = 25 * MB
+MAX_FREE = 1024 * GB
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,7 @@ REPO_KEYS = {
     "healthcheck": Key(healthcheck, "how to tell that what is live works"),
     "auto_rollback": Key(boolean, "whether to go back when restart or health check fails"),
     "keep_releases": Key(whole_number(1, 1000), "how many releases stay on disk"),
+    "min_free": Key(size(MAX_FREE, zero=True), "how much must be free to build; 0: no matter"),
     "shared_dirs": Key(list_of(shared_path), "directories that all releases share"),
     "shared_files": Key(list_of(shared_path), "files that all releases share"),
     "env": Key(_environment, "environment variables of all commands"),
@@ -270,6 +273,7 @@ TOP_KEYS = {
     "max_running": Key(whole_number(1, 1000), "how many deployments run at a time"),
     "max_body": Key(size(MAX_BODY), "how large a webhook's body may be"),
     "keep_deliveries": Key(duration(days=3650), "how long the inbox keeps deliveries"),
+    "keep_logs": Key(duration(days=3650), "how long the output of deployments is kept"),
     "webhook_url": Key(health_url, "where the forges send their deliveries to"),
     "status_page": Key(path, "a directory for the status page, written after every deployment"),
     "defaults": Key(entry, "values of repo keys for all repos"),

@@ -17,6 +17,7 @@ from deployctl.config.locate import default_state_dir, read_config, resolve_path
 from deployctl.errors import ConfigError
 from deployctl.lean import JsonReader, sha256, to_json
 from deployctl.secret import Secret
+from deployctl.trust import is_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def load_webhook_config(path: str) -> WebhookConfig:
 def probable_state_dir(path: str) -> str | None:
     """Where the state seems to be by a repos.yml that may be broken; None where nothing tells."""
     try:
-        return _state_dir(read_config(path), os.path.dirname(path))
+        return _state_dir(read_config(path, trusted=False), os.path.dirname(path))
     except ConfigError:
         return None
 
@@ -112,7 +113,8 @@ def _compile(data: bytes, path: str, stamp: dict[str, str]) -> WebhookConfig:
     config = parse(data, path)
     document = _document(config, stamp)
     # Without a copy the next one is slower, no more. The state directory is made elsewhere.
-    _try_to_write(os.path.join(config.state_dir, COPY), to_json(document).encode())
+    if is_ours(config.state_dir):
+        _try_to_write(os.path.join(config.state_dir, COPY), to_json(document).encode())
     return WebhookConfig(document)
 
 

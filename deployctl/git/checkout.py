@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import shutil
 
 from deployctl.durable import sync_file_system
@@ -23,6 +24,8 @@ _UMASK = 0o022
 _LOCKS = ("index.lock", "HEAD.lock", "packed-refs.lock", "refs/deployctl/**/*.lock")
 # What is whole, also after a power cut, and what it is made as: git makes one file after another.
 _OURS = (".git", ".git.new")
+# git's words where the disk is full, a quota is used up, or a file too large for it.
+_FULL = re.compile(r"unable to (?:write|create) file|No space left|quota exceeded", re.IGNORECASE)
 
 
 class Checkout:
@@ -112,11 +115,33 @@ class Checkout:
     def move(self, revision: str) -> None:
         """Check a commit out: tracked files become the commit's, untracked ones stay."""
         self.remove_stale_locks()
-        self._git(
-            "checkout", "--quiet", "--force", "--detach", revision, "--",
-            what=f"cannot check {revision} out in {self.path}",
-        )  # fmt: skip
+        try:
+            self._git(
+                "checkout", "--quiet", "--force", "--detach", revision, "--",
+                what=f"cannot check {revision} out in {self.path}",
+            )  # fmt: skip
+        except GitError as error:
+            if _FULL.search(error.output):
+                self._take_back(revision)
+            raise
         self._git("update-ref", _LIVE, revision, what=f"cannot mark {revision} as live")
+
+    def _take_back(self, revision: str) -> None:
+        """What a full disk cut short is in no index yet: the commit's files go that are new in it.
+
+        What stood there before was overwritten, and is saved (:meth:`save_changes`).
+        """
+        root, tracked = os.path.realpath(self.path), set(self._names("ls-files", "-z"))
+        for name in set(self._files_of(revision)) - tracked:
+            place = os.path.join(root, name)
+            directory = os.path.dirname(place)
+            if os.path.realpath(directory) != directory:  # behind a symlink: not of this checkout
+                continue
+            with contextlib.suppress(OSError):
+                os.unlink(place)
+            with contextlib.suppress(OSError):  # the last one takes the directory along
+                if directory != root:
+                    os.removedirs(directory)
 
     def keep(self, number: int, revision: str) -> None:
         """Keep a commit to go back to, whatever happens to the branch it was on."""

@@ -170,10 +170,11 @@ class Mirror:
             remove_index(index)
 
     def tidy(self) -> None:
-        """Pack what many fetches left behind, when git finds it worth the time."""
+        """Remove what a fetch left half done; pack, when git finds it worth the time."""
         if not self.exists() or not self._lock.acquire():
             return
         try:
+            self._remove_leftovers()
             self._git(
                 "-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet",
                 what=f"cannot pack {self.directory}",

@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pwd
 import stat
 
 from deployctl.durable import sync
-from deployctl.errors import StoreError, UsageError
+from deployctl.errors import ConfigError, ForeignError, StoreError
 from deployctl.lean import sqlite3
+from deployctl.mounts import unsafe_mount
 from deployctl.store.schema import STEPS
+from deployctl.trust import account_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 FILE = "deployctl.db"
 # The file's fault; what is wrong with a statement or a value has an error of its own.
@@ -97,6 +101,22 @@ class Database:
         """A write transaction: committed when the block ends, undone when it raises."""
         return _Transaction(self.connection, self._door)
 
+    def write(self, change: Callable[[sqlite3.Connection], T], *, urgent: bool = False) -> T:
+        """A write transaction in one go -> what ``change`` returns.
+
+        What is ``urgent`` is worth the reserve where the disk is full; it may so be done twice.
+        """
+        try:
+            with self.writing() as connection:
+                return change(connection)
+        except StoreError:
+            from deployctl.store.reserve import give_up
+
+            if not urgent or not give_up(self.state_dir):
+                raise
+        with self.writing() as connection:
+            return change(connection)
+
     def close(self) -> None:
         self.connection.close()
         if self._door is not None:
@@ -157,7 +177,14 @@ class _Transaction:
 
 
 def prepare_state_dir(state_dir: str) -> None:
-    """Make the state directory and its parts, 0700 whatever the umask; refuse another's."""
+    """Make the state directory and its parts, 0700 whatever the umask.
+
+    :class:`ForeignError` where it is another account's, :class:`ConfigError` where no lock holds.
+    """
+    parent = os.path.dirname(state_dir)
+    if not os.path.isdir(parent):
+        _make_directory(parent, 0o777)
+    _refuse_network(state_dir)
     for directory in ("", "locks", "logs", "mirrors"):
         path = os.path.join(state_dir, directory).rstrip("/")
         if not _make_directory(path, 0o700) and not directory:
@@ -184,15 +211,22 @@ def _make_directory(path: str, mode: int) -> bool:
 
 def check_owner(state_dir: str) -> None:
     """One account owns the state: another one's files in it would lock the owner out."""
-    owner = os.stat(state_dir).st_uid
-    if owner != os.geteuid():
-        try:
-            name = pwd.getpwuid(owner).pw_name
-        except KeyError:
-            name = f"'#{owner}'"
-        raise UsageError(
-            f"{state_dir} belongs to {name}: run this as that account, "
-            f"for example: sudo -u {name} deployctl status"
+    uid, me = os.stat(state_dir).st_uid, os.geteuid()
+    if uid != me:
+        owner = account_name(uid)
+        raise ForeignError(
+            f"{state_dir} belongs to {owner} and this is {account_name(me)}: run it as {owner}",
+            owner,
+        )
+
+
+def _refuse_network(state_dir: str) -> None:
+    unsafe = unsafe_mount(state_dir if os.path.isdir(state_dir) else os.path.dirname(state_dir))
+    if unsafe is not None:
+        kind, point = unsafe
+        raise ConfigError(
+            f"{state_dir} is on {kind} (mounted at {point}), where locks cannot be relied on: "
+            "set state_dir in repos.yml to a directory on a local disk"
         )
 
 

@@ -158,9 +158,10 @@ def cancelled_by(db: Database, number: int) -> str | None:
     return row["cancelled_by"] if row else None
 
 
-def begin_stage(db: Database, number: int, stage: StageRecord) -> int:
+def begin_stage(db: Database, number: int, stage: StageRecord, *, urgent: bool = False) -> int:
     """-> the stage's row, for :func:`end_stage`."""
-    with db.writing() as connection:
+
+    def write(connection: sqlite3.Connection) -> int:
         cursor = connection.execute(
             "INSERT INTO stages (deployment, name, status, host, started_at, log_start)"
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -168,9 +169,11 @@ def begin_stage(db: Database, number: int, stage: StageRecord) -> int:
         )
         return int(cursor.lastrowid or 0)
 
+    return db.write(write, urgent=urgent)
 
-def end_stage(db: Database, row: int, stage: StageRecord) -> None:
-    with db.writing() as connection:
+
+def end_stage(db: Database, row: int, stage: StageRecord, *, urgent: bool = False) -> None:
+    def write(connection: sqlite3.Connection) -> None:
         connection.execute(
             "UPDATE stages SET status = ?, duration = ?, log_end = ? WHERE id = ?",
             (stage.status, stage.duration, stage.log_end, row),
@@ -184,6 +187,8 @@ def end_stage(db: Database, row: int, stage: StageRecord) -> None:
             ],
         )
 
+    db.write(write, urgent=urgent)
+
 
 def forget_stages(connection: sqlite3.Connection, number: int) -> None:
     """An interrupted attempt's stages give way to those of the next attempt."""
@@ -191,6 +196,15 @@ def forget_stages(connection: sqlite3.Connection, number: int) -> None:
         "DELETE FROM steps WHERE stage IN (SELECT id FROM stages WHERE deployment = ?)", (number,)
     )
     connection.execute("DELETE FROM stages WHERE deployment = ?", (number,))
+
+
+def whose_logs_stay(db: Database) -> set[int]:
+    """However old they are: the newest that each repo has begun, and what is under way."""
+    rows = db.connection.execute(
+        "SELECT max(number) AS number FROM deployments WHERE started_at IS NOT NULL GROUP BY repo"
+        " UNION SELECT number FROM deployments WHERE status = 'queued' OR status = 'running'"
+    )
+    return {int(row["number"]) for row in rows}
 
 
 def select(db: Database, where: str, values: Sequence[Any], limit: int) -> list[Deployment]:

@@ -18,7 +18,7 @@ GONE = "gone"
 
 @dataclass(frozen=True)
 class ReleaseRecord:
-    """One built revision, with what people recognise it by."""
+    """One built revision, with what people recognise it by; ``size`` is in bytes on the disk."""
 
     number: int
     name: str | None
@@ -27,6 +27,7 @@ class ReleaseRecord:
     subject: str | None
     actor: str
     built_at: float | None
+    size: int | None = None
 
 
 def begin(
@@ -46,6 +47,23 @@ def set_state(connection: sqlite3.Connection, repo: str, number: int, state: str
     )
 
 
+def set_size(db: Database, repo: str, number: int, size: int) -> None:
+    with db.writing() as connection:
+        connection.execute(
+            "UPDATE releases SET size = ? WHERE repo = ? AND number = ?", (size, repo, number)
+        )
+
+
+def newest_size(db: Database, repo: str) -> int | None:
+    """What the last release that was measured takes; None where none was."""
+    row = db.connection.execute(
+        "SELECT size FROM releases WHERE repo = ? AND size IS NOT NULL"
+        " ORDER BY number DESC LIMIT 1",
+        (repo,),
+    ).fetchone()
+    return None if row is None else int(row["size"])
+
+
 def forget(db: Database, repo: str, number: int) -> None:
     """The release is no longer on disk."""
     with db.writing() as connection:
@@ -55,7 +73,7 @@ def forget(db: Database, repo: str, number: int) -> None:
 def of_repo(db: Database, repo: str) -> list[ReleaseRecord]:
     """All that the record knows of, newest first."""
     rows = db.connection.execute(
-        "SELECT r.number, r.name, r.revision, r.state, d.subject, d.actor, d.finished_at"
+        "SELECT r.number, r.name, r.revision, r.state, r.size, d.subject, d.actor, d.finished_at"
         " FROM releases r LEFT JOIN deployments d ON d.number = r.number"
         " WHERE r.repo = ? ORDER BY r.number DESC",
         (repo,),
@@ -69,6 +87,7 @@ def of_repo(db: Database, repo: str) -> list[ReleaseRecord]:
             subject=row["subject"],
             actor=row["actor"] or "",
             built_at=row["finished_at"],
+            size=row["size"],
         )
         for row in rows
     ]

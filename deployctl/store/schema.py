@@ -74,6 +74,7 @@ STEPS = (
         name TEXT,
         revision TEXT NOT NULL,
         state TEXT NOT NULL,
+        size INTEGER,
         PRIMARY KEY (repo, number)
     ) WITHOUT ROWID;
 

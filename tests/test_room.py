@@ -1,0 +1,167 @@
+"""Room for a release is looked for before it is built, and what is old makes way for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployctl.layout.files import disk_usage
+from deployctl.logfile import prune_logs
+from deployctl.sizes import in_bytes
+from tests.support.app import App
+from tests.support.small_disk import free, small_disk
+
+MB = 1024 * 1024
+BIG = {"name": "big", "run": "head -c 10000000 /dev/zero >big"}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Where the releases are; the state is elsewhere."""
+    with small_disk(tmp_path / "disk", 64) as place:
+        yield place
+
+
+def on_disk(app: App, disk: Path, **keys: Any) -> None:
+    app.path = disk / "app"
+    app.configure(path=str(app.path), **keys)
+
+
+def names(app: App) -> set[int]:
+    """The numbers of the releases on disk."""
+    return {int(path.name.partition("-")[0]) for path in (app.path / "releases").iterdir()}
+
+
+def test_less_than_min_free_fails_before_anything_is_made(app: App, disk: Path) -> None:
+    on_disk(app, disk, min_free="1M")
+    app.release("1")
+    on_disk(app, disk, min_free="64M")
+    app.push("2")
+    document = app.deploy(code=1)
+    assert document["failure"]["stage"] == "prepare"
+    assert document["failure"]["message"] == (
+        f"only 63 MB free for {app.path}, and app wants 64 MB (min_free): "
+        f"free some (df -h {app.path}), or lower min_free of app in repos.yml"
+    )
+    assert (app.live, names(app)) == ("1", {1})
+    assert app.cli.json("check", code=1)["ok"] is False
+    on_disk(app, disk, min_free=0)
+    assert app.deploy()["status"] == "succeeded"
+
+
+def test_a_release_wants_twice_the_room_of_the_last_one(app: App, disk: Path) -> None:
+    on_disk(app, disk, min_free="1M", stages=[BIG], keep_releases=1)
+    app.release("1")
+    (disk / "other").write_bytes(b"x" * (free(disk) - 15 * MB))
+    app.push("2")
+    size = in_bytes(disk_usage(str(next((app.path / "releases").iterdir()))))
+    document = app.deploy(code=1)
+    assert document["failure"]["message"] == (
+        f"only 15 MB free for {app.path}, and app wants 19 MB (twice its last release, {size}): "
+        f"free some (df -h {app.path}), or set min_free of app to 0 in repos.yml"
+    )
+    (disk / "other").unlink()
+    assert app.deploy()["status"] == "succeeded"
+
+
+def test_what_may_go_makes_room_first(app: App, disk: Path) -> None:
+    on_disk(app, disk, min_free="1M", stages=[BIG], keep_releases=5)
+    for version in ("1", "2", "3"):
+        app.release(version)
+    (disk / "other").write_bytes(b"x" * (free(disk) - 12 * MB))
+    on_disk(app, disk, min_free="1M", stages=[BIG], keep_releases=1)
+    app.push("4")
+    assert app.deploy()["status"] == "succeeded"
+    assert (
+        "there is little room: removing what is not needed any more" in app.cli("logs", "4").stdout
+    )
+    assert names(app) == {3, 4}
+
+
+def test_in_place_there_is_but_the_fixed_part(app: App, disk: Path) -> None:
+    on_disk(app, disk, min_free="30M", strategy="in_place", stages=[BIG])
+    app.release("1")
+    on_disk(app, disk, min_free="64M", strategy="in_place")
+    app.push("2")
+    assert "wants 64 MB (min_free)" in app.deploy(code=1)["failure"]["message"]
+    assert app.live == "1"
+
+
+def test_links_and_twins_are_counted_once(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "huge").write_bytes(b"x" * MB)
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "a").write_bytes(b"x" * 8192)
+    os.link(tree / "a", tree / "sub" / "b")
+    (tree / "link").symlink_to(tmp_path / "outside")
+    assert 8192 <= disk_usage(str(tree)) < 5 * 8192
+
+
+# ---- releases and logs go whether or not deployments succeed --------------------------------
+
+
+def test_run_removes_the_releases_that_are_too_many_since_the_config_changed(app: App) -> None:
+    for version in ("1", "2", "3", "4"):
+        app.release(version)
+    app.configure(keep_releases=1)
+    done = app.cli("run")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "")
+    assert names(app) == {3, 4}
+    before = app.snapshot()
+    app.cli("run")
+    assert app.snapshot() == before
+
+
+@pytest.mark.parametrize("version", ["", "bad"])
+def test_a_deployment_that_fails_prunes_too(app: App, version: str) -> None:
+    for good in ("1", "2", "3", "4"):
+        app.release(good)
+    app.configure(keep_releases=2)
+    app.push(version)
+    app.cli("deploy", "app")
+    assert names(app) == {3, 4}
+
+
+def test_old_logs_go_and_the_newest_of_each_repo_stays(app: App) -> None:
+    app.write({"app": {"min_free": 0}, "blog": {"min_free": 0}}, keep_logs="30d")
+    for name in ("blog", "app", "app", "app"):
+        assert app.cli("deploy", name).code == 0
+    logs = app.state / "logs"
+    old = time.time() - 31 * 86400
+    for log in logs.iterdir():
+        os.utime(log, (old, old))
+    (logs / "webhook.log").touch()
+    assert app.cli("run").code == 0
+    assert sorted(log.name for log in logs.iterdir()) == ["1.log", "4.log", "webhook.log"]
+
+
+def test_a_log_that_is_young_ends_the_search(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for number, moment in ((1, 10), (2, 10), (10, 30), (11, 10)):
+        log = tmp_path / "logs" / f"{number}.log"
+        log.touch()
+        os.utime(log, (moment, moment))
+    prune_logs(str(tmp_path), 20, {2})
+    assert {log.name for log in (tmp_path / "logs").iterdir()} == {"2.log", "10.log", "11.log"}
+
+
+def test_a_log_that_is_not_kept_any_more_is_told_of(app: App) -> None:
+    app.release("1")
+    (app.state / "logs" / "1.log").unlink()
+    done = app.cli("logs", "1")
+    assert (done.code, done.stdout) == (0, "")
+    assert done.error == "the log of #1 is gone; see: deployctl show 1"
+    app.configure(top={"keep_logs": "0.1s"})
+    assert app.cli("logs", "1").error == (
+        "the log of #1 is gone: logs are kept for 0.1s (keep_logs); see: deployctl show 1"
+    )
+    app.push("")
+    app.deploy(code=1)
+    (app.state / "logs" / "2.log").unlink()
+    assert app.cli("logs", "2", "--failed").error.startswith("the log of #2 is gone")
