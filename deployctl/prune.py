@@ -23,7 +23,7 @@ def prune(site: Site, journal: Told) -> None:
 
     A release that cannot be removed is told of and tried again next time: it changes no outcome.
     """
-    for work in (_remove_surplus, _tidy):
+    for work in (_remove_surplus, _remove_strays, _tidy):
         try:
             work(site, journal)
         except (DeployctlError, OSError) as error:
@@ -37,6 +37,13 @@ def _remove_surplus(site: Site, journal: Told) -> None:
             releases.forget(site.db, site.repo.name, release.number)
         except (DeployctlError, OSError) as error:
             journal.line(f"warning: {in_words(error)}")
+
+
+def _remove_strays(site: Site, _journal: Told) -> None:
+    """What a crash left half made and could not be removed when another took its place."""
+    known = releases.of_repo(site.db, site.repo.name)
+    for name in site.layout.strays([release.name for release in known]):
+        site.layout.discard(0, name)
 
 
 def _tidy(site: Site, _journal: Told) -> None:

@@ -509,3 +509,13 @@ def test_files_of_another_account_are_named_and_the_release_never_used_again(sit
         "it as another account: remove it by hand, or share its directory"
     )
     assert not site.layout.usable(name, site.mirror.resolve(MAIN))
+
+
+def test_only_what_is_neither_whole_nor_recorded_nor_live_is_a_stray(make_site: MakeSite) -> None:
+    site = make_site()
+    whole = site.build(1)
+    for name in ("2-0123456789ab", "3-0123456789ab.2", "mine", "4-0123456789ab"):
+        site.release(name).mkdir()
+    (site.path / "current").symlink_to("releases/4-0123456789ab")
+    assert whole.startswith("1-")
+    assert site.layout.strays(["2-0123456789ab", None]) == ["3-0123456789ab.2"]

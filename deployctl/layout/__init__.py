@@ -7,6 +7,7 @@ repeated: after a crash the same calls finish or undo what was begun.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from deployctl.git.mirror import Mirror
@@ -54,6 +55,9 @@ class Layout(Protocol):
 
     def discard(self, number: int, name: str | None) -> None:
         """Remove a release from the disk; never called for the live one."""
+
+    def strays(self, recorded: Collection[str | None]) -> list[str]:
+        """Releases on disk that are neither whole nor in the record: nobody would remove them."""
 
     def tidy(self) -> None:
         """Pack what many deployments left behind, when it is worth the time."""

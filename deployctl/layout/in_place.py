@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from deployctl.durable import sync_file_system
 from deployctl.errors import LayoutError
@@ -89,6 +90,9 @@ class InPlace:
     def discard(self, number: int, name: str | None) -> None:
         if self.checkout.exists():
             self.checkout.drop(number)
+
+    def strays(self, recorded: Collection[str | None]) -> list[str]:
+        return []
 
     def tidy(self) -> None:
         if self.checkout.exists():

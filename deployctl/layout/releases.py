@@ -7,9 +7,11 @@ is synced, so that a power cut leaves the old release or the new one and never h
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from deployctl.durable import sync, sync_file_system
 from deployctl.errors import LayoutError
@@ -28,6 +30,7 @@ from deployctl.repo import Repo
 
 COMPLETE = ".complete"
 REVISION = "REVISION"
+_NAME = re.compile(r"\d+-[0-9a-f]{12}(\.\d+)?", re.ASCII)
 
 
 class Releases:
@@ -111,6 +114,18 @@ class Releases:
         else:
             raise LayoutError(f"{previous.link}, which was live before, is gone from the disk")
 
+    def strays(self, recorded: Collection[str | None]) -> list[str]:
+        if not os.path.isdir(self.releases):
+            return []
+        live = self.live()
+        known = {*recorded, live.release if live else None}
+        return sorted(
+            name
+            for name in set(os.listdir(self.releases)) - known
+            if _NAME.fullmatch(name)
+            and not os.path.exists(os.path.join(self.directory(name), COMPLETE))
+        )
+
     def tidy(self) -> None:
         """Releases that are not needed are discarded one by one; there is nothing to pack."""
 
@@ -127,11 +142,9 @@ class Releases:
             remove(os.path.join(directory, COMPLETE))
             remove(directory)
         except OSError as error:
-            raise LayoutError(
-                f"cannot remove {directory}: {error.strerror}: {os.path.basename(error.filename)}; "
-                "a step or a service wrote it as another account: remove it by hand, or share its "
-                "directory"
-            ) from error
+            name = os.path.basename(error.filename or directory)
+            what = f"cannot remove {directory}: {error.strerror}: {name}"
+            raise LayoutError(f"{what}; {_why_not_removed(error)}") from error
         if os.path.isdir(self.releases):  # else a power cut might bring it back, in no record
             sync(self.releases)
 
@@ -222,6 +235,13 @@ def _link(link: str, target: str) -> None:
     remove(link)
     make_directory(os.path.dirname(link))
     os.symlink(os.path.relpath(target, os.path.dirname(link)), link)
+
+
+def _why_not_removed(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        advice = "remove it by hand, or share its directory"
+        return f"a step or a service wrote it as another account: {advice}"
+    return "it is tried again after the next deployment"
 
 
 def _refuse_parents_in_the_way(release: str, name: str) -> None:
