@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
 import hashlib
 import os
 import shutil
@@ -12,7 +10,7 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from deployctl.git.mirror import Commit, Mirror, is_sha, mirror_name
 from deployctl.lock import mirror_lock
 from deployctl.repo import Repo
 from deployctl.store.database import prepare_state_dir
+from tests.support.sshd import sshd
 from tests.support.upstream import Upstream, git
 from tests.test_git_command import processes_called
 
@@ -574,61 +573,21 @@ def test_a_sha_is_whole_or_none(text: str, whole: bool) -> None:
 # a real ssh server
 
 
-@contextlib.contextmanager
-def sshd(directory: Path) -> Iterator[int]:
-    """A server of our own on a free port of loopback, for our own account."""
-    directory.mkdir()
-    for name in ("host", "key"):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)], check=True
-        )
-    (directory / "authorized").write_text((directory / "key.pub").read_text())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    (directory / "config").write_text(
-        f'ListenAddress 127.0.0.1:{port}\nHostKey "{directory}/host"\nPidFile none\n'
-        f'AuthorizedKeysFile "{directory}/authorized"\nStrictModes no\nUsePAM no\n'
-        "PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-    )
-    command = ["/usr/sbin/sshd", "-D", "-e", "-f", str(directory / "config")]
-    if os.geteuid() == 0 and not os.path.isdir("/run/sshd"):
-        # Root's server wants that directory: it gets one in a mount namespace of its own.
-        script = 'mount -t tmpfs tmpfs /run && mkdir /run/sshd && exec "$@"'
-        command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
-    server = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stderr=(directory / "log").open("wb"),
-    )
-    try:
-        until = time.monotonic() + 10
-        while "listening on" not in (directory / "log").read_text():
-            assert server.poll() is None, (directory / "log").read_text()
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        yield port
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
-
-
 def test_ssh_with_a_key_and_a_known_host(tmp_path: Path, upstream: Upstream) -> None:
-    with sshd(tmp_path / "my ssh") as port:
-        place, known = tmp_path / "my ssh", tmp_path / "known hosts"
-        url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{upstream.bare}"
-        keys = {"ssh_key": str(place / "key"), "known_hosts": str(known)}
+    with sshd(tmp_path / "my ssh") as server:
+        known = tmp_path / "known hosts"
+        url = server.url(upstream.bare)
+        keys = {"ssh_key": str(server.key), "known_hosts": str(known)}
         mirror = mirror_of(tmp_path, url, **keys)
         assert message_of(mirror.fetch, MAIN) == (
             f"cannot fetch {MAIN} from {url}: Host key verification failed; "
             "add the server's key to known_hosts: ssh-keyscan HOST >> ~/.ssh/known_hosts, "
             "then compare its fingerprint with the one the forge publishes"
         )
-        host = " ".join((place / "host.pub").read_text().split()[:2])
-        known.write_text(f"[127.0.0.1]:{port} {host}\n")
+        known.write_text(server.known_host)
         assert mirror.remote_tip(MAIN) == upstream.head
         assert mirror.fetch(MAIN) == upstream.head
-        (place / "authorized").write_text("")
+        server.authorized.write_text("")
         assert "Permission denied (publickey); add this account's public key" in message_of(
             mirror.fetch, MAIN
         )
