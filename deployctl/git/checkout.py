@@ -7,11 +7,13 @@ alone; only HEAD, the tracked files and refs under ``refs/deployctl/`` change.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 
 from deployctl.errors import GitError, LayoutError
-from deployctl.git.command import git, remove_index
+from deployctl.git.command import git
+from deployctl.git.leftovers import locks_in, remove
 from deployctl.git.obstacles import obstacles
 
 _LIVE = "refs/deployctl/live"
@@ -90,7 +92,6 @@ class Checkout:
 
     def move(self, revision: str) -> None:
         """Check a commit out: tracked files become the commit's, untracked ones stay."""
-        self._remove_stale_locks()
         self._git(
             "checkout", "--quiet", "--force", "--detach", revision, "--",
             what=f"cannot check {revision} out in {self.path}",
@@ -112,7 +113,6 @@ class Checkout:
 
     def clear(self) -> None:
         """Back to nothing deployed: tracked files go, untracked ones stay."""
-        self._remove_stale_locks()
         what = f"cannot clear {self.path}"
         empty = self._git("hash-object", "-t", "tree", "-w", "/dev/null", what=what)
         self._git("read-tree", "--reset", "-u", empty, what=what)
@@ -164,7 +164,7 @@ class Checkout:
         index = self._git("rev-parse", "--absolute-git-dir", what=what) + "/deployctl-save.index"
         env = {"GIT_INDEX_FILE": index, "GIT_LITERAL_PATHSPECS": "1"}
         try:
-            remove_index(index)
+            remove([index, f"{index}.lock"])
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(os.path.join(os.path.dirname(index), "index"), index)
             self._git("add", "--update", ".", what=what, env=env)
@@ -176,7 +176,7 @@ class Checkout:
                 )  # fmt: skip
             return self._git("write-tree", what=what, env=env)
         finally:
-            remove_index(index)
+            remove([index, f"{index}.lock"])
 
     def _commit(self, tree: str, parent: str | None, message: str, what: str) -> str:
         return self._git(
@@ -193,15 +193,6 @@ class Checkout:
     def _ref_exists(self, name: str) -> bool:
         return bool(self._git("for-each-ref", name, what=f"cannot read {self.path}"))
 
-    def _remove_stale_locks(self) -> None:
-        """What a killed git left would block all that come after; a living git's stays."""
-        place = self._git("rev-parse", "--absolute-git-dir", what=f"{self.path} is no checkout")
-        locks = [os.path.join(place, name) for name in ("index.lock", "HEAD.lock")]
-        found = [lock for lock in locks if os.path.lexists(lock)]
-        if found and not _git_works_in(self.path):
-            for lock in found:
-                os.unlink(lock)
-
     def _git(
         self,
         *arguments: str,
@@ -209,15 +200,37 @@ class Checkout:
         env: dict[str, str] | None = None,
         stdin: bytes = b"",
     ) -> str:
-        """git in this working tree and no other, neither one around it nor a configured one."""
+        """git in this working tree and no other, neither one around it nor a configured one.
+
+        A lock in its way that a killed git left is removed; that of a living one stays.
+        """
         around = os.path.dirname(os.path.realpath(self.path))
-        return git(
+        call = functools.partial(
+            git,
             ["-C", self.path, "--work-tree=.", *arguments],
             what=what,
             env={"GIT_CEILING_DIRECTORIES": around, **(env or {})},
             umask=_UMASK,
             stdin=stdin,
         )
+        try:
+            return call()
+        except GitError as error:
+            stale = self._stale_locks() if "File exists" in error.output else []
+            if not stale:
+                raise
+            remove(stale)
+        return call()
+
+    def _stale_locks(self) -> list[str]:
+        """Of this repository; of one that several working trees share, those of our refs alone."""
+        if _git_works_in(self.path):
+            return []
+        places = self._git(
+            "rev-parse", "--absolute-git-dir", "--git-path", "refs/deployctl",
+            what=f"{self.path} is no checkout",
+        ).splitlines()  # fmt: skip
+        return [lock for place in places for lock in locks_in(os.path.join(self.path, place))]
 
 
 def _git_works_in(path: str) -> bool:
