@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from deployctl.process import identity
 from tests.conftest import WriteConfig
 from tests.support.upstream import Upstream, git
 from tests.support.workers import wait_until
@@ -269,3 +272,22 @@ def test_one_whose_process_died_once_and_cannot_be_undone_says_so(machine: Machi
     assert newest["status"] == "degraded"
     assert newest["reason"].startswith("its process died; going back failed: ")
     assert newest["failure"]["message"] == newest["reason"]
+
+
+def test_after_a_reboot_nobody_is_taken_for_a_process_of_before(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """Its number is that of a stranger now, who was even started at the same moment of that boot."""
+    machine.kill_in("build", "deploy", "app")
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        wait_until(lambda: Path(f"/proc/{stranger.pid}/comm").read_text() == "sleep\n")
+        runner = {**dataclasses.asdict(identity(stranger.pid)), "boot_id": "another"}
+        with sqlite3.connect(tmp_path / "state" / "deployctl.db") as db:
+            db.execute("UPDATE deployments SET runner = ? WHERE number = 2", (json.dumps(runner),))
+        machine.deployctl("cancel", "2")
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+    assert (machine.newest()["status"], machine.live) == ("cancelled", "1")
