@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from deployctl import notices
@@ -26,7 +26,7 @@ from deployctl.output import Output
 from deployctl.pipeline import Surroundings
 from deployctl.prune import make_room
 from deployctl.site import Site
-from deployctl.store import deliveries, deployments, freezes, releases
+from deployctl.store import deliveries, deployments, freezes, inbox, releases
 from deployctl.store.database import Database
 from deployctl.store.freezes import Hold
 from deployctl.worker import start_worker
@@ -102,6 +102,15 @@ class Attempt:
         db, number = self.site.db, self.deployment.number
         deployments.mark_to_cancel(db, number, self.deployment.actor)
 
+    def hide_secrets(self) -> None:
+        """In what came with the request: the webhook that wrote it down does not know them."""
+        db, number, masked = self.site.db, self.deployment.number, self.journal.masked
+        actor = masked(self.deployment.actor)
+        if actor != self.deployment.actor:
+            deployments.note(db, number, actor=actor)
+        if self.secrets and self.deployment.delivery is not None:
+            inbox.hide(db, self.deployment.delivery, masked)
+
     def announce(self) -> None:
         """Tell those who want to hear of the beginning; a worker of its own sends it."""
         site = self.site
@@ -140,6 +149,8 @@ class Attempt:
 
         Where a full disk is in the way, what is half made goes before that is written down.
         """
+        if outcome.reason is not None:
+            outcome = replace(outcome, reason=self.journal.masked(outcome.reason))
         before = deployments.newest_tried(self.site.db, self.site.repo.name)
         recovered = before is not None and before.status in _BROKEN
         record = partial(self._record, outcome, recovered=recovered, now=time.time())
@@ -196,6 +207,7 @@ def begin(site: Site, deployment: Deployment, show: Output) -> Iterator[Attempt]
     attempt = Attempt(site, deployment, show)
     try:
         attempt.journal.line(_first_line(deployment))
+        attempt.hide_secrets()
         if attempt.trouble is None:
             previous = attempt.previous or Live(None)
             attempt.enter(

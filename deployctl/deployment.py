@@ -150,7 +150,8 @@ class Deployment:
     def duration(self) -> float | None:
         if self.started_at is None or self.finished_at is None:
             return None
-        return round(self.finished_at - self.started_at, 3)
+        # Not negative where the clock was set back meanwhile.
+        return round(max(self.finished_at - self.started_at, 0), 3)
 
     @property
     def exit_code(self) -> int:

@@ -5,6 +5,8 @@ This module is on the webhook's way and imports nothing heavy.
 
 from __future__ import annotations
 
+from binascii import b2a_base64
+
 from deployctl.forges.event import Check, Control, Event, Push
 from deployctl.lean import quote, to_json
 from deployctl.payload import printable
@@ -31,6 +33,7 @@ _SECRET_HEADERS = frozenset(
 )
 _SECRET_MEMBERS = ("password", "secret", "sign", "token")
 _SCHEMES = ("basic ", "bearer ", "token ")
+_PLAIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
 _SHORTEST = 6  # characters; to hide shorter ones would punch holes into ordinary words
 
 
@@ -48,8 +51,9 @@ class Letter:
 class Hider:
     """Takes secrets out of what is kept.
 
-    As they are and as JSON spells them; ``thorough``, for what nobody has proved to have sent and
-    so may be anything, also URL-quoted and in base64, and what members of such names have as value.
+    As they are, as JSON spells them, URL-quoted and in base64; ``thorough``, for what nobody has
+    proved to have sent and so may be anything, also line by line, in the base64 of URLs, and what
+    members of such names have as value.
     """
 
     __slots__ = ("_forms", "_thorough")
@@ -81,10 +85,27 @@ class Hider:
         return re.sub(rf'("(?:{names})"\s*:\s*")[^"]*', rf"\g<1>{HIDDEN}", masked)
 
 
-def _forms(secret: str) -> tuple[str, ...]:
-    """A text as it is, and as JSON has it between quotes: in ASCII, or not."""
+def _forms(secret: str) -> set[str]:
+    """A text as it is, as JSON has it between quotes (in ASCII, or not), in a URL and in base64."""
     escaped = secret.replace("\\", "\\\\").replace('"', '\\"')
-    return (secret, quote(secret)[1:-1], escaped, escaped.replace("/", "\\/"))
+    as_json = {quote(secret)[1:-1], escaped, escaped.replace("/", "\\/")}
+    return {secret, *as_json, *_url_quoted(secret), *_base64(secret.encode("utf-8", "replace"))}
+
+
+def _url_quoted(secret: str) -> list[str]:
+    """With and without a quoted slash; a blank is + in a form (urllib is too heavy here)."""
+    data = secret.encode("utf-8", "surrogateescape")
+    whole = "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in data)
+    return [whole, whole.replace("%2F", "/"), whole.replace("%20", "+")]
+
+
+def _base64(data: bytes) -> list[str]:
+    """What base64 shows of it whatever stands before it: see masking.py."""
+    shifted = (b2a_base64(bytes(before) + data, newline=False) for before in range(3))
+    return [
+        digits[-(-before * 8 // 6) : (before + len(data)) * 8 // 6].decode()
+        for before, digits in enumerate(shifted)
+    ]
 
 
 def kept(

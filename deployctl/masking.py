@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
@@ -23,7 +24,8 @@ class Masker:
     """Hides secrets in a stream of bytes, wherever it is cut, or in a whole text.
 
     Hidden are values of 6 characters and more, and each such line of theirs: as they are, in
-    base64 and URL-quoted. Not found: base64 broken into lines, and what a step transforms itself.
+    base64, URL-quoted and as JSON has them. Not found: base64 broken into lines, and what a step
+    transforms itself.
     """
 
     def __init__(self, values: Iterable[str]) -> None:
@@ -106,12 +108,16 @@ def _forms(part: str) -> Iterator[bytes]:
     """How a value may turn up in output."""
     plain = part.encode(errors="surrogatepass")
     yield plain
+    for ascii_only in (True, False):
+        inside = json.dumps(part, ensure_ascii=ascii_only)[1:-1]
+        yield inside.encode(errors="surrogatepass")
+        yield inside.replace("/", "\\/").encode(errors="surrogatepass")
     for quoted in (quote(plain), quote(plain, safe=""), quote_plus(plain)):
         yield quoted.encode()
     for before in range(3):
-        inside = _inside_base64(plain, before)
-        yield inside
-        yield inside.translate(_URLSAFE)
+        digits = _inside_base64(plain, before)
+        yield digits
+        yield digits.translate(_URLSAFE)
 
 
 def _inside_base64(plain: bytes, before: int) -> bytes:

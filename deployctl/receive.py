@@ -117,7 +117,7 @@ def _settle_one(db: Database, connection: sqlite3.Connection, claim: Claim, mean
     entry = _entry(claim, meant, decision.result, decision.reason)
     entry.facts = inbox.facts(meant.event, claim.path, hider, strange=False)
     answer.delivery = deliveries.record(connection, entry, _letter(claim, hider, strange=False))
-    actor = meant.event.actor or meant.forge.NAME
+    actor = hider.text(meant.event.actor or meant.forge.NAME)
     answer.deployment = carry_out(case, decision, answer.delivery, trigger="webhook", actor=actor)
     return answer
 

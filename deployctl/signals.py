@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,9 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 def interruptible() -> Iterator[None]:
     """While the block runs, SIGTERM and SIGHUP raise :class:`Interrupted` in the main thread.
 
-    One that the caller ignores stays ignored: that is how ``nohup`` works.
+    Not the SIGHUP that tells of a terminal that is gone: a connection that drops, a window that is
+    closed stop no deployment. One that the caller ignores stays ignored: that is how ``nohup``
+    works.
     """
     heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _interrupt) for number in heeded}
@@ -40,4 +44,32 @@ def shielded() -> Iterator[None]:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    raise Interrupted(signal.Signals(number).name)
+    if number != signal.SIGHUP or not _hung_up():
+        raise Interrupted(signal.Signals(number).name)
+
+
+def _hung_up() -> bool:
+    """Whether a terminal that was ours is gone; who kills us with SIGHUP leaves it standing."""
+    lost = _BEGAN_ON_A_TERMINAL and not _has_terminal()
+    return lost or any(map(_is_dead_terminal, range(3)))
+
+
+def _has_terminal() -> bool:
+    """Whether there is a controlling terminal: ENXIO without one, EIO once it is gone (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _is_dead_terminal(fd: int) -> bool:
+    """A terminal that hung up answers EIO for ever after, whatever it is asked."""
+    try:
+        os.get_terminal_size(fd)
+    except OSError as error:
+        return error.errno == errno.EIO
+    return False
+
+
+_BEGAN_ON_A_TERMINAL = _has_terminal()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.support.app import App
 from tests.support.cli import Done, Gate, finish, is_running, settle
 from tests.support.upstream import Upstream
 from tests.support.workers import wait_until
+from tests.test_git_command import processes_called
 
 Process = subprocess.Popen[bytes]
 
@@ -126,6 +128,64 @@ def test_being_told_to_end_is_like_ctrl_c(app: Building, number: signal.Signals)
     done = stopped(app, process)
     assert (done.code, done.json) == (130, {"error": {"code": 130, "message": "interrupted"}})
     assert app.cli.json("show", "2")["reason"] == f"interrupted ({number.name})"
+
+
+# Where a deployment is stopped, and the keys with which it stands there at the gate.
+PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
+    "a stage": lambda gate: {"stages": [{"name": "build", "run": gate}]},
+    "a second step": lambda gate: {"stages": [{"name": "build", "run": ["echo one", gate]}]},
+    "restart": lambda gate: {"restart": f"grep 1 version || {{ {gate}; }}", "stages": []},
+    "healthcheck": lambda gate: {
+        "healthcheck": {"command": f"grep 1 version || {{ {gate}; }}", "deadline": "60s"},
+        "stages": [],
+    },
+    "rollback restart": lambda gate: {
+        "restart": f"if grep 1 version && [ ! -e ../../once ]; then touch ../../once; {gate}; fi",
+        "healthcheck": {"command": "grep 1 version", "deadline": 0.2, "interval": 0.1},
+        "stages": [],
+    },
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_wherever_it_is_cancelled_what_was_live_is_live_again(app: Building, place: str) -> None:
+    app.configure(**PLACES[place](app.gate.command))
+    process = app.build()
+    assert app.cli("cancel", "2").code == 0
+    assert stopped(app, process).code == 1
+    document = app.cli.json("show", "2")
+    assert (document["status"], document["reason"]) == (
+        "cancelled",
+        f"cancelled by {account().user}",
+    )
+
+
+def test_a_fetch_that_hangs_can_be_cancelled(app: Building) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        app.configure(url=f"ssh://127.0.0.1:{port}/app")
+        process = app.cli.start("deploy", "app")
+        with silent.accept()[0]:
+            assert processes_called(str(port))
+            assert app.cli("cancel", "2").code == 0
+            assert finish(process).code == 1
+            assert processes_called(str(port)) == []
+    assert app.live == "1"
+
+
+def test_a_health_check_that_hangs_can_be_cancelled(app: Building) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        app.configure(healthcheck={"url": url, "deadline": "60s", "timeout": "60s"}, stages=[])
+        process = app.cli.start("deploy", "app")
+        with server.accept()[0]:
+            assert app.live == "2"
+            process.send_signal(signal.SIGTERM)
+            with server.accept()[0] as of_the_old_release:
+                of_the_old_release.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            assert finish(process).code == 130
+    assert app.live == "1"
+    assert app.cli.json("show", "2")["status"] == "cancelled"
 
 
 def test_nohup_lets_a_deployment_outlive_its_terminal(app: Building) -> None:

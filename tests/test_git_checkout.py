@@ -426,17 +426,44 @@ def test_a_clone_of_another_account_is_refused_with_what_to_do(clone: Path) -> N
 # what a crash leaves
 
 
-def test_the_lock_of_a_git_that_was_killed_is_removed(clone: Path, upstream: Upstream) -> None:
-    ours = ("live", "releases/7", "saved/7")
-    for name in ("index", "HEAD", "packed-refs", *(f"refs/deployctl/{each}" for each in ours)):
-        lock = clone / ".git" / f"{name}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        lock.touch()
+@pytest.mark.parametrize(
+    "locks",
+    [
+        ("index.lock", "HEAD.lock"),
+        ("refs/deployctl/live.lock", "refs/deployctl/saved/7.lock"),
+        ("refs/deployctl/releases/7.lock", "packed-refs.lock", "shallow.lock"),
+        ("index.lock", "config.lock", "objects/info/commit-graphs/commit-graph-chain.lock"),
+    ],
+)
+def test_the_lock_of_a_git_that_was_killed_is_removed(
+    clone: Path, upstream: Upstream, locks: tuple[str, ...]
+) -> None:
+    left = [clone / ".git" / name for name in locks]
+    checkout = Checkout(str(clone))
     (clone / "README").write_text("changed")
     revision = upstream.commit({"README": "two\n"})
-    assert deploy(clone, upstream, revision) == "refs/deployctl/saved/7"
-    Checkout(str(clone)).keep(7, revision)
+    for lock in left:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    deploy(clone, upstream, revision)
+    checkout.keep(7, revision)
+    checkout.drop(7)
     assert (clone / "README").read_text() == "two\n"
+    assert [lock for lock in left if lock.exists()] == []
+
+
+def test_the_lock_of_a_killed_git_in_a_worktree_is_removed_and_not_its_owners(
+    tmp_path: Path, clone: Path, upstream: Upstream
+) -> None:
+    tree = tmp_path / "tree"
+    git(clone, "worktree", "add", "-q", "--detach", str(tree))
+    ours = clone / ".git" / "worktrees" / "tree" / "index.lock"
+    theirs = clone / ".git" / "index.lock"
+    for lock in (ours, theirs):
+        lock.touch()
+    deploy(tree, upstream, upstream.commit({"README": "two\n"}))
+    assert (tree / "README").read_text() == "two\n"
+    assert (ours.exists(), theirs.exists()) == (False, True)
 
 
 def test_the_lock_of_a_branch_is_left_alone(clone: Path, upstream: Upstream) -> None:

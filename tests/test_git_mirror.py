@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
 import hashlib
 import os
 import shutil
@@ -12,7 +10,7 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from deployctl.git.mirror import Commit, Mirror, is_sha, mirror_name
 from deployctl.lock import mirror_lock
 from deployctl.repo import Repo
 from deployctl.store.database import prepare_state_dir
+from tests.support.sshd import sshd
 from tests.support.upstream import Upstream, git
 from tests.test_git_command import processes_called
 
@@ -52,6 +51,12 @@ def message_of(call: Callable[..., object], *arguments: object) -> str:
     with pytest.raises(GitError) as caught:
         call(*arguments)
     return str(caught.value)
+
+
+def beside(mirror: Mirror) -> list[str]:
+    """What a renewal leaves next to where the mirror is."""
+    names = os.listdir(Path(mirror.directory).parent)
+    return [name for name in names if name.endswith((".new", ".old"))]
 
 
 # fetching
@@ -241,9 +246,12 @@ def test_a_host_where_nobody_listens_is_told_of(tmp_path: Path) -> None:
         )
 
 
-def test_a_remote_that_never_answers_is_left_with_nothing_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["ssh", "https", "http", "git"])
+def test_a_remote_that_never_answers_is_left_with_nothing_running(
+    tmp_path: Path, scheme: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"ssh://127.0.0.1:{silent.getsockname()[1]}/blog"
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/blog"
         mirror = mirror_of(tmp_path, url, fetch_timeout=1.0)
         began = time.monotonic()
         assert message_of(mirror.fetch, MAIN) == (
@@ -251,7 +259,9 @@ def test_a_remote_that_never_answers_is_left_with_nothing_running(tmp_path: Path
             "is the remote reachable, and fetch_timeout long enough?"
         )
         assert time.monotonic() - began < 8
+        assert not processes_called(url)
         assert not processes_called(str(silent.getsockname()[1]))
+    assert beside(mirror) == []
 
 
 def test_a_repository_with_long_names_is_refused_clearly(tmp_path: Path) -> None:
@@ -392,6 +402,76 @@ def test_a_damaged_mirror_is_mended_by_the_next_fetch(
     assert (exported(mirror, revision, tmp_path / "out") / "README").read_text() == "two\n"
 
 
+LOCKS = (
+    "HEAD.lock",
+    "config.lock",
+    "index.lock",
+    "packed-refs.lock",
+    "shallow.lock",
+    "refs/heads/main.lock",
+    "refs/tags/deep/below/v1.lock",
+    "logs/refs/heads/main.lock",
+    "objects/info/commit-graphs/commit-graph-chain.lock",
+    "objects/pack/multi-pack-index.lock",
+)
+HALF_WRITTEN = ("objects/pack/tmp_pack_x", "objects/pack/pack-1.keep", "objects/4b/tmp_obj_x")
+
+
+def test_nothing_that_a_killed_git_left_is_in_the_way(mirror: Mirror, upstream: Upstream) -> None:
+    mirror.fetch(MAIN)
+    left = [Path(mirror.directory, name) for name in (*LOCKS, *HALF_WRITTEN)]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    before = os.stat(mirror.directory).st_ino
+    revision = upstream.commit({"README": "two\n"})
+    assert mirror.fetch(MAIN) == revision
+    assert [path for path in left if path.exists()] == []
+    assert os.stat(mirror.directory).st_ino == before
+
+
+def test_a_fetch_leaves_alone_who_writes_a_tree_out_meanwhile(
+    mirror: Mirror, upstream: Upstream
+) -> None:
+    mirror.fetch(MAIN)
+    dead = subprocess.run(["sh", "-c", "echo $$"], check=True, capture_output=True, text=True)
+    used, left = (
+        [Path(mirror.directory, f"1-abc.{pid}.index{end}") for end in ("", ".lock")]
+        for pid in (os.getpid(), dead.stdout.strip())
+    )
+    for path in (*used, *left):
+        path.touch()
+    mirror.fetch(MAIN)
+    assert [path.exists() for path in (*used, *left)] == [True, True, False, False]
+
+
+def test_a_damaged_mirror_stays_until_there_is_another(
+    tmp_path: Path, mirror: Mirror, upstream: Upstream
+) -> None:
+    """What can be read of it may be all there is of a release to go back to."""
+    first = mirror.fetch(MAIN)
+    Path(mirror.directory, "packed-refs").write_text("garbage\n")
+    upstream.bare.rename(tmp_path / "away")
+    assert "does not appear to be a git repository" in message_of(mirror.fetch, MAIN)
+    assert beside(mirror) == []
+    Path(mirror.directory, "packed-refs").unlink()
+    assert (exported(mirror, first, tmp_path / "out") / "README").read_text() == "hello\n"
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_mirror_that_was_being_replaced_is_put_in_order(
+    tmp_path: Path, mirror: Mirror, upstream: Upstream, moved: bool
+) -> None:
+    first = mirror.fetch(MAIN)
+    shutil.copytree(mirror.directory, f"{mirror.directory}.new")
+    if moved:
+        os.rename(mirror.directory, f"{mirror.directory}.old")
+    upstream.bare.rename(tmp_path / "away")
+    assert "does not appear to be a git repository" in message_of(mirror.fetch, MAIN)
+    assert mirror.resolve(MAIN) == first
+    assert beside(mirror) == []
+
+
 def test_what_a_killed_creation_left_is_not_taken_for_a_mirror(
     mirror: Mirror, upstream: Upstream
 ) -> None:
@@ -409,6 +489,7 @@ def test_a_mirror_that_cannot_be_written_out_is_fetched_anew(
         pack.unlink()
     with pytest.raises(GitError, match=f"^cannot write {revision} to {tmp_path}/out: "):
         exported(mirror, revision, tmp_path / "out")
+    assert os.path.exists(mirror.directory)
     assert mirror.fetch(MAIN) == revision
     assert (exported(mirror, revision, tmp_path / "again") / "README").exists()
 
@@ -574,61 +655,21 @@ def test_a_sha_is_whole_or_none(text: str, whole: bool) -> None:
 # a real ssh server
 
 
-@contextlib.contextmanager
-def sshd(directory: Path) -> Iterator[int]:
-    """A server of our own on a free port of loopback, for our own account."""
-    directory.mkdir()
-    for name in ("host", "key"):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)], check=True
-        )
-    (directory / "authorized").write_text((directory / "key.pub").read_text())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    (directory / "config").write_text(
-        f'ListenAddress 127.0.0.1:{port}\nHostKey "{directory}/host"\nPidFile none\n'
-        f'AuthorizedKeysFile "{directory}/authorized"\nStrictModes no\nUsePAM no\n'
-        "PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-    )
-    command = ["/usr/sbin/sshd", "-D", "-e", "-f", str(directory / "config")]
-    if os.geteuid() == 0 and not os.path.isdir("/run/sshd"):
-        # Root's server wants that directory: it gets one in a mount namespace of its own.
-        script = 'mount -t tmpfs tmpfs /run && mkdir /run/sshd && exec "$@"'
-        command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
-    server = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stderr=(directory / "log").open("wb"),
-    )
-    try:
-        until = time.monotonic() + 10
-        while "listening on" not in (directory / "log").read_text():
-            assert server.poll() is None, (directory / "log").read_text()
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        yield port
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
-
-
 def test_ssh_with_a_key_and_a_known_host(tmp_path: Path, upstream: Upstream) -> None:
-    with sshd(tmp_path / "my ssh") as port:
-        place, known = tmp_path / "my ssh", tmp_path / "known hosts"
-        url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{upstream.bare}"
-        keys = {"ssh_key": str(place / "key"), "known_hosts": str(known)}
+    with sshd(tmp_path / "my ssh") as server:
+        known = tmp_path / "known hosts"
+        url = server.url(upstream.bare)
+        keys = {"ssh_key": str(server.key), "known_hosts": str(known)}
         mirror = mirror_of(tmp_path, url, **keys)
         assert message_of(mirror.fetch, MAIN) == (
             f"cannot fetch {MAIN} from {url}: Host key verification failed; "
             "add the server's key to known_hosts: ssh-keyscan HOST >> ~/.ssh/known_hosts, "
             "then compare its fingerprint with the one the forge publishes"
         )
-        host = " ".join((place / "host.pub").read_text().split()[:2])
-        known.write_text(f"[127.0.0.1]:{port} {host}\n")
+        known.write_text(server.known_host)
         assert mirror.remote_tip(MAIN) == upstream.head
         assert mirror.fetch(MAIN) == upstream.head
-        (place / "authorized").write_text("")
+        server.authorized.write_text("")
         assert "Permission denied (publickey); add this account's public key" in message_of(
             mirror.fetch, MAIN
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deployctl.process import identity
 from tests.conftest import WriteConfig
 from tests.support.cli import end, is_running
 from tests.support.upstream import Upstream, git
@@ -296,3 +299,22 @@ def test_the_daemon_that_a_restart_left_on_purpose_survives_the_death_of_its_run
     finally:
         for pid in {*started, *restarted}:
             end(pid)
+
+
+def test_after_a_reboot_nobody_is_taken_for_a_process_of_before(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """Its number is a stranger's now, who was even started at the same moment of that boot."""
+    machine.kill_in("build", "deploy", "app")
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        wait_until(lambda: Path(f"/proc/{stranger.pid}/comm").read_text() == "sleep\n")
+        runner = {**dataclasses.asdict(identity(stranger.pid)), "boot_id": "another"}
+        with sqlite3.connect(tmp_path / "state" / "deployctl.db") as db:
+            db.execute("UPDATE deployments SET runner = ? WHERE number = 2", (json.dumps(runner),))
+        machine.deployctl("cancel", "2")
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+    assert (machine.newest()["status"], machine.live) == ("cancelled", "1")

@@ -121,6 +121,13 @@ def test_a_failed_attempt_waits_for_the_next_one(db: Database) -> None:
     )
 
 
+def test_what_a_wrong_clock_put_off_waits_for_no_other_year(db: Database) -> None:
+    number = add(db, "phone", at=1e8)
+    assert due(db, 100) == [(number, "phone")]
+    assert notices.claim(db, number, "phone", now=100, until=160)
+    assert due(db, 100) == []
+
+
 def test_what_is_given_up_is_due_no_more_until_a_person_asks(db: Database) -> None:
     number = add(db, "phone", "mail")
     notices.claim(db, number, "phone", now=100, until=160)

@@ -7,21 +7,20 @@ alone; only HEAD, the tracked files and refs under ``refs/deployctl/`` change.
 from __future__ import annotations
 
 import contextlib
-import glob
+import functools
 import os
 import re
 import shutil
 
 from deployctl.durable import sync_file_system
 from deployctl.errors import GitError, LayoutError
-from deployctl.git.command import git, remove_index
+from deployctl.git.command import git
+from deployctl.git.leftovers import is_worked_in, locks_in, our_locks, remove
 from deployctl.git.obstacles import obstacles
 
 _LIVE = "refs/deployctl/live"
 _NOTHING = "refs/heads/deployctl-nothing-deployed"
 _UMASK = 0o022
-# Those of the files that we change; a ref's is on the disk before the ref is.
-_LOCKS = ("index.lock", "HEAD.lock", "packed-refs.lock", "refs/deployctl/**/*.lock")
 # What is whole, also after a power cut, and what it is made as: git makes one file after another.
 _OURS = (".git", ".git.new")
 # git's words where the disk is full, a quota is used up, or a file too large for it.
@@ -151,6 +150,7 @@ class Checkout:
         )  # fmt: skip
 
     def drop(self, number: int) -> None:
+        self.remove_stale_locks()
         self._git(
             "update-ref", "-d", f"refs/deployctl/releases/{number}",
             what=f"cannot drop the ref of release {number} in {self.path}",
@@ -210,7 +210,7 @@ class Checkout:
         index = self._git("rev-parse", "--absolute-git-dir", what=what) + "/deployctl-save.index"
         env = {"GIT_INDEX_FILE": index, "GIT_LITERAL_PATHSPECS": "1"}
         try:
-            remove_index(index)
+            remove([index, f"{index}.lock"])
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(os.path.join(os.path.dirname(index), "index"), index)
             self._git("add", "--update", ".", what=what, env=env)
@@ -222,7 +222,7 @@ class Checkout:
                 )  # fmt: skip
             return self._git("write-tree", what=what, env=env)
         finally:
-            remove_index(index)
+            remove([index, f"{index}.lock"])
 
     def _commit(self, tree: str, parent: str | None, message: str, what: str) -> str:
         return self._git(
@@ -240,17 +240,10 @@ class Checkout:
         return bool(self._git("for-each-ref", name, what=f"cannot read {self.path}"))
 
     def remove_stale_locks(self) -> None:
-        """What a killed git left would block all that come after; a living git's stays."""
-        found = [
-            lock
-            for place in self.directories()[1:]
-            for pattern in _LOCKS
-            for lock in glob.iglob(os.path.join(glob.escape(place), pattern), recursive=True)
-        ]
-        if found and not _git_works_in(self.path):
-            for lock in found:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(lock)
+        """What a killed git left of ours would be there for good; a living git's stays."""
+        found = our_locks(*self.directories()[1:])
+        if found and not is_worked_in(self.path):
+            remove(found)
 
     def _git(
         self,
@@ -259,23 +252,34 @@ class Checkout:
         env: dict[str, str] | None = None,
         stdin: bytes = b"",
     ) -> str:
-        """git in this working tree and no other, neither one around it nor a configured one."""
+        """git in this working tree and no other, neither one around it nor a configured one.
+
+        A lock in its way that a killed git left is removed; that of a living one stays.
+        """
         around = os.path.dirname(os.path.realpath(self.path))
-        return git(
+        call = functools.partial(
+            git,
             ["-C", self.path, "--work-tree=.", *arguments],
             what=what,
             env={"GIT_CEILING_DIRECTORIES": around, **(env or {})},
             umask=_UMASK,
             stdin=stdin,
         )
+        try:
+            return call()
+        except GitError as error:
+            stale = self._stale_locks() if "File exists" in error.output else []
+            if not stale:
+                raise
+            remove(stale)
+        return call()
 
-
-def _git_works_in(path: str) -> bool:
-    """Whether a process called git, one that we may look at, is in the directory or below it."""
-    inside = os.path.join(os.path.realpath(path), "")
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            name = os.path.basename(os.readlink(f"/proc/{process}/exe"))
-            if name == "git" and f"{os.readlink(f'/proc/{process}/cwd')}/".startswith(inside):
-                return True
-    return False
+    def _stale_locks(self) -> list[str]:
+        """Of this repository; of one that several working trees share, those of our refs alone."""
+        if is_worked_in(self.path):
+            return []
+        places = self._git(
+            "rev-parse", "--absolute-git-dir", "--git-path", "refs/deployctl",
+            what=f"{self.path} is no checkout",
+        ).splitlines()  # fmt: skip
+        return [lock for place in places for lock in locks_in(os.path.join(self.path, place))]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 from collections.abc import Mapping, Sequence
 
@@ -120,13 +118,6 @@ def local_environment() -> dict[str, str]:
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_ALLOW_PROTOCOL": "file",
     }
-
-
-def remove_index(path: str) -> None:
-    """Remove an index file of our own (``GIT_INDEX_FILE``), and the lock of a git that died."""
-    for leftover in (path, f"{path}.lock"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(leftover)
 
 
 def _explain(what: str, errors: str) -> str:

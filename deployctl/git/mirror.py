@@ -2,13 +2,12 @@
 
 A mirror is a cache of its remote. Fetching replaces refs whatever happened to the branch, so a
 force push is an ordinary fetch and nothing is ever merged; a mirror that is damaged, or whose
-refs are in each other's way, is fetched anew.
+refs are in each other's way, is fetched anew beside and swapped in.
 """
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import os
 import re
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from deployctl.durable import sync_file_system
 from deployctl.errors import GitError
-from deployctl.git.command import git, local_environment, remove_index
+from deployctl.git.command import git, local_environment
+from deployctl.git.leftovers import own_index, remove, remove_leftovers
 from deployctl.git.remote import local_path, remote_environment, trust
 from deployctl.lock import mirror_lock
 from deployctl.repo import Repo
@@ -55,6 +55,8 @@ class Mirror:
         self.repo = repo
         self.name = mirror_name(repo.url)
         self.directory = os.path.join(state_dir, "mirrors", self.name)
+        self._new, self._old = f"{self.directory}.new", f"{self.directory}.old"
+        self._mark = os.path.join(self.directory, "deployctl-damaged")
         self._lock = mirror_lock(state_dir, self.name)
 
     def remote_tip(self, ref: str) -> str | None:
@@ -83,25 +85,17 @@ class Mirror:
 
     def fetch(self, ref: str) -> str:
         """Bring one ref, by its full name, up to date -> the commit it points to."""
-        with self._lock:
-            if not self.exists():
-                self._create()
-            self._remove_leftovers()
-            try:
-                self._fetch_ref(ref)
-            except GitError as error:
-                if not _DAMAGED.search(error.output):
-                    raise
-                self._create()
-                self._fetch_ref(ref)
+        try:
+            self._fetch(f"+{ref}:{ref}", f"cannot fetch {ref} from {self.repo.url}")
+        except GitError as error:
+            if "couldn't find remote ref" in error.output:
+                raise GitError(self._no_such_ref(ref), error.output) from None
+            raise
         return self.resolve(ref)
 
     def fetch_revision(self, revision: str) -> None:
         """Bring one commit that no configured ref leads to; servers may refuse."""
-        with self._lock:
-            if not self.exists():
-                self._create()
-            self._fetch(revision, f"cannot fetch {revision} from {self.repo.url}")
+        self._fetch(revision, f"cannot fetch {revision} from {self.repo.url}")
 
     def bring(self, revision: str, ref: str) -> None:
         """Have a commit here: it is, or the remote gives it by its sha, or the ref leads to it."""
@@ -153,9 +147,8 @@ class Mirror:
 
         Not ``git archive``: that obeys export-ignore and export-subst of the repository itself.
         """
-        index = os.path.join(self.directory, f"{os.path.basename(directory)}.index")
+        index = own_index(self.directory, os.path.basename(directory))
         try:
-            remove_index(index)
             self._git(
                 f"--work-tree={directory}", "read-tree", "--reset", "-u", revision,
                 what=f"cannot write {revision} to {directory}",
@@ -164,17 +157,17 @@ class Mirror:
             )  # fmt: skip
         except GitError as error:
             if _DAMAGED.search(error.output):
-                self._throw_away()
+                self._distrust()
             raise
         finally:
-            remove_index(index)
+            remove([index, f"{index}.lock"])
 
     def tidy(self) -> None:
         """Remove what a fetch left half done; pack, when git finds it worth the time."""
         if not self.exists() or not self._lock.acquire():
             return
         try:
-            self._remove_leftovers()
+            remove_leftovers(self.directory)
             self._git(
                 "-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet",
                 what=f"cannot pack {self.directory}",
@@ -185,43 +178,56 @@ class Mirror:
     def exists(self) -> bool:
         return os.path.exists(os.path.join(self.directory, "HEAD"))
 
-    def _create(self) -> None:
-        """An empty mirror in the place of what was there, whole or not at all."""
-        beside = f"{self.directory}.new"
-        shutil.rmtree(beside, ignore_errors=True)
-        git(
-            ["init", "--quiet", "--bare", "--template=", "--", beside],
-            what=f"cannot create the mirror {self.directory}",
-        )
-        sync_file_system(beside)  # git syncs what it fetches, and not the file HEAD that it makes
-        shutil.rmtree(self.directory, ignore_errors=True)
-        os.rename(beside, self.directory)
-
-    def _throw_away(self) -> None:
-        with self._lock:
-            shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _remove_leftovers(self) -> None:
-        """Whoever wrote here before us is dead, or we would not hold the mirror's lock."""
-        here = glob.escape(self.directory)
-        for pattern in (f"{here}/*.lock", f"{here}/refs/**/*.lock", f"{here}/objects/pack/tmp_*"):
-            for name in glob.iglob(pattern, recursive=True):
-                os.unlink(name)
-
-    def _fetch_ref(self, ref: str) -> None:
-        try:
-            self._fetch(f"+{ref}:{ref}", f"cannot fetch {ref} from {self.repo.url}")
-        except GitError as error:
-            if "couldn't find remote ref" in error.output:
-                raise GitError(self._no_such_ref(ref), error.output) from None
-            raise
-
     def _fetch(self, refspec: str, what: str) -> None:
+        with self._lock:
+            self._settle()
+            if not self.exists() or os.path.lexists(self._mark):
+                self._renew(refspec, what)
+                return
+            try:
+                self._fetch_into(self.directory, refspec, what)
+            except GitError as error:
+                if not _DAMAGED.search(error.output):
+                    raise
+                self._renew(refspec, what)
+
+    def _fetch_into(self, directory: str, refspec: str, what: str) -> None:
         self._ask(
-            f"--git-dir={self.directory}", "fetch", "--quiet", "--no-tags",
+            f"--git-dir={directory}", "fetch", "--quiet", "--no-tags",
             "--update-shallow", "--no-write-fetch-head", "--end-of-options", self.repo.url, refspec,
             what=what,
         )  # fmt: skip
+
+    def _renew(self, refspec: str, what: str) -> None:
+        """Another mirror in the place of this one, once it has been fetched; until then it stays.
+
+        Even a damaged one may be all there is of a release to go back to while the remote is away.
+        """
+        try:
+            git(
+                ["init", "--quiet", "--bare", "--template=", "--", self._new],
+                what=f"cannot create the mirror {self.directory}",
+            )
+            self._fetch_into(self._new, refspec, what)
+            sync_file_system(self._new)  # git syncs what it fetches, and not the HEAD it makes
+            if os.path.lexists(self.directory):
+                os.rename(self.directory, self._old)
+            os.rename(self._new, self.directory)
+        finally:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Whoever wrote here before us is dead, or we would not hold the mirror's lock."""
+        if os.path.lexists(self._old) and not os.path.lexists(self.directory):
+            os.rename(self._old, self.directory)
+        for beside in (self._new, self._old):
+            shutil.rmtree(beside, ignore_errors=True)
+        remove_leftovers(self.directory)
+
+    def _distrust(self) -> None:
+        """It is replaced when the remote is asked the next time."""
+        with contextlib.suppress(OSError), open(self._mark, "wb"):
+            pass
 
     def _ask(self, *arguments: str, what: str) -> str:
         """git with the remote at the other end."""

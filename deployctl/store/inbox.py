@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,26 @@ def newest(db: Database, repo: str | None, limit: int) -> list[DeliveryRecord]:
 def get(db: Database, number: int) -> DeliveryRecord | None:
     row = db.connection.execute("SELECT * FROM deliveries WHERE id = ?", (number,)).fetchone()
     return _record(row) if row else None
+
+
+def hide(db: Database, number: int, mask: Callable[[str], str]) -> None:
+    """Put a delivery's texts through ``mask`` and keep what that makes of them."""
+    row = db.connection.execute(
+        "SELECT headers, facts, reason, event, body FROM deliveries WHERE id = ?", (number,)
+    ).fetchone()
+    if row is None:
+        return
+    before = {name: row[name] for name in ("headers", "facts", "reason", "event")}
+    after = {name: text and mask(text) for name, text in before.items()}
+    body = (row["body"] or b"").decode("utf-8", "surrogateescape")
+    if (masked := mask(body)) == body and before == after:
+        return
+    with db.writing() as connection:
+        connection.execute(
+            "UPDATE deliveries SET headers = ?, facts = ?, reason = ?, event = ?, body = ?"
+            " WHERE id = ?",
+            (*after.values(), masked.encode("utf-8", "surrogateescape"), number),
+        )
 
 
 def _record(row: sqlite3.Row) -> DeliveryRecord:

@@ -2,13 +2,14 @@
 
 A sending is claimed before it is tried, by moving its ``due_at`` into the future: two senders
 never try it at once, and one that dies leaves it to the next. So a notice arrives at least once.
+Nothing waits for a day: what is due later than that was put off by a clock that was wrong.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deployctl.notice import FAILED, SENT, WAITING, Notice, Sending
@@ -40,19 +41,22 @@ def add(
     return notice
 
 
+_DAY = 86400.0
+_IS_DUE = f"(state = 'waiting' AND (due_at <= :now OR due_at > :now + {_DAY}))"
+
+
 def due(db: Database, now: float) -> list[tuple[Notice, Sending]]:
     """The sendings whose time has come, those of the oldest notice first."""
     notices = _select(
         db,
-        "WHERE id IN (SELECT notice FROM sendings WHERE state = 'waiting' AND due_at <= ?)"
-        " ORDER BY id",
-        (now,),
+        f"WHERE id IN (SELECT notice FROM sendings WHERE {_IS_DUE}) ORDER BY id",  # noqa: S608 - ours
+        {"now": now},
     )
     return [
         (notice, sending)
         for notice in notices
         for sending in notice.sendings
-        if sending.due_at is not None and sending.due_at <= now
+        if sending.due_at is not None and not now < sending.due_at <= now + _DAY
     ]
 
 
@@ -60,9 +64,9 @@ def claim(db: Database, notice: int, channel: str, *, now: float, until: float) 
     """Take a due sending until then, and count the attempt: False where another was faster."""
     with db.writing() as connection:
         cursor = connection.execute(
-            "UPDATE sendings SET attempts = attempts + 1, due_at = ?"
-            " WHERE notice = ? AND channel = ? AND state = 'waiting' AND due_at <= ?",
-            (until, notice, channel, now),
+            "UPDATE sendings SET attempts = attempts + 1, due_at = :until"  # noqa: S608 - ours
+            f" WHERE notice = :notice AND channel = :channel AND {_IS_DUE}",
+            {"until": until, "notice": notice, "channel": channel, "now": now},
         )
         return cursor.rowcount == 1
 
@@ -115,7 +119,7 @@ def prune(db: Database, before: float) -> int:
         return connection.execute("DELETE FROM notices WHERE created_at < ?", (before,)).rowcount
 
 
-def _select(db: Database, which: str, values: Sequence[Any]) -> list[Notice]:
+def _select(db: Database, which: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Notice]:
     rows = db.connection.execute(f"SELECT * FROM notices {which}", values).fetchall()  # noqa: S608 - ours
     sendings = _sendings_of(db, [row["id"] for row in rows])
     return [

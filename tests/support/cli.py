@@ -46,11 +46,15 @@ class Done:
 
 
 class Cli:
-    """Calls with one repos.yml: ``cli("deploy", "app")``."""
+    """Calls with one repos.yml: ``cli("deploy", "app")``.
+
+    ``through`` is a program, with its arguments, that starts them.
+    """
 
     def __init__(self, directory: Path, config: Path) -> None:
         self.directory = directory
         self.config = config
+        self.through: tuple[str, ...] = ()
         home = directory / "home"
         home.mkdir(exist_ok=True)
         self.env = {
@@ -95,7 +99,7 @@ class Cli:
         )
 
     def argv(self, *words: str) -> list[str]:
-        return [*PROGRAM, "-c", str(self.config), *words]
+        return [*self.through, *PROGRAM, "-c", str(self.config), *words]
 
     def on_terminal(self, *words: str, columns: int = 60) -> str:
         """What a call shows on a terminal of that width."""

@@ -1,0 +1,78 @@
+"""What a git that was killed leaves behind: its locks, and files that were half written."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+
+# Those that we make, or let git make; a ref's is on the disk before the ref is. Working trees that
+# share a repository (git-worktree(1)) share all but the first two.
+_LOCKS = ("index.lock", "HEAD.lock")
+_SHARED_LOCKS = ("refs/deployctl/**/*.lock",)
+_WHOLE_LOCKS = ("packed-refs.lock", "shallow.lock", "config.lock", "objects/info/**/*.lock")
+
+_HALF_WRITTEN = ("objects/pack/tmp_*", "objects/pack/*.keep", "objects/??/tmp_*", "*.index")
+_INDEX = re.compile(r"\.(\d+)\.index(?:\.lock)?", re.ASCII)
+
+
+def locks_in(directory: str) -> Iterator[str]:
+    """Every lock file of a repository, whatever it locks: refs, logs, index, config, objects.
+
+    No ref is mistaken for one: no part of its name may end like that (git-check-ref-format(1)).
+    """
+    for place, _, names in os.walk(directory):
+        yield from (os.path.join(place, name) for name in names if name.endswith(".lock"))
+
+
+def our_locks(own: str, shared: str | None = None) -> list[str]:
+    """The locks of a checkout that stand in nobody's way but ours.
+
+    ``shared`` is the repository where it is not the working tree's ``own``.
+    """
+    patterns = [(own, _LOCKS), (shared or own, _SHARED_LOCKS)]
+    if shared in (None, own):
+        patterns.append((own, _WHOLE_LOCKS))
+    return [
+        lock
+        for place, names in patterns
+        for name in names
+        for lock in glob.iglob(os.path.join(glob.escape(place), name), recursive=True)
+    ]
+
+
+def own_index(directory: str, name: str) -> str:
+    """An index file that is this process's alone, of a name that tells so."""
+    return os.path.join(directory, f"{name}.{os.getpid()}.index")
+
+
+def remove_leftovers(directory: str) -> None:
+    """From a repository that no git writes to now; who has an index of its own there keeps it."""
+    here = glob.escape(directory)
+    half_written = (name for each in _HALF_WRITTEN for name in glob.iglob(f"{here}/{each}"))
+    names = [*locks_in(directory), *half_written]
+    remove(name for name in names if not _is_used(name))
+
+
+def remove(names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _is_used(name: str) -> bool:
+    owner = _INDEX.search(name)
+    return owner is not None and os.path.exists(f"/proc/{owner[1]}")
+
+
+def is_worked_in(path: str) -> bool:
+    """Whether a process called git, one that we may look at, is in the directory or below it."""
+    inside = os.path.join(os.path.realpath(path), "")
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            name = os.path.basename(os.readlink(f"/proc/{process}/exe"))
+            if name == "git" and f"{os.readlink(f'/proc/{process}/cwd')}/".startswith(inside):
+                return True
+    return False

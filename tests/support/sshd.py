@@ -1,0 +1,80 @@
+"""A real ssh server on loopback, and a client of it."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.support.servers import free_port, installed
+from tests.support.workers import wait_until
+
+
+class Sshd:
+    """``url`` leads git to a path on it, ``start`` runs a command through it."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.port = port
+        self.key = directory / "key"
+        self.authorized = directory / "authorized"
+        host = " ".join((directory / "host.pub").read_text().split()[:2])
+        self.known_host = f"[127.0.0.1]:{port} {host}\n"
+        self._known = directory / "known"
+        self._known.write_text(self.known_host)
+
+    def url(self, path: Path) -> str:
+        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
+
+    def start(self, words: Sequence[str], *options: str) -> subprocess.Popen[bytes]:
+        """A client that runs these words there; its options go in front."""
+        settings = {
+            "BatchMode": "yes",
+            "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": f'"{self._known}"',
+            "IdentityFile": f'"{self.key}"',
+        }
+        asked = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        who, command = f"{getpass.getuser()}@127.0.0.1", shlex.join(words)
+        return subprocess.Popen(
+            ["ssh", "-F", "/dev/null", *asked, "-p", str(self.port), *options, who, command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+
+@contextlib.contextmanager
+def sshd(directory: Path) -> Iterator[Sshd]:
+    """A server of our own on a free port of loopback, for our own account."""
+    directory.mkdir()
+    for name in ("host", "key"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)], check=True
+        )
+    (directory / "authorized").write_text((directory / "key.pub").read_text())
+    port = free_port()
+    (directory / "config").write_text(
+        f'ListenAddress 127.0.0.1:{port}\nHostKey "{directory}/host"\nPidFile none\n'
+        f'AuthorizedKeysFile "{directory}/authorized"\nStrictModes no\nUsePAM no\n'
+        "PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+    )
+    command = [installed("sshd"), "-D", "-e", "-f", str(directory / "config")]
+    if os.geteuid() == 0 and not os.path.isdir("/run/sshd"):
+        # Root's server wants that directory: it gets one in a mount namespace of its own.
+        script = 'mount -t tmpfs tmpfs /run && mkdir /run/sshd && exec "$@"'
+        command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
+    log = directory / "log"
+    with log.open("wb") as written:
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=written)
+    try:
+        wait_until(lambda: server.poll() is not None or "listening on" in log.read_text())
+        assert server.poll() is None, log.read_text()
+        yield Sshd(directory, port)
+    finally:
+        server.terminate()
+        server.wait(timeout=10)

@@ -1,0 +1,109 @@
+"""A deployment that somebody started over ssh: what ends it, and what does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import WriteConfig
+from tests.support.app import App
+from tests.support.cli import Gate, finish, is_running
+from tests.support.sshd import Sshd, sshd
+from tests.support.upstream import Upstream
+from tests.support.workers import wait_until
+
+TERMINAL = ("-tt",)
+
+
+class Remote(App):
+    """An app that is deployed through a server; its build waits at a gate, and talks after it."""
+
+    gate: Gate
+    server: Sshd
+
+    def deploy_there(self, *options: str, quiet: bool = False) -> subprocess.Popen[bytes]:
+        """``quiet``: nothing of the terminal is kept open, and a shell stands in between."""
+        self.gate.close()
+        environment = [f"{name}={value}" for name, value in self.cli.env.items()]
+        words = ["env", *environment, *self.cli.argv("deploy", "app")]
+        if quiet:
+            words = ["sh", "-c", '"$@" </dev/null >/dev/null 2>&1; exit $?', "sh", *words]
+        client = self.server.start(words, *options)
+        self.step = self.gate.wait()
+        self.runner = int(_stat(self.step)[1])
+        return client
+
+
+@pytest.fixture
+def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> Iterator[Remote]:
+    made = Remote(tmp_path, upstream, write_config)
+    made.release("1")
+    made.gate = Gate(tmp_path)
+    chatter = "i=0; while [ $i -lt 3000 ]; do echo a line of many $i; i=$((i + 1)); done"
+    made.configure(stages=[{"name": "build", "run": [made.gate.command, chatter]}])
+    made.push("2")
+    with sshd(tmp_path / "sshd") as made.server:
+        yield made
+        made.gate.open()
+
+
+def _stat(pid: int) -> list[str]:
+    """proc_pid_stat(5) from the state on: state, parent, group, session, terminal."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+@pytest.mark.parametrize(
+    ("options", "quiet"),
+    [(TERMINAL, False), (TERMINAL, True), ((), False)],
+    ids=["terminal", "terminal left alone", "pipes"],
+)
+def test_a_connection_that_drops_stops_no_deployment(
+    app: Remote, options: tuple[str, ...], quiet: bool
+) -> None:
+    client = app.deploy_there(*options, quiet=quiet)
+    assert (_stat(app.runner)[4] != "0") == bool(options)
+    session = int(_stat(app.runner)[1])
+    client.kill()
+    client.communicate()
+    if options:
+        wait_until(lambda: _stat(app.runner)[4] == "0")
+    else:
+        wait_until(lambda: not is_running(session))
+    app.gate.open()
+    document = app.cli.wait_for(2)
+    assert (document["status"], document["reason"]) == ("succeeded", None)
+    assert app.live == "2"
+    assert app.cli("logs", "2").stdout.count("\na line of many") == 3000
+    wait_until(lambda: not is_running(app.runner))
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("options", [TERMINAL, ()], ids=["terminal", "pipes"])
+def test_who_is_told_to_end_while_somebody_watches_ends(
+    app: Remote, options: tuple[str, ...], number: signal.Signals
+) -> None:
+    client = app.deploy_there(*options)
+    os.kill(app.runner, number)
+    done = finish(client)
+    assert done.code == 130
+    assert f"app #2: cancelled (interrupted ({number.name}))" in done.stdout
+    document = app.cli.json("show", "2")
+    assert (document["status"], document["reason"]) == (
+        "cancelled",
+        f"interrupted ({number.name})",
+    )
+    assert not is_running(app.step)
+    assert app.live == "1"
+
+
+def test_it_can_be_cancelled_after_the_connection_dropped(app: Remote) -> None:
+    app.deploy_there(*TERMINAL).kill()
+    wait_until(lambda: _stat(app.runner)[4] == "0")
+    assert app.cli("cancel", "2").code == 0
+    assert not is_running(app.step)
+    assert (app.cli.json("show", "2")["status"], app.live) == ("cancelled", "1")
