@@ -52,7 +52,7 @@ class Servers:
         (self.directory / "fcgiwrap.pid").write_text(f"{self.web.fcgiwrap.pid}\n")
         self.write()
 
-    def write(self, stop: str = "kill -TERM $old || true") -> None:
+    def write(self, stop: str = "for pid in $old; do kill -TERM -$pid; done") -> None:
         self.script.write_text(
             RESTART.format(
                 directory=shlex.quote(str(self.directory)),
@@ -82,7 +82,7 @@ class Servers:
             except (OSError, ValueError):
                 continue
             if pid not in first and is_running(pid):
-                os.kill(pid, signal.SIGTERM)
+                os.killpg(pid, signal.SIGTERM)  # fcgiwrap leaves its children
                 wait_until(lambda pid=pid: not is_running(pid))  # type: ignore[misc]
 
 
@@ -119,7 +119,7 @@ def test_started_by_the_path_unit_it_survives_the_end_of_the_whole_service(
     """
     for process in (servers.web.fcgiwrap.pid, *children(servers.web.fcgiwrap.pid)):
         cgroup.take(process)
-    servers.write(f"kill -TERM $old || true; echo 1 >{cgroup.kill}")
+    servers.write(f"for pid in $old; do kill -TERM -$pid || true; done; echo 1 >{cgroup.kill}")
     with PathUnit(app.directory, setup_systemd(app)):
         assert servers.deliver(app.push("1"), "d-1") == 1
         assert app.cli.wait_for(1)["status"] == "succeeded"
@@ -132,7 +132,7 @@ def test_started_from_within_the_service_it_ends_with_it_and_the_next_run_finish
 ) -> None:
     for process in (servers.web.fcgiwrap.pid, *children(servers.web.fcgiwrap.pid)):
         cgroup.take(process)
-    servers.write(f"kill -TERM $old || true; echo 1 >{cgroup.kill}")
+    servers.write(f"for pid in $old; do kill -TERM -$pid || true; done; echo 1 >{cgroup.kill}")
     assert servers.deliver(app.push("1"), "d-1") == 1
     wait_until(lambda: servers.web.fcgiwrap.poll() is not None)
     assert app.cli.json("show", "1")["status"] == "running"

@@ -15,7 +15,7 @@ from deployctl.setup import topics
 @click.argument("topic", required=False)
 @bare_options
 def command(topic: str | None, config: str | None, as_json: bool) -> int:
-    """Print ready configuration for systemd, cron, nginx, inetd or xinetd.
+    """Print ready configuration for systemd, cron, nginx, inetd.
 
     Filled in with the paths of this installation; run it as the account that is to deploy.
     Nothing is changed. Without a topic, a list of them.
