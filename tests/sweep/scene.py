@@ -57,11 +57,16 @@ class Scene:
         self._beginnings = directory / "beginnings"
         self.now.mkdir(parents=True)
         self._upstream = Upstream(directory)
-        self.revisions = [self._commit(version) for version in range(1, VERSIONS + 1)]
+        self.revisions: list[str] = []
+        for _ in range(VERSIONS):
+            self.push()
 
-    def _commit(self, version: int) -> str:
+    def push(self, kind: str = "") -> None:
+        """Commit the next version; ``broken`` fails its stage, ``bad`` its health check."""
+        version = len(self.revisions) + 1
         files = {f"lib/{number % 5}/{number}": f"{number}\n" for number in range(FILES)}
-        return self._upstream.commit({**files, "version": f"{version}\n"}, f"Version {version}")
+        files |= {"version": f"{version}\n", "kind": f"{kind}\n"}
+        self.revisions.append(self._upstream.commit(files, f"Version {version}"))
 
     def build(self) -> None:
         """Deploy the versions 1 to 4, and keep what is needed to begin with."""
@@ -105,17 +110,25 @@ class Scene:
 
     def configure(self, **keys: object) -> None:
         """Write repos.yml; the steps leave stamps, so that it is seen when they ran."""
+        beside = self.strategy == "releases"
         # In place, what one version built is still there for the next one: restart builds it.
-        build, beside = "cat version > built", self.strategy == "releases"
+        build, test = "cat version > built", "grep -qv broken kind"
         repo = {
             "url": self._upstream.url,
             "path": str(self.app),
             "strategy": self.strategy,
             "id": 1296269,
             "webhook_secret": deliveries.SECRET,
-            "stages": [{"name": "build", "run": self._stamped(build if beside else "true")}],
+            "min_free": 0,
+            "stages": [
+                {"name": "build", "run": self._stamped(f"{test}; {build}" if beside else test)}
+            ],
             "restart": self._stamped("true" if beside else build),
-            "healthcheck": {"command": "cmp version built", "deadline": 0.1, "interval": 0.1},
+            "healthcheck": {
+                "command": "cmp version built && grep -qv bad kind",
+                "deadline": 0.1,
+                "interval": 0.1,
+            },
             **keys,
         }
         if self.strategy == "releases":

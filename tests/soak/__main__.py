@@ -1,0 +1,98 @@
+"""``python -m tests.soak --minutes 30``: random trouble, bounded in time; 1 where something broke.
+
+As root each strategy gets a small disk of its own (tmpfs), which is filled now and then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conftest import ENVIRONMENT
+from tests.soak.world import Visitor, World, facts
+from tests.sweep.faults import adopt_orphans, end_all_below, reap
+
+_DISK = "96m"
+
+
+@contextlib.contextmanager
+def _disk(directory: Path) -> Iterator[None]:
+    """A small one that may be filled, where this account may mount."""
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK},mode=700", "soak", str(directory)]
+    mounted = os.geteuid() == 0 and subprocess.run(mount, check=False).returncode == 0
+    try:
+        yield
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def soak(directory: Path, minutes: float, seed: int) -> int:
+    """Rounds of trouble until the time is over -> how many violations there were."""
+    adopt_orphans()
+    choose = random.Random(seed)
+    violations = rounds = 0
+    with contextlib.ExitStack() as stack:
+        stack.callback(reap)
+        stack.callback(end_all_below)
+        worlds = []
+        for strategy in ("releases", "in_place"):
+            stack.enter_context(_disk(directory / strategy))
+            worlds.append(World(directory / strategy, strategy, choose))
+        until = time.monotonic() + 60 * minutes
+        while time.monotonic() < until:
+            rounds += 1
+            for world in worlds:
+                told = _round(world, choose)
+                violations += len(told)
+                for each in told:
+                    print(f"VIOLATION in round {rounds}, {world.scene.strategy}: {each[:900]}")
+            if rounds % 10 == 0:
+                print(f"{rounds} rounds, {violations} violations", flush=True)
+        stack.callback(_report, worlds, rounds, violations)
+    return violations
+
+
+def _round(world: World, choose: random.Random) -> list[str]:
+    visitor = Visitor(world)
+    visitor.start()
+    for _ in range(choose.randint(5, 25)):
+        world.act()
+        time.sleep(choose.expovariate(6))
+    told = list(world.settle())
+    visitor.stop()
+    world.done["look"] += visitor.looks
+    return [*told, *dict.fromkeys(visitor.seen)]
+
+
+def _report(worlds: list[World], rounds: int, violations: int) -> None:
+    for world in worlds:
+        print(f"{world.scene.strategy}:")
+        print("  done:", ", ".join(f"{name} {count}" for name, count in world.done.most_common()))
+        print(f"  deliveries accepted: {len(world.promised)}")
+        print("  deployments:", ", ".join(f"{name} {n}" for name, n in facts(world).items()))
+    print(f"{rounds} rounds, {violations} violations", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    arguments = parser.parse_args()
+    os.environ.update(ENVIRONMENT)
+    print(f"seed {arguments.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="soak-") as directory:
+        return 1 if soak(Path(directory), arguments.minutes, arguments.seed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
