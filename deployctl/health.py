@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -27,6 +28,7 @@ T = TypeVar("T")
 _BODY_BYTES = 64 * 1024  # what is read of an answer
 _TAIL_BYTES = 2 * 1024  # what is shown of it
 _CAUSE_CHARS = 200
+_LAST_WORD = re.compile(rb"""[^\s"'<>=&;,]*\Z""")
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _judge(healthcheck: HealthCheck, response: requests.Response) -> _Answer:
     if good and healthcheck.contains is None:
         return _Answer(True, answered)
     body = _body(response)
-    tail = escape_controls(body[:_TAIL_BYTES].decode(errors="backslashreplace"))
+    tail = escape_controls(_beginning(body).decode(errors="backslashreplace"))
     if not good:
         return _Answer(
             False, f"{answered}{_whither(response)}, wanted {_wanted(healthcheck)}", tail
@@ -183,6 +185,15 @@ def _judge(healthcheck: HealthCheck, response: requests.Response) -> _Answer:
         return _Answer(True, f'{answered} with "{healthcheck.contains}"', tail)
     where = f" in its first {_BODY_BYTES // 1024} KiB" if len(body) == _BODY_BYTES else ""
     return _Answer(False, f'{answered} but without "{healthcheck.contains}"{where}', tail)
+
+
+def _beginning(body: bytes) -> bytes:
+    """What is shown of it; a last word that was cut is left out, for it may be half a secret."""
+    if len(body) <= _TAIL_BYTES:
+        return body
+    shown = body[:_TAIL_BYTES]
+    word = _LAST_WORD.search(shown)
+    return (shown[: word.start()] if word else b"") or shown
 
 
 def _wanted(healthcheck: HealthCheck) -> str:

@@ -95,7 +95,7 @@ def parrot() -> Iterator[int]:
             self.send_header("X-Token", CANARY)
             self.end_headers()
             said = f"{self.path} {self.headers['Authorization']} {CANARY}\n"
-            self.wfile.write(("x" * 2040 + CANARY + said).encode())
+            self.wfile.write(("x" * 2030 + "=" + CANARY + said).encode())
 
         def log_message(self, *_: object) -> None:
             """Not on the tests' stderr."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.errors import GitError
-from deployctl.git.command import git
+from deployctl.git.command import git, local_environment
 from deployctl.git.remote import local_path, protocol, remote_environment, ssh_command, trust
 from deployctl.repo import Repo
 from tests.support.upstream import git as plain_git
@@ -170,6 +170,32 @@ def test_the_callers_git_variables_have_no_effect(
     git(["init", "--quiet", "--", str(tmp_path / "new")], what="cannot create")
     assert (tmp_path / "new" / ".git" / "objects").is_dir()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_git_asks_nobody_runs_nothing_and_checks_what_it_is_given() -> None:
+    repo = Repo("blog", "https://example.org/blog.git", "/srv")
+    environment = {**local_environment(), **remote_environment(repo)}
+    told = {name: value for name, value in environment.items() if name.startswith(("GIT_", "SSH"))}
+    assert told.pop("GIT_SSH_COMMAND").startswith("ssh -F /dev/null -o BatchMode=yes ")
+    assert told == {
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "/bin/false",
+        "SSH_ASKPASS": "/bin/false",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_ALLOW_PROTOCOL": "https",
+        "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
+        "GIT_HTTP_LOW_SPEED_TIME": "60",
+        "GIT_SSH_VARIANT": "ssh",
+    }
+    settings = git(["config", "--list"], what="cannot list").splitlines()
+    assert {
+        "core.hookspath=/dev/null",
+        "fetch.fsckobjects=true",
+        "protocol.ext.allow=never",
+    } <= set(settings)
 
 
 def test_a_repository_around_the_callers_directory_has_no_say(

@@ -1,0 +1,120 @@
+"""Text from elsewhere that would act on a terminal or look like another one: shown, not obeyed."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import io
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from deployctl.config.webhook import load_webhook_config
+from deployctl.receive import receive
+from deployctl.request import Request
+from tests.support.app import App
+from tests.support.bark import bark
+from tests.support.deliveries import SECRET, headers, push
+
+# A colour (ANSI), the same begun by C1, a bell, a carriage return, text written backwards.
+EVIL = "\x1b[31mred\x9b2J\x07\rover\u202edlo\u2066"
+# What a name of a branch may hold all the same (git-check-ref-format(1)).
+BRANCH = "feature-\u202e\x9b31mx"
+ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+@contextlib.contextmanager
+def ill() -> Iterator[int]:
+    """A server that is not well and says why -> its port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(500)
+            self.end_headers()
+            self.wfile.write(f"oh {EVIL}\n".encode())
+
+        def log_message(self, *_: object) -> None:
+            """Not on the tests' stderr."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def failed_on_purpose(app: App, port: int, channel: str) -> None:
+    """Deployments that end badly in each way that quotes something."""
+    top = {"channels": {"phone": channel}, "status_page": str(app.directory / "page")}
+    usual: dict[str, Any] = {"webhook_secret": SECRET, "id": 1296269, "notify": ["phone"]}
+    octal = "".join(f"\\{byte:03o}" for byte in EVIL.encode())
+    app.configure(top, **usual, stages=[{"name": "say", "run": f"printf '{octal}\\n'; exit 1"}])
+    app.cli("deploy", "app", "--ref", BRANCH, env={"SUDO_USER": EVIL})
+    url = f"http://127.0.0.1:{port}/"
+    check = {"url": url, "deadline": 0.1, "interval": 0.1}
+    app.configure(top, **usual, stages=[], healthcheck=check)
+    app.cli("deploy", "app", "--ref", BRANCH, env={"SUDO_USER": EVIL})
+
+
+def deliver(app: App) -> None:
+    config = load_webhook_config(str(app.cli.config))
+    for number, secret in enumerate((SECRET, "wrong")):
+        document = push(
+            ref=f"refs/heads/{BRANCH}",
+            after=app.upstream.head,
+            pusher={"name": EVIL, "email": "o@example.org"},
+            head_commit={"message": EVIL},
+        )
+        body = json.dumps(document, ensure_ascii=False).encode()
+        extra = {"x-odd": EVIL, "user-agent": EVIL}
+        made = Request(
+            "POST",
+            "",
+            {**headers(body, number=f"d{number}{EVIL}", secret=secret), **extra},
+            io.BytesIO(body),
+        )
+        receive(made, config, now=time.time(), wake=lambda _: None)
+    other = json.dumps(push(), ensure_ascii=False).encode()
+    odd = Request("POST", "", headers(other, event=EVIL, number="d-odd"), io.BytesIO(other))
+    receive(odd, config, now=time.time(), wake=lambda _: None)
+
+
+def test_no_command_notice_or_page_shows_a_character_that_acts(app: App) -> None:
+    app.upstream.branch(BRANCH)
+    app.push("1", f"Fix {EVIL}")
+    with bark() as phone, ill() as port:
+        failed_on_purpose(app, port, phone.url())
+        deliver(app)
+        app.cli("run")
+        app.cli("lock", "app", "-m", EVIL, env={"SUDO_USER": EVIL})
+        count = app.cli.count()
+        deliveries = [each["id"] for each in app.cli.json("delivery", "list")["deliveries"]]
+        calls: list[tuple[str, ...]] = [
+            ("status",),
+            ("history",),
+            *(("show", str(number)) for number in range(1, count + 1)),
+            *(("logs", str(number)) for number in range(1, count + 1)),
+            ("logs", "1", "--failed"),
+            ("notices",),
+            ("check",),
+            ("rollback", "app", "--list"),
+            ("deploy", "app"),
+            ("deploy", EVIL),
+            ("delivery", "list"),
+            *(("delivery", what, str(each)) for each in deliveries for what in ("show", "explain")),
+        ]
+        done = [(call, app.cli(*call)) for call in calls]
+        said = {call: each.stdout + each.stderr for call, each in done}
+        sent = [post["title"] + post["body"] for _, post in phone.posts]
+    assert len(deliveries) == 3
+    assert [call for call, text in said.items() if ACTING.search(text)] == []
+    assert len(sent) >= 2
+    assert [text for text in sent if ACTING.search(text)] == []
+    page = (app.directory / "page" / "index.html").read_text()
+    assert not ACTING.search(page)
+    assert "\\x1b[31mred\\x9b2J" in page
+    assert "\\x1b[31mred" in said[("show", "1")]
