@@ -59,6 +59,11 @@ class GitError(DeployctlError):
         self.output = output
         self.git_exit_code = exit_code
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether git came to its own end; killed or out of time it has said neither yes nor no."""
+        return self.git_exit_code is not None
+
 
 class LayoutError(DeployctlError):
     """The place a repo is deployed to is not as it must be (a file in the way, no permission)."""

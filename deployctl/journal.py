@@ -12,7 +12,7 @@ from deployctl.errors import DeployctlError, RefusedError, in_words
 from deployctl.logfile import LogFile, log_path
 from deployctl.masking import Masker
 from deployctl.output import Output
-from deployctl.process import Outcome
+from deployctl.process import LastLines, Outcome
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.times import duration
@@ -35,6 +35,7 @@ class StageJournal:
         self._log = log
         self._show = show
         self._masker = masker
+        self._last = LastLines()
 
     def line(self, text: str) -> None:
         text = self._masker.mask_text(text)
@@ -44,15 +45,18 @@ class StageJournal:
     def begin_step(self, command: str) -> None:
         self.line(f"$ {command}")
         self._log.begin_step()
+        self._last = LastLines()
 
     def output(self, chunk: bytes) -> None:
         self._tell(self._masker.mask(chunk))
 
-    def end_step(self, command: str, outcome: Outcome) -> None:
+    def end_step(self, command: str, outcome: Outcome) -> Outcome:
+        """The outcome again: what is kept of the output is masked before half of it is cut off."""
         self._tell(self._masker.flush())
         self._log.end_step()
         record = StepRecord(self._masker.mask_text(command), outcome.exit_code, outcome.duration)
         self.steps.append(record)
+        return replace(outcome, tail=self._last.tail())
 
     def failure(self, message: str, *, command: str | None = None, tail: str = "") -> Failure:
         """A failure of this stage, without a secret in it."""
@@ -65,6 +69,7 @@ class StageJournal:
 
     def _tell(self, chunk: bytes) -> None:
         if chunk:
+            self._last(chunk)
             self._log.raw(chunk)
             self._show.raw(chunk)
 

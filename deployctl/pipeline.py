@@ -119,5 +119,4 @@ def _run_step(telling: StageJournal, command: Command, around: Surroundings) -> 
         write=telling.output,
         noted=around.noted,
     )
-    telling.end_step(show(command), outcome)
-    return outcome
+    return telling.end_step(show(command), outcome)

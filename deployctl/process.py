@@ -32,6 +32,7 @@ from deployctl.repo import Command
 __all__ = [
     "Completed",
     "Identity",
+    "LastLines",
     "Outcome",
     "end_marked",
     "identity",
@@ -253,22 +254,29 @@ class _Tail:
         self.data = (self.data + chunk)[-self._limit :]
 
 
-class _Output(_Tail):
+class LastLines(_Tail):
+    """Keeps the last lines of an output, at most 20 and 4 KiB."""
+
+    def __init__(self) -> None:
+        super().__init__(_TAIL_BYTES)
+
+    def tail(self) -> str:
+        """The last lines; a first word that was cut is left out."""
+        data = self.data
+        if self.size > len(data) and (cut := re.search(rb"\s", data)):
+            data = data[cut.end() :]
+        lines = data.decode(errors="backslashreplace").splitlines()
+        return "\n".join(lines[-_TAIL_LINES:])
+
+
+class _Output(LastLines):
     """The output of a step: passed on, counted, its last lines kept."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
-        super().__init__(_TAIL_BYTES)
+        super().__init__()
         self._write = write
 
     def __call__(self, chunk: bytes) -> None:
         super().__call__(chunk)
         with contextlib.suppress(OSError):
             self._write(chunk)
-
-    def tail(self) -> str:
-        """The last lines; a first one that was cut is left out, for it may end in half a secret."""
-        data = self.data
-        if self.size > len(data) and (cut := re.search(rb"\s", data)):
-            data = data[cut.end() :]
-        lines = data.decode(errors="backslashreplace").splitlines()
-        return "\n".join(lines[-_TAIL_LINES:])

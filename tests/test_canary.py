@@ -230,3 +230,13 @@ def test_what_a_delivery_holds_is_nowhere(canary: App) -> None:
     assert canary.live == "1"
     assert len(phone.posts) == 1
     assert found_anywhere(canary, said, sent) == NOWHERE
+
+
+def test_half_of_a_secret_of_several_words_does_not_remain_at_a_cut(app: App) -> None:
+    """What is kept of the output begins in the middle of it: 4 KiB before the end."""
+    secret = "correct horse battery staple"
+    run = f"printf '%0500d {secret} %04080d\n' 1 2; exit 1"
+    app.configure(secrets={"TOKEN": secret}, stages=[{"name": "leak", "run": run}])
+    app.push("1")
+    tail = app.deploy(code=1)["failure"]["tail"]
+    assert [word for word in secret.split() if word in tail] == []

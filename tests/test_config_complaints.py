@@ -373,7 +373,7 @@ def test_a_wrong_value_at_the_top_is_explained(line: str, expected: str, tmp_pat
     assert complaints(f"repos: {{}}\n{line}\n", tmp_path) == [f"2: {expected}"]
 
 
-@pytest.mark.parametrize("name", ["Blog", "-blog", "a b", "a..b", "a/b", "ä", "a" * 65, ""])
+@pytest.mark.parametrize("name", ["Blog", "-blog", "a b", "a..b", "a/b", "a\\n", "ä", "a" * 65, ""])
 def test_a_repos_name_must_do_as_a_file_and_in_a_url(name: str, tmp_path: Path) -> None:
     (found,) = complaints(f'repos:\n  "{name}": {{url: a, path: b}}\n', tmp_path)
     assert found.startswith("2: repos")

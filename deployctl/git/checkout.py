@@ -72,7 +72,7 @@ class Checkout:
         try:
             return self._git("rev-parse", "--verify", "--quiet", "HEAD", what="no HEAD")
         except GitError as error:
-            if error.output:
+            if error.output or not error.is_answer:
                 raise GitError(f"cannot read the checkout {self.path}: {error}") from None
             return None
 
@@ -165,7 +165,8 @@ class Checkout:
         self._git("symbolic-ref", "HEAD", _NOTHING, what=what)
 
     def tidy(self) -> None:
-        """Pack what many deployments brought in, when git finds it worth the time."""
+        """Remove what git left; pack what many deployments brought, when it is worth the time."""
+        self.remove_stale_locks()
         self._git(
             "-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet",
             what=f"cannot pack {self.path}",
@@ -173,8 +174,13 @@ class Checkout:
 
     def has(self, revision: str) -> bool:
         try:
-            self._git("cat-file", "-e", f"{revision}^{{commit}}", what="not here")
-        except GitError:
+            self._git(
+                "cat-file", "-e", f"{revision}^{{commit}}",
+                what=f"cannot look for {revision} in {self.path}",
+            )  # fmt: skip
+        except GitError as error:
+            if not error.is_answer:
+                raise
             return False
         return True
 

@@ -118,7 +118,9 @@ class Mirror:
     def has(self, revision: str) -> bool:
         try:
             self.resolve(revision)
-        except GitError:
+        except GitError as error:
+            if not error.is_answer:
+                raise
             return False
         return True
 
@@ -167,7 +169,7 @@ class Mirror:
         if not self.exists() or not self._lock.acquire():
             return
         try:
-            remove_leftovers(self.directory)
+            self._settle()
             self._git(
                 "-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet",
                 what=f"cannot pack {self.directory}",

@@ -231,6 +231,16 @@ def end_all_below() -> None:
         time.sleep(0.001)
 
 
+def none_left_alive(patience: float) -> bool:
+    """Wait so many seconds for all that came from this process to end -> whether they did."""
+    until = time.monotonic() + patience
+    while any(map(_lives, descendants())):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.005)
+    return True
+
+
 def descendants() -> Iterator[int]:
     """Every process below this one."""
     waiting = [os.getpid()]

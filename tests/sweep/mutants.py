@@ -111,6 +111,6 @@ MUTANTS = {
         Mutant("answer-first", _answer_before_the_commit, "accept", "I1"),
         Mutant("no-recovery", _no_recovery, "deploy", "after run: I3"),
         Mutant("exists-is-complete", _what_exists_is_complete, "run", "I3"),
-        Mutant("lock-files", _lock_files, "run", "run ended with"),
+        Mutant("lock-files", _lock_files, "run", "after run: I3"),
     )
 }  # fmt: skip

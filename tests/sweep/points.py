@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tests.sweep import invariants
-from tests.sweep.faults import Fault, Kind, Machine, Ran, end_all_below, reap
+from tests.sweep.faults import Fault, Kind, Machine, Ran, end_all_below, none_left_alive, reap
 from tests.sweep.scene import Scene, Work
 
 # What died is begun again by recovery and succeeds; what lives on may say that it failed.
 _WELL = frozenset(("succeeded", "superseded"))
 _FAILED = frozenset(("failed", "rolled_back", "cancelled"))
+_PATIENCE = 15.0  # seconds; a worker that the call started ends by itself
 _ACCEPTED = re.compile(rb"Status: 2\d\d ")
 
 
@@ -73,6 +74,8 @@ def attempt(scene: Scene, operation: Operation, fault: Fault) -> tuple[Ran, list
 def _judge(scene: Scene, operation: Operation, fault: Fault, ran: Ran) -> Iterator[str]:
     yield from (f"at once: {each}" for each in invariants.at_once(scene))
     repaired = scene.deployctl("run")
+    if not none_left_alive(_PATIENCE):
+        yield f"P6: something was still at work {_PATIENCE:g} s after the run"
     if repaired.code != 0:
         yield f"run ended with {repaired.code}: {repaired.output}"
     if repaired.code == -signal.SIGALRM:
@@ -81,6 +84,7 @@ def _judge(scene: Scene, operation: Operation, fault: Fault, ran: Ran) -> Iterat
     yield from _outcome(scene, operation, fault, ran)
     before = invariants.snapshot(scene)
     scene.deployctl("run")
+    none_left_alive(_PATIENCE)
     after = invariants.snapshot(scene)
     changed = sorted(
         name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
