@@ -512,3 +512,18 @@ def test_packing_keeps_what_can_be_gone_back_to(clone: Path, upstream: Upstream)
     checkout.tidy()
     assert len(list(packs.glob("*.pack"))) == 1
     assert checkout.has(revision)
+
+
+def test_a_git_that_is_killed_has_not_said_that_nothing_is_there(
+    tmp_path: Path, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a deployment would take what is live for nothing, and a rollback another release."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "git").write_text("#!/bin/sh\nkill -KILL $$\n")
+    (programs / "git").chmod(0o755)
+    monkeypatch.setattr("deployctl.environment.PATH", f"{programs}:/usr/bin:/bin")
+    checkout = Checkout(str(clone))
+    for question in (checkout.head, lambda: checkout.has("a" * 40)):
+        with pytest.raises(GitError, match="git was killed by SIGKILL"):
+            question()

@@ -19,6 +19,7 @@ import pytest
 from deployctl.errors import GitError
 from deployctl.git.mirror import Commit, Mirror, is_sha, mirror_name
 from deployctl.lock import mirror_lock
+from deployctl.process_tree import identity
 from deployctl.repo import Repo
 from deployctl.store.database import prepare_state_dir
 from tests.support.sshd import sshd
@@ -433,11 +434,12 @@ def test_nothing_that_a_killed_git_left_is_in_the_way(mirror: Mirror, upstream: 
 def test_a_fetch_leaves_alone_who_writes_a_tree_out_meanwhile(
     mirror: Mirror, upstream: Upstream
 ) -> None:
+    """Who has that number now and did not begin then is somebody else."""
     mirror.fetch(MAIN)
-    dead = subprocess.run(["sh", "-c", "echo $$"], check=True, capture_output=True, text=True)
+    me = identity()
     used, left = (
-        [Path(mirror.directory, f"1-abc.{pid}.index{end}") for end in ("", ".lock")]
-        for pid in (os.getpid(), dead.stdout.strip())
+        [Path(mirror.directory, f"1-abc.{me.pid}-{started}.index{end}") for end in ("", ".lock")]
+        for started in (me.started, me.started - 1)
     )
     for path in (*used, *left):
         path.touch()

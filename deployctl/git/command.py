@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from deployctl.environment import base_environment
 from deployctl.errors import GitError
@@ -118,6 +120,19 @@ def local_environment() -> dict[str, str]:
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_ALLOW_PROTOCOL": "file",
     }
+
+
+@contextlib.contextmanager
+def process_environment(ours: dict[str, str]) -> Iterator[None]:
+    """GitPython hands the process's environment on to git, the caller's GIT_DIR included."""
+    theirs = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(ours)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(theirs)
 
 
 def _explain(what: str, errors: str) -> str:

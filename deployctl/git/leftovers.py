@@ -8,6 +8,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
+from deployctl.process_tree import Identity, boot_id, identity, is_alive
+
 # Those that we make, or let git make; a ref's is on the disk before the ref is. Working trees that
 # share a repository (git-worktree(1)) share all but the first two.
 _LOCKS = ("index.lock", "HEAD.lock")
@@ -15,7 +17,7 @@ _SHARED_LOCKS = ("refs/deployctl/**/*.lock",)
 _WHOLE_LOCKS = ("packed-refs.lock", "shallow.lock", "config.lock", "objects/info/**/*.lock")
 
 _HALF_WRITTEN = ("objects/pack/tmp_*", "objects/pack/*.keep", "objects/??/tmp_*", "*.index")
-_INDEX = re.compile(r"\.(\d+)\.index(?:\.lock)?", re.ASCII)
+_INDEX = re.compile(r"\.(\d+)-(\d+)\.index(?:\.lock)?", re.ASCII)
 
 
 def locks_in(directory: str) -> Iterator[str]:
@@ -45,7 +47,8 @@ def our_locks(own: str, shared: str | None = None) -> list[str]:
 
 def own_index(directory: str, name: str) -> str:
     """An index file that is this process's alone, of a name that tells so."""
-    return os.path.join(directory, f"{name}.{os.getpid()}.index")
+    me = identity()
+    return os.path.join(directory, f"{name}.{me.pid}-{me.started}.index")
 
 
 def remove_leftovers(directory: str) -> None:
@@ -64,7 +67,7 @@ def remove(names: Iterable[str]) -> None:
 
 def _is_used(name: str) -> bool:
     owner = _INDEX.search(name)
-    return owner is not None and os.path.exists(f"/proc/{owner[1]}")
+    return owner is not None and is_alive(Identity(int(owner[1]), int(owner[2]), boot_id()))
 
 
 def is_worked_in(path: str) -> bool:

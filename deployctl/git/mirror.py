@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from deployctl.durable import sync_file_system
 from deployctl.errors import GitError
-from deployctl.git.command import git, local_environment
+from deployctl.git.command import git, local_environment, process_environment
 from deployctl.git.leftovers import own_index, remove, remove_leftovers
 from deployctl.git.remote import local_path, remote_environment, trust
 from deployctl.lock import mirror_lock
@@ -152,7 +152,8 @@ class Mirror:
         index = own_index(self.directory, os.path.basename(directory))
         try:
             self._git(
-                f"--work-tree={directory}", "read-tree", "--reset", "-u", revision,
+                f"--work-tree={directory}", "-c", "core.sharedRepository=0600",
+                "read-tree", "--reset", "-u", revision,
                 what=f"cannot write {revision} to {directory}",
                 env={"GIT_INDEX_FILE": index},
                 umask=0o022,
@@ -260,7 +261,7 @@ class Mirror:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[GitRepo]:
-        with _environment(local_environment()):
+        with process_environment(local_environment()):
             import git as gitpython
 
             try:
@@ -286,16 +287,3 @@ def mirror_name(url: str) -> str:
 def is_sha(text: str) -> bool:
     """A whole object id, sha-1 or sha-256."""
     return _SHA.fullmatch(text) is not None
-
-
-@contextlib.contextmanager
-def _environment(ours: dict[str, str]) -> Iterator[None]:
-    """GitPython hands the process's environment on to git, the caller's GIT_DIR included."""
-    theirs = dict(os.environ)
-    try:
-        os.environ.clear()
-        os.environ.update(ours)
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(theirs)

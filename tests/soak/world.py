@@ -20,7 +20,7 @@ from typing import Any
 from tests.conftest import ROOT
 from tests.support import deliveries
 from tests.sweep import invariants
-from tests.sweep.faults import descendants
+from tests.sweep.faults import descendants, reap
 from tests.sweep.scene import Scene
 
 _MOST_AT_ONCE = 10
@@ -205,6 +205,7 @@ class World:
         while time.monotonic() < until:
             self._bury()
             if not self._running and not any(map(self._is_at_work, descendants())):
+                reap()  # orphans are adopted here, and nobody else buries them
                 return
             time.sleep(0.05)
         yield f"P6: still at work after {_PATIENCE:g} s"

@@ -28,6 +28,7 @@ from tests.sweep.mutants import MUTANTS, Mutant
 from tests.sweep.points import OPERATIONS, attempt, count
 from tests.sweep.scene import Scene
 
+_PROGRESS = 500  # points
 _STRATEGIES = ("releases", "in_place")
 
 
@@ -109,7 +110,10 @@ def sweep(arguments: argparse.Namespace, directory: str) -> int:
     choose.shuffle(tasks)
     context = multiprocessing.get_context("fork")
     with context.Pool(arguments.jobs, _start_worker, (directory,)) as pool:
-        for task, struck, violations in pool.imap_unordered(_work, tasks):
+        results = pool.imap_unordered(_work, tasks)
+        for done, (task, struck, violations) in enumerate(results, start=1):
+            if done % _PROGRESS == 0:
+                print(f"{done} of {len(tasks)} points", flush=True)
             _note(tallies[task.strategy, task.operation, task.kind], task, struck, violations)
     return _report(tallies)
 

@@ -24,7 +24,7 @@ from tests.support.upstream import Upstream
 from tests.sweep.faults import adopt_orphans, end_all_below, reap
 
 VERSIONS = 5  # 1 to 4 were deployed, 5 is pushed
-FILES = 30
+FILES = 8
 _STAMP = "echo {word} $$ >> {up}stamps"
 _LONG_AGO = 86400.0 * 400
 
