@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -90,6 +91,8 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ.update(ENVIRONMENT)
     print(f"seed {arguments.seed}", flush=True)
+    # Whoever is told to end unmounts its disks first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:
         return 1 if soak(Path(directory), arguments.minutes, arguments.seed) else 0
 
