@@ -10,7 +10,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -22,6 +21,7 @@ from deployctl.request import Request
 from tests.support.app import App
 from tests.support.bark import bark
 from tests.support.deliveries import headers, push
+from tests.support.unwell import unwell
 from tests.support.workers import wait_until
 
 # Nobody else's, however many tests run at once.
@@ -85,27 +85,14 @@ def leaking_files(directory: Path) -> list[tuple[str, list[bytes]]]:
     return [(name, what) for name, what in found if set(what) - allowed.get(name, set())]
 
 
-@contextlib.contextmanager
-def parrot() -> Iterator[int]:
-    """A server that is not well, and repeats what it was asked with and more."""
+def parrot() -> contextlib.AbstractContextManager[int]:
+    """A server that repeats what it was asked with and more -> its port."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(500)
-            self.send_header("X-Token", CANARY)
-            self.end_headers()
-            said = f"{self.path} {self.headers['Authorization']} {CANARY}\n"
-            self.wfile.write(("x" * 2030 + "=" + CANARY + said).encode())
+    def say(asked: http.server.BaseHTTPRequestHandler) -> str:
+        said = f"{asked.path} {asked.headers['Authorization']} {CANARY}\n"
+        return "x" * 2030 + "=" + CANARY + said
 
-        def log_message(self, *_: object) -> None:
-            """Not on the tests' stderr."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    return unwell(say, {"X-Token": CANARY})
 
 
 @pytest.fixture

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import io
 import json
 import re
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from deployctl.config.webhook import load_webhook_config
@@ -18,33 +14,13 @@ from deployctl.request import Request
 from tests.support.app import App
 from tests.support.bark import bark
 from tests.support.deliveries import SECRET, headers, push
+from tests.support.unwell import unwell
 
 # A colour (ANSI), the same begun by C1, a bell, a carriage return, text written backwards.
 EVIL = "\x1b[31mred\x9b2J\x07\rover\u202edlo\u2066"
 # What a name of a branch may hold all the same (git-check-ref-format(1)).
 BRANCH = "feature-\u202e\x9b31mx"
 ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-@contextlib.contextmanager
-def ill() -> Iterator[int]:
-    """A server that is not well and says why -> its port."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(500)
-            self.end_headers()
-            self.wfile.write(f"oh {EVIL}\n".encode())
-
-        def log_message(self, *_: object) -> None:
-            """Not on the tests' stderr."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
 
 
 def failed_on_purpose(app: App, port: int, channel: str) -> None:
@@ -86,7 +62,7 @@ def deliver(app: App) -> None:
 def test_no_command_notice_or_page_shows_a_character_that_acts(app: App) -> None:
     app.upstream.branch(BRANCH)
     app.push("1", f"Fix {EVIL}")
-    with bark() as phone, ill() as port:
+    with bark() as phone, unwell(lambda _: f"oh {EVIL}\n") as port:
         failed_on_purpose(app, port, phone.url())
         deliver(app)
         app.cli("run")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deployctl.check.finding import Finding, ok, warn
+from deployctl.check.reading import text_of
 from deployctl.environment import base_environment
 from deployctl.process import run
 from deployctl.repo import Config
@@ -74,7 +75,7 @@ def _places(proc: str) -> Iterator[str]:
     yield os.path.join(proc, "self", "cgroup")
     for pid in sorted(filter(str.isdigit, os.listdir(proc))):
         directory = os.path.join(proc, pid)
-        if _read(os.path.join(directory, "comm")) == "fcgiwrap\n":
+        if text_of(os.path.join(directory, "comm")) == "fcgiwrap\n":
             try:
                 if os.stat(directory).st_uid == os.geteuid():
                     yield os.path.join(directory, "cgroup")
@@ -84,7 +85,7 @@ def _places(proc: str) -> Iterator[str]:
 
 def _service(path: str) -> str | None:
     """``0::/system.slice/fcgiwrap.service`` -> ``fcgiwrap.service``; None for a scope."""
-    for line in _read(path).splitlines():
+    for line in text_of(path).splitlines():
         number, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         if number == "0" or controllers == "name=systemd":
@@ -92,11 +93,3 @@ def _service(path: str) -> str | None:
             if unit.endswith(".service"):
                 return unit
     return None
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

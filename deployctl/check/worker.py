@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deployctl.check.finding import Finding, ok, warn
+from deployctl.check.reading import text_of
 from deployctl.environment import account, base_environment
 from deployctl.process import run
 from deployctl.repo import Config
@@ -69,7 +70,7 @@ def _starters(places: Places) -> Iterator[_Starter]:
     names = sorted(glob.glob(os.path.join(glob.escape(places.cron_d), "*")))
     tables = [name for name in names if _CRON_NAME.fullmatch(os.path.basename(name))]
     for path in (places.crontab, *tables):
-        for line in _calls(_read(path)):
+        for line in _calls(text_of(path)):
             yield _Starter(path, _user_of(line))
     done = run(places.own, env=base_environment(), timeout=_TIMEOUT, cwd="/")
     for _ in _calls(done.stdout.decode(errors="replace")):
@@ -78,7 +79,7 @@ def _starters(places: Places) -> Iterator[_Starter]:
     for directory in places.units:
         for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.timer"))):
             service = f"{path.removesuffix('.timer')}.service"
-            text = _read(service)
+            text = text_of(service)
             if any(line.startswith("ExecStart=") for line in _calls(text)):
                 yield _Starter(service, _account_of(text))
 
@@ -99,11 +100,3 @@ def _user_of(line: str) -> str | None:
     fields = line.split()
     place = 1 if line.startswith("@") else 5
     return fields[place] if len(fields) > place else None
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
