@@ -48,7 +48,9 @@ def soak(directory: Path, minutes: float, seed: int) -> int:
         worlds = []
         for strategy in ("releases", "in_place"):
             stack.enter_context(_disk(directory / strategy))
-            worlds.append(World(directory / strategy, strategy, choose))
+            upstream = directory / f"{strategy}-upstream"  # who pushes has a disk of his own
+            upstream.mkdir()
+            worlds.append(World(directory / strategy, upstream, strategy, choose))
         until = time.monotonic() + 60 * minutes
         while time.monotonic() < until:
             rounds += 1

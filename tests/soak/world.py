@@ -32,8 +32,10 @@ _LEFT_FREE = 4096  # bytes of a disk that is called full
 class World:
     """One scene, the processes at work on it, and what they were promised."""
 
-    def __init__(self, directory: Path, strategy: str, choose: random.Random) -> None:
-        self.scene = Scene(directory, strategy)
+    def __init__(
+        self, directory: Path, upstream: Path, strategy: str, choose: random.Random
+    ) -> None:
+        self.scene = Scene(directory, strategy, upstream)
         self.scene.build()
         self.scene.begin("live")
         self.scene.configure(keep_releases=3)
@@ -59,8 +61,6 @@ class World:
         getattr(self, f"_{name}")()
 
     def _push(self, kind: str = "") -> None:
-        if self._filler.exists():  # whoever pushes has a disk of his own
-            return
         self.scene.push(kind)
         if self._choose.random() < 0.8:
             self._deliver()

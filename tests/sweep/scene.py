@@ -44,10 +44,11 @@ class Called:
 class Scene:
     """A directory in which everything happens: ``now``, and its beginnings by name.
 
-    Every beginning is copied to the same place before it is used, so that paths stay true.
+    Every beginning is copied to the same place before it is used, so that paths stay true. What is
+    deployed is pushed to a repository in ``upstream``, or beside.
     """
 
-    def __init__(self, directory: Path, strategy: str) -> None:
+    def __init__(self, directory: Path, strategy: str, upstream: Path | None = None) -> None:
         self.strategy = strategy
         self.now = directory / "now"
         self.app = self.now / "app"
@@ -56,7 +57,7 @@ class Scene:
         self.mutate: Callable[[], None] | None = None
         self._beginnings = directory / "beginnings"
         self.now.mkdir(parents=True)
-        self._upstream = Upstream(directory)
+        self._upstream = Upstream(upstream or directory)
         self.revisions: list[str] = []
         for _ in range(VERSIONS):
             self.push()
