@@ -69,7 +69,7 @@ class Attempt:
     def __init__(self, site: Site, deployment: Deployment, show: Output) -> None:
         self.site = site
         self.deployment = deployment
-        self.marker = marker_of(site, deployment)
+        self.marker = marker_of(site.db, deployment)
         self.trouble: DeployctlError | None = None
         self.secrets = self._reveal()
         masker = Masker(self.secrets.values())
@@ -218,9 +218,9 @@ def begin(site: Site, deployment: Deployment, show: Output) -> Iterator[Attempt]
         attempt.close()
 
 
-def marker_of(site: Site, deployment: Deployment) -> str:
+def marker_of(db: Database, deployment: Deployment) -> str:
     """What every process of this attempt carries in its environment, and no other process."""
-    return f"{site.db.identity}-{deployment.number}-{deployment.attempts}"
+    return f"{db.identity}-{deployment.number}-{deployment.attempts}"
 
 
 def _reread(db: Database, number: int) -> Deployment:

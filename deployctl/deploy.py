@@ -51,10 +51,11 @@ def _settle(attempt: Attempt) -> tuple[Outcome, BaseException | None]:
     except (KeyboardInterrupt, Interrupted) as interruption:
         with shielded():
             by = deployments.cancelled_by(attempt.site.db, attempt.deployment.number)
+            why = f"cancelled by {by}" if by else f"interrupted ({_name(interruption)})"
+            outcome = undo(attempt, Outcome("cancelled", reason=why))
             if isinstance(interruption, KeyboardInterrupt):
                 attempt.stopped_by_hand()
-            why = f"cancelled by {by}" if by else f"interrupted ({_name(interruption)})"
-            return undo(attempt, Outcome("cancelled", reason=why)), None if by else interruption
+            return outcome, None if by else interruption
     except DeployctlError as error:
         with shielded():
             return undo(attempt, Outcome("failed", reason=str(error))), error
@@ -260,7 +261,7 @@ def _switch(attempt: Attempt, target: Target) -> None:
     layout = attempt.site.layout
     with attempt.journal.stage("switch") as stage:
         if attempt.target is not None:  # it was built just now
-            layout.complete(target.name)
+            layout.complete(target.name, target.revision)
         for line in layout.switch(attempt.deployment.number, target.revision, target.name):
             stage.line(line)
 

@@ -77,10 +77,9 @@ class Hider:
     def _search(self, text: str) -> str:
         import re
 
-        from deployctl.masking import HIDDEN as MASKED
         from deployctl.masking import Masker
 
-        masked = Masker(self._forms).mask_text(text).replace(MASKED.decode(), HIDDEN)
+        masked = Masker(self._forms).mask_text(text)
         names = "|".join(_SECRET_MEMBERS)
         return re.sub(rf'("(?:{names})"\s*:\s*")[^"]*', rf"\g<1>{HIDDEN}", masked)
 

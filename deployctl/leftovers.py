@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from deployctl.process_tree import (
@@ -18,6 +19,7 @@ from deployctl.process_tree import (
     boot_id,
     end_group,
     end_marked,
+    identity,
     is_alive,
     send_signal,
 )
@@ -40,16 +42,25 @@ def end_step(path: str) -> None:
     One whose leader has ended has ended: what it left behind is there on purpose, such as the
     daemon that a restart started.
     """
-    try:
-        with open(path, encoding="ascii") as file:
-            noted = json.load(file)
-        marker, leader = str(noted.pop("marker")), Identity(**noted)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return  # none was noted, or not to the end
+    noted = _noted(path)
+    if noted is None:
+        return
+    leader, marker = noted
     with contextlib.suppress(PermissionError):
         if is_alive(leader) and send_signal(leader, signal.SIGSTOP):  # its group stays its own
             end_group(leader.pid)
             end_marked(marker)
+
+
+def _noted(path: str) -> tuple[Identity, str] | None:
+    """A process and its marker; None where none was noted, or not to the end."""
+    try:
+        with open(path, encoding="ascii") as file:
+            noted = json.load(file)
+        marker = str(noted.pop("marker"))
+        return Identity(**noted), marker
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def marker_of_helpers(runner: Identity) -> str:
@@ -58,6 +69,23 @@ def marker_of_helpers(runner: Identity) -> str:
 
 
 def end_helpers(runner: Identity) -> None:
-    """End what a dead process of ours left; after a reboot nothing of it is there."""
-    if runner.boot_id == boot_id():
+    """End what a process of ours left, once it is dead; after a reboot nothing of it is there."""
+    if runner.boot_id == boot_id() and not is_alive(runner):
         end_marked(marker_of_helpers(runner))
+
+
+@contextlib.contextmanager
+def noted_holder(path: str) -> Iterator[None]:
+    """While the block runs, say who holds a lock; first end what its last holder left, if it died.
+
+    A note that is still there was left by one that did not come to its end.
+    """
+    before = _noted(path)
+    if before is not None:
+        end_helpers(before[0])
+    note_step(path, identity(), "")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)

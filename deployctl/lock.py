@@ -92,6 +92,11 @@ def mirror_lock(state_dir: str, mirror: str) -> FileLock:
     return FileLock(os.path.join(state_dir, "locks", f"mirror-{mirror}.lock"))
 
 
+def mirror_note(state_dir: str, mirror: str) -> str:
+    """The file in which the holder of a mirror's lock says who it is."""
+    return os.path.join(state_dir, "locks", f"mirror-{mirror}.holder")
+
+
 class Slot:
     """One of ``max_running`` places for deployments on this machine."""
 

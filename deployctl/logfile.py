@@ -20,18 +20,13 @@ def log_path(state_dir: str, number: int) -> str:
 
 
 def prune_logs(state_dir: str, before: float, kept: Collection[int]) -> None:
-    """Remove the logs whose last line was written before then, but for those of ``kept``.
-
-    They are as old as their numbers say, so the first that is young enough ends it.
-    """
+    """Remove the logs whose last line was written before then, but for those of ``kept``."""
     directory = os.path.join(state_dir, "logs")
     numbers = (name.removesuffix(".log") for name in os.listdir(directory))
-    for number in sorted(int(number) for number in numbers if number.isdigit()):
+    for number in (int(number) for number in numbers if number.isdigit()):
         path = log_path(state_dir, number)
         with contextlib.suppress(OSError):
-            if number not in kept:
-                if os.stat(path).st_mtime >= before:
-                    return
+            if number not in kept and os.stat(path).st_mtime < before:
                 os.unlink(path)
 
 

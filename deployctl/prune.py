@@ -39,11 +39,14 @@ def _remove_surplus(site: Site, journal: Told) -> None:
             journal.line(f"warning: {in_words(error)}")
 
 
-def _remove_strays(site: Site, _journal: Told) -> None:
+def _remove_strays(site: Site, journal: Told) -> None:
     """What a crash left half made and could not be removed when another took its place."""
     known = releases.of_repo(site.db, site.repo.name)
     for name in site.layout.strays([release.name for release in known]):
-        site.layout.discard(0, name)
+        try:
+            site.layout.discard(0, name)
+        except (DeployctlError, OSError) as error:
+            journal.line(f"warning: {in_words(error)}")
 
 
 def _tidy(site: Site, _journal: Told) -> None:
@@ -55,9 +58,10 @@ def make_room(site: Site) -> None:
     """What may go goes from the disk alone, as a full one has no room to write down that it went;
     :func:`prune` does that later.
     """
-    for release in surplus(site):
-        with contextlib.suppress(DeployctlError, OSError):
-            site.layout.discard(release.number, release.name)
+    with contextlib.suppress(DeployctlError, OSError):
+        for release in surplus(site):
+            with contextlib.suppress(DeployctlError, OSError):
+                site.layout.discard(release.number, release.name)
     with contextlib.suppress(DeployctlError, OSError):
         site.mirror.tidy()
 

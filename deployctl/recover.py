@@ -21,6 +21,7 @@ from deployctl.process import Identity, end_marked
 from deployctl.prune import prune
 from deployctl.site import Site
 from deployctl.store import deployments, queue, releases
+from deployctl.store.database import Database
 from deployctl.undo import undo
 
 MAX_ATTEMPTS = 3
@@ -35,7 +36,7 @@ def recover(site: Site, show: Output) -> None:
 
 
 def _recover(site: Site, deployment: Deployment, show: Output) -> None:
-    _end_leftovers(site, deployment)
+    end_leftovers(site.db, deployment)
     attempt = _reopened(site, deployment, show)
     try:
         attempt.journal.line("the process that ran this deployment died; putting things back")
@@ -51,13 +52,13 @@ def _recover(site: Site, deployment: Deployment, show: Output) -> None:
         attempt.close()
 
 
-def _end_leftovers(site: Site, deployment: Deployment) -> None:
+def end_leftovers(db: Database, deployment: Deployment) -> None:
     """The step that its process was in, the git that it called; not what a restart started."""
-    runner = deployments.runner_of(site.db, deployment.number)
+    runner = deployments.runner_of(db, deployment.number)
     if runner is not None:
         end_helpers(Identity(**json.loads(runner)))
-    end_step(step_note(site.config.state_dir, site.repo.name))
-    end_marked(f"{marker_of(site, deployment)}/{BUILD}")
+    end_step(step_note(db.state_dir, deployment.repo))
+    end_marked(f"{marker_of(db, deployment)}/{BUILD}")
 
 
 def _how_it_ends(site: Site, deployment: Deployment) -> Outcome:

@@ -17,13 +17,13 @@ from typing import TypeVar
 from deployctl import notices
 from deployctl.deploy import carry_out
 from deployctl.deployment import Deployment
-from deployctl.errors import DeployctlError
+from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.lock import repo_lock
 from deployctl.logfile import prune_logs
 from deployctl.output import Output
 from deployctl.process import identity
 from deployctl.prune import prune, surplus
-from deployctl.recover import recover
+from deployctl.recover import end_leftovers, recover
 from deployctl.site import Site, Worker, open_site
 from deployctl.store import deliveries, deployments, freezes, queue, reserve
 from deployctl.turn import Turn
@@ -39,8 +39,8 @@ def run(worker: Worker) -> list[Deployment]:
         for ended in _run_queue(worker):
             done.append(ended)
             notices.send_due(worker.db, worker.config.channels)
+        _remove_what_is_old(worker)
         _forget_what_is_old(worker)
-        _prune_all(worker)
         reserve.keep(worker.config.state_dir)
     finally:
         notices.send_due(worker.db, worker.config.channels)
@@ -52,12 +52,15 @@ def _forget_what_is_old(worker: Worker) -> None:
     now = time.time()
     deliveries.prune(worker.db, now - worker.config.keep_deliveries)
     notices.forget(worker.db, now)
+
+
+def _remove_what_is_old(worker: Worker) -> None:
+    """Logs, and releases that may go since repos.yml was changed or could not go before.
+
+    Before anything is written down: a full disk gets its room from here.
+    """
     kept = deployments.whose_logs_stay(worker.db)
-    prune_logs(worker.config.state_dir, now - worker.config.keep_logs, kept)
-
-
-def _prune_all(worker: Worker) -> None:
-    """Releases that may go since repos.yml was changed, or could not go before."""
+    prune_logs(worker.config.state_dir, time.time() - worker.config.keep_logs, kept)
     for name in worker.config.repos:
         with contextlib.suppress(DeployctlError):  # what cannot be looked at is told elsewhere
             if surplus(open_site(worker.config, worker.db, name)):
@@ -120,11 +123,18 @@ def _forget(worker: Worker, number: int, name: str) -> None:
     if not lock.acquire():
         return
     try:
+        dead = deployments.get(worker.db, number)
+        if dead is not None:
+            end_leftovers(worker.db, dead)
         reason = f"its process died, and {name} is no longer in {worker.config.path}"
+        status = "failed"
+        if dead is not None and dead.phase == "switching":
+            status, reason = "degraded", f"{reason}: what is live there was not proven"
         with worker.db.writing() as connection:
             deployments.finish(
-                connection, number, status="failed", reason=reason, failure=None, now=time.time()
+                connection, number, status=status, reason=reason, failure=None, now=time.time()
             )
+        worker.show.line(f"{name} #{number}: {status}: {reason}")
     finally:
         lock.release()
 
@@ -133,12 +143,12 @@ def _in_turn(worker: Worker, name: str, work: Callable[[Site], T]) -> T | None:
     """Do it if the repo's turn is free; one repo's trouble does not keep the others from theirs."""
     site = open_site(worker.config, worker.db, name)
     turn = Turn(site)
-    if not turn.acquire():
-        return None
     try:
-        return work(site)
-    except DeployctlError as error:
-        worker.show.line(f"{name}: {error}")
+        return work(site) if turn.acquire() else None
+    except StoreError:  # it is the trouble of all of them
+        raise
+    except (DeployctlError, OSError) as error:
+        worker.show.line(f"{name}: {in_words(error)}")
         return None
     finally:
         turn.release()

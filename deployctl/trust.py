@@ -22,7 +22,7 @@ def require_trust(what: str, path: str, status: os.stat_result) -> None:
     if status.st_uid not in (0, os.geteuid()):
         owner, me = account_name(status.st_uid), account_name(os.geteuid())
         fault = f"belongs to {owner}, who is neither root nor this account, {me}"
-        mend = f"sudo chown {me}"
+        mend = f"sudo chown {me.removeprefix('#')}"
     elif mode & stat.S_IWOTH:
         fault, mend = f"can be changed by other accounts (mode {mode:04o})", "chmod go-w"
     elif mode & stat.S_IWGRP and not is_private_group(status):
@@ -40,7 +40,8 @@ def require_trust(what: str, path: str, status: os.stat_result) -> None:
 def is_private_group(status: os.stat_result) -> bool:
     """Whether nobody is in a file's group but the owner, or this account.
 
-    Where each account has a group of its own, what it makes is writable for that by default.
+    Where each account has a group of its own name, what it makes is writable for that by default.
+    Of any other group nobody can tell who is in it: directories of users need not be listed.
     """
     return any(_is_alone(uid, status.st_gid) for uid in {status.st_uid, os.geteuid()})
 
@@ -53,11 +54,11 @@ def _is_alone(uid: int, gid: int) -> bool:
     except KeyError:
         return False
     members = {each.pw_name for each in pwd.getpwall() if each.pw_gid == gid}
-    is_own = account.pw_gid == gid or group.gr_name == account.pw_name
+    is_own = account.pw_gid == gid and group.gr_name == account.pw_name
     return is_own and {*members, *group.gr_mem} <= {account.pw_name}
 
 
-def is_ours(path: str) -> bool:
+def is_own(path: str) -> bool:
     """Whether it is there and this account's: what root writes elsewhere locks the owner out."""
     try:
         return os.stat(path).st_uid == os.geteuid()

@@ -15,7 +15,7 @@ from deployctl.config.webhook import load_webhook_config, probable_state_dir
 from deployctl.errors import DeployctlError
 from deployctl.lean import signal
 from deployctl.receive import Answer, receive, unavailable
-from deployctl.trust import is_ours
+from deployctl.trust import is_own
 from deployctl.worker import wake_worker
 
 TYPE_CHECKING = False
@@ -122,7 +122,7 @@ def _log(config: str | None, what: str) -> None:
     A full log becomes the old one: strangers can write into it, and must not silence it.
     """
     state_dir = probable_state_dir(config) if config else None
-    if state_dir is None or not is_ours(state_dir):
+    if state_dir is None or not is_own(state_dir):
         return
     path = os.path.join(state_dir, "logs", "webhook.log")
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -527,3 +527,26 @@ def test_a_git_that_is_killed_has_not_said_that_nothing_is_there(
     for question in (checkout.head, lambda: checkout.has("a" * 40)):
         with pytest.raises(GitError, match="git was killed by SIGKILL"):
             question()
+
+
+def test_a_change_that_git_was_told_not_to_look_at_is_saved(
+    clone: Path, upstream: Upstream
+) -> None:
+    git(clone, "update-index", "--assume-unchanged", "README")
+    (clone / "README").write_text("mine\n")
+    revision = upstream.commit({"README": "two\n"})
+    assert deploy(clone, upstream, revision) == "refs/deployctl/saved/7"
+    assert git(clone, "show", "refs/deployctl/saved/7:README") == "mine"
+    assert (clone / "README").read_text() == "two\n"
+
+
+@pytest.mark.parametrize("damage", [b"", b"rubbish" * 10], ids=["empty", "rubbish"])
+def test_a_damaged_index_is_made_anew_and_changes_are_saved(
+    clone: Path, upstream: Upstream, damage: bytes
+) -> None:
+    (clone / "README").write_text("mine\n")
+    (clone / ".git" / "index").write_bytes(damage)
+    revision = upstream.commit({"README": "two\n"})
+    assert deploy(clone, upstream, revision) == "refs/deployctl/saved/7"
+    assert (clone / "README").read_text() == "two\n"
+    assert git(clone, "status", "--porcelain") == ""

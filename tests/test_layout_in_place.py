@@ -38,7 +38,7 @@ class Site:
 
     def deploy(self, number: int) -> list[str]:
         told = self.prepare(number)
-        self.layout.complete(None)
+        self.layout.complete(None, self.mirror.resolve(MAIN))
         return told + self.layout.switch(number, self.mirror.resolve(MAIN), None)
 
     def kept(self) -> list[str]:
@@ -74,7 +74,7 @@ def test_what_the_stages_made_goes_live_as_they_made_it(site: Site, upstream: Up
     site.prepare(1)
     (site.path / "README").write_text("built\n")
     (site.path / "bundle.js").write_text("built too\n")
-    site.layout.complete(None)
+    site.layout.complete(None, upstream.head)
     assert site.layout.switch(1, upstream.head, None) == []
     assert (site.path / "README").read_text() == "built\n"
     assert (site.path / "bundle.js").read_text() == "built too\n"

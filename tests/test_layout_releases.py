@@ -42,7 +42,7 @@ class Site:
         self.layout.check()
         name = self.layout.new_name(number, revision)
         self.layout.prepare(number, revision, name)
-        self.layout.complete(name)
+        self.layout.complete(name, revision)
         return name
 
     def deploy(self, number: int) -> str:
@@ -98,7 +98,7 @@ def test_a_release_is_usable_only_once_it_is_complete(site: Site, upstream: Upst
         f"{site.release(name)} is not a complete release of {revision}"
     )
     assert site.layout.live() is None
-    site.layout.complete(name)
+    site.layout.complete(name, revision)
     assert site.layout.usable(name, revision)
     assert not site.layout.usable(name, "1" * 40)
 
@@ -152,7 +152,7 @@ def test_a_marker_that_the_commit_tracks_is_not_believed(
     name = site.layout.new_name(1, revision)
     site.layout.prepare(1, revision, name)
     assert not site.layout.usable(name, revision)
-    site.layout.complete(name)
+    site.layout.complete(name, revision)
     assert site.layout.usable(name, revision)
     assert (site.release(name) / "REVISION").read_text() == f"{revision}\n"
     assert outside.read_text() == "untouched\n"
@@ -363,7 +363,7 @@ def test_a_release_that_is_gone_cannot_be_restored(site: Site) -> None:
     second = site.deploy(2)
     shutil.rmtree(site.release(first))
     assert complaint_of(site.layout.restore, before) == (
-        f"releases/{first}, which was live before, is gone from the disk"
+        f"{site.release(first)}, which was live before, is gone from the disk"
     )
     assert os.readlink(site.path / "current") == f"releases/{second}"
 
@@ -519,3 +519,22 @@ def test_only_what_is_neither_whole_nor_recorded_nor_live_is_a_stray(make_site: 
     (site.path / "current").symlink_to("releases/4-0123456789ab")
     assert whole.startswith("1-")
     assert site.layout.strays(["2-0123456789ab", None]) == ["3-0123456789ab.2"]
+
+
+def test_what_was_live_and_is_gone_is_not_called_live_again(site: Site) -> None:
+    name = site.deploy(1)
+    live = site.layout.live()
+    shutil.rmtree(site.release(name))
+    assert complaint_of(site.layout.restore, live) == (
+        f"{site.release(name)}, which was live before, is gone from the disk"
+    )
+
+
+def test_a_file_of_that_name_from_a_stage_is_replaced_by_the_sha(site: Site) -> None:
+    revision = site.mirror.fetch(MAIN)
+    site.layout.check()
+    name = site.layout.new_name(1, revision)
+    site.layout.prepare(1, revision, name)
+    (site.release(name) / "REVISION").write_text("v1.2-3-gabcdef\n")
+    site.layout.complete(name, revision)
+    assert site.layout.usable(name, revision)

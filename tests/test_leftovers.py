@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.leftovers import end_helpers, end_step, marker_of_helpers, note_step
+from deployctl.leftovers import (
+    end_helpers,
+    end_step,
+    marker_of_helpers,
+    note_step,
+    noted_holder,
+)
 from deployctl.process_tree import MARKER, Identity, end_marked, identity
 from tests.support.cli import is_running
 from tests.support.workers import wait_until
@@ -138,3 +144,32 @@ def _carrying(entry: bytes) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def test_the_git_of_a_process_that_lives_goes_on() -> None:
+    mine = identity()
+    git = subprocess.Popen(
+        ["sleep", "60"], env={"PATH": "/usr/bin:/bin", MARKER: marker_of_helpers(mine)}
+    )
+    try:
+        end_helpers(mine)
+        assert git.poll() is None
+    finally:
+        git.kill()
+        git.wait()
+
+
+def test_the_git_of_a_holder_that_died_is_ended_by_the_next_one(tmp_path: Path) -> None:
+    note = tmp_path / "holder"
+    dead = subprocess.Popen(["sleep", "60"])
+    who = identity(dead.pid)
+    dead.kill()
+    dead.wait()
+    git = subprocess.Popen(
+        ["sleep", "60"], env={"PATH": "/usr/bin:/bin", MARKER: marker_of_helpers(who)}
+    )
+    note_step(str(note), who, "")
+    with noted_holder(str(note)):
+        assert git.wait() == -9
+        assert json.loads(note.read_text())["pid"] == identity().pid
+    assert not note.exists()

@@ -125,10 +125,22 @@ def test_no_secret_is_printed(app: App) -> None:
 def test_another_account_is_told_whom_to_ask(app: App) -> None:
     app.state.mkdir(mode=0o700)
     os.chown(app.state, 65534, 65534)
-    assert app.refused("setup", "cron") == (
-        f"{app.state} belongs to nobody, who is to run deployctl: "
-        "ask as that account: sudo -u nobody deployctl setup"
+    done = app.cli("setup", "cron")
+    assert done.code == 2
+    assert done.error == (
+        f"{app.state} belongs to nobody and this is root: run it as nobody: sudo -u nobody "
+        f"{sys.executable} -m deployctl -c {app.cli.config} setup cron"
     )
+
+
+@pytest.mark.parametrize("topic", ["inetd", "xinetd"])
+def test_a_secret_that_inetd_could_not_hand_on_is_refused(app: App, topic: str) -> None:
+    app.configure(secrets={"TOKEN": "env:BLOG_TOKEN"})
+    assert app.cli("setup", topic).error == (
+        f"{app.cli.config} takes BLOG_TOKEN from the environment, and what inetd starts has none: "
+        "keep these secrets in files (file:PATH)"
+    )
+    assert "repos.yml takes BLOG_TOKEN from the environment" in app.cli("setup", "cron").stdout
 
 
 def test_a_name_that_needs_quotes_is_refused(app: App, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import click
@@ -83,9 +84,15 @@ def options(*, writes: bool) -> Callable[[F], F]:
 
 
 def _open(config: Config, *, writes: bool) -> Database:
-    """The record; whoever may not open it hears how its owner does what was asked for."""
-    try:
+    with as_owner(config):
         return Database(config.state_dir, read_only=not writes)
+
+
+@contextlib.contextmanager
+def as_owner(config: Config) -> Iterator[None]:
+    """Whoever may not do what the block does hears how the owner of the state does it."""
+    try:
+        yield
     except ForeignError as error:
         raise UsageError(f"{error}: {typed_as(error.owner, config.path)}") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from deployctl.cli import text
-from deployctl.cli.session import answer, bare_options
+from deployctl.cli.session import answer, as_owner, bare_options
 from deployctl.config.load import load
 from deployctl.config.locate import find_config
 from deployctl.setup import topics
@@ -21,7 +21,9 @@ def command(topic: str | None, config: str | None, as_json: bool) -> int:
     Nothing is changed. Without a topic, a list of them.
     """
     if topic is not None:
-        found = topics.text(topic, load(find_config(config)))
+        loaded = load(find_config(config))
+        with as_owner(loaded):
+            found = topics.text(topic, loaded)
         answer({"topic": topic, "text": found}, found.rstrip("\n"), as_json=as_json)
         return 0
     uses = topics.topics()

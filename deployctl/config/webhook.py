@@ -17,7 +17,7 @@ from deployctl.config.locate import default_state_dir, read_config, resolve_path
 from deployctl.errors import ConfigError
 from deployctl.lean import JsonReader, sha256, to_json
 from deployctl.secret import Secret
-from deployctl.trust import is_ours
+from deployctl.trust import is_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _compile(data: bytes, path: str, stamp: dict[str, str]) -> WebhookConfig:
     config = parse(data, path)
     document = _document(config, stamp)
     # Without a copy the next one is slower, no more. The state directory is made elsewhere.
-    if is_ours(config.state_dir):
+    if is_own(config.state_dir):
         _try_to_write(os.path.join(config.state_dir, COPY), to_json(document).encode())
     return WebhookConfig(document)
 

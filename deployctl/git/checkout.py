@@ -15,8 +15,8 @@ import shutil
 from deployctl.durable import sync_file_system
 from deployctl.errors import GitError, LayoutError
 from deployctl.git.command import git
-from deployctl.git.leftovers import is_worked_in, locks_in, our_locks, remove
-from deployctl.git.obstacles import obstacles
+from deployctl.git.leftovers import mended, remove, remove_stale_locks
+from deployctl.git.obstacles import obstacles, take_back
 
 _LIVE = "refs/deployctl/live"
 _NOTHING = "refs/heads/deployctl-nothing-deployed"
@@ -96,7 +96,7 @@ class Checkout:
         """
         self.remove_stale_locks()
         head = self.head()
-        tracked = set(self._names("ls-files", "-z"))
+        tracked = self._tracked()
         in_the_way = obstacles(self.path, self._files_of(target), tracked)
         changed = self._is_changed() if head else bool(tracked)
         if not changed and not in_the_way:
@@ -121,26 +121,9 @@ class Checkout:
             )  # fmt: skip
         except GitError as error:
             if _FULL.search(error.output):
-                self._take_back(revision)
+                take_back(self.path, set(self._files_of(revision)) - self._tracked())
             raise
         self._git("update-ref", _LIVE, revision, what=f"cannot mark {revision} as live")
-
-    def _take_back(self, revision: str) -> None:
-        """What a full disk cut short is in no index yet: the commit's files go that are new in it.
-
-        What stood there before was overwritten, and is saved (:meth:`save_changes`).
-        """
-        root, tracked = os.path.realpath(self.path), set(self._names("ls-files", "-z"))
-        for name in set(self._files_of(revision)) - tracked:
-            place = os.path.join(root, name)
-            directory = os.path.dirname(place)
-            if os.path.realpath(directory) != directory:  # behind a symlink: not of this checkout
-                continue
-            with contextlib.suppress(OSError):
-                os.unlink(place)
-            with contextlib.suppress(OSError):  # the last one takes the directory along
-                if directory != root:
-                    os.removedirs(directory)
 
     def keep(self, number: int, revision: str) -> None:
         """Keep a commit to go back to, whatever happens to the branch it was on."""
@@ -183,6 +166,22 @@ class Checkout:
                 raise
             return False
         return True
+
+    def _tracked(self) -> set[str]:
+        """The files in the index, from here on with none that git was told not to look at.
+
+        ``ls-files -v`` shows those in lower case (git-ls-files(1)); what was changed in one of them
+        would be overwritten, and not be saved.
+        """
+        entries = [entry.split(" ", 1) for entry in self._names("ls-files", "-v", "-z")]
+        unseen = [name for tag, name in entries if tag.islower()]
+        if unseen:
+            self._git(
+                "update-index", "-z", "--no-assume-unchanged", "--stdin",
+                what=f"cannot look at every file of {self.path}",
+                stdin="\0".join([*unseen, ""]).encode("utf-8", "surrogateescape"),
+            )  # fmt: skip
+        return {name for _, name in entries}
 
     def _is_changed(self) -> bool:
         """By content: a file that was only touched is what it was."""
@@ -247,9 +246,7 @@ class Checkout:
 
     def remove_stale_locks(self) -> None:
         """What a killed git left of ours would be there for good; a living git's stays."""
-        found = our_locks(*self.directories()[1:])
-        if found and not is_worked_in(self.path):
-            remove(found)
+        remove_stale_locks(self.path, self.directories()[1:])
 
     def _git(
         self,
@@ -274,18 +271,6 @@ class Checkout:
         try:
             return call()
         except GitError as error:
-            stale = self._stale_locks() if "File exists" in error.output else []
-            if not stale:
+            if not mended(self.path, self.directories()[1:], error.output):
                 raise
-            remove(stale)
         return call()
-
-    def _stale_locks(self) -> list[str]:
-        """Of this repository; of one that several working trees share, those of our refs alone."""
-        if is_worked_in(self.path):
-            return []
-        places = self._git(
-            "rev-parse", "--absolute-git-dir", "--git-path", "refs/deployctl",
-            what=f"{self.path} is no checkout",
-        ).splitlines()  # fmt: skip
-        return [lock for place in places for lock in locks_in(os.path.join(self.path, place))]

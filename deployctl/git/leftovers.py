@@ -6,8 +6,9 @@ import contextlib
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from deployctl.git.command import git
 from deployctl.process_tree import Identity, boot_id, identity, is_alive
 
 # Those that we make, or let git make; a ref's is on the disk before the ref is. Working trees that
@@ -15,6 +16,9 @@ from deployctl.process_tree import Identity, boot_id, identity, is_alive
 _LOCKS = ("index.lock", "HEAD.lock")
 _SHARED_LOCKS = ("refs/deployctl/**/*.lock",)
 _WHOLE_LOCKS = ("packed-refs.lock", "shallow.lock", "config.lock", "objects/info/**/*.lock")
+
+# git's words for an index that it cannot read, such as one that a power cut left empty.
+_DAMAGED_INDEX = re.compile(r"index file|bad signature 0x|bad index version")
 
 _HALF_WRITTEN = ("objects/pack/tmp_*", "objects/pack/*.keep", "objects/??/tmp_*", "*.index")
 _INDEX = re.compile(r"\.(\d+)-(\d+)\.index(?:\.lock)?", re.ASCII)
@@ -35,7 +39,7 @@ def our_locks(own: str, shared: str | None = None) -> list[str]:
     ``shared`` is the repository where it is not the working tree's ``own``.
     """
     patterns = [(own, _LOCKS), (shared or own, _SHARED_LOCKS)]
-    if shared in (None, own):
+    if shared in (None, own) and not os.path.isdir(os.path.join(own, "worktrees")):
         patterns.append((own, _WHOLE_LOCKS))
     return [
         lock
@@ -43,6 +47,33 @@ def our_locks(own: str, shared: str | None = None) -> list[str]:
         for name in names
         for lock in glob.iglob(os.path.join(glob.escape(place), name), recursive=True)
     ]
+
+
+def remove_stale_locks(path: str, places: Sequence[str]) -> bool:
+    """From a checkout that no git works in -> whether there were any; see :func:`our_locks`."""
+    found = our_locks(*places)
+    if not found or is_worked_in(path):
+        return False
+    remove(found)
+    return True
+
+
+def mended(path: str, places: Sequence[str], said: str) -> bool:
+    """Whether what git complained of is out of the way: a dead git's lock, a damaged index.
+
+    ``places`` are the directories of :func:`our_locks`. An index can be made anew from HEAD.
+    """
+    if "File exists" in said:
+        return remove_stale_locks(path, places)
+    if _DAMAGED_INDEX.search(said) is None or is_worked_in(path):
+        return False
+    remove([os.path.join(places[0], "index")])
+    git(
+        [f"--git-dir={places[0]}", "read-tree", "HEAD"],
+        what=f"cannot make the index of {path} anew",
+        umask=0o022,
+    )
+    return True
 
 
 def own_index(directory: str, name: str) -> str:

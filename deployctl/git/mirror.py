@@ -21,7 +21,8 @@ from deployctl.errors import GitError
 from deployctl.git.command import git, local_environment, process_environment
 from deployctl.git.leftovers import own_index, remove, remove_leftovers
 from deployctl.git.remote import local_path, remote_environment, trust
-from deployctl.lock import mirror_lock
+from deployctl.leftovers import noted_holder
+from deployctl.lock import mirror_lock, mirror_note
 from deployctl.repo import Repo
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Mirror:
         self._new, self._old = f"{self.directory}.new", f"{self.directory}.old"
         self._mark = os.path.join(self.directory, "deployctl-damaged")
         self._lock = mirror_lock(state_dir, self.name)
+        self._note = mirror_note(state_dir, self.name)
 
     def remote_tip(self, ref: str) -> str | None:
         """Ask the remote for a ref by its full name -> the commit, None without such a ref."""
@@ -169,21 +171,17 @@ class Mirror:
         """Remove what a fetch left half done; pack, when git finds it worth the time."""
         if not self.exists() or not self._lock.acquire():
             return
-        try:
-            self._settle()
+        with self._alone():
             self._git(
                 "-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet",
                 what=f"cannot pack {self.directory}",
             )  # fmt: skip
-        finally:
-            self._lock.release()
 
     def exists(self) -> bool:
         return os.path.exists(os.path.join(self.directory, "HEAD"))
 
     def _fetch(self, refspec: str, what: str) -> None:
-        with self._lock:
-            self._settle()
+        with self._alone():
             if not self.exists() or os.path.lexists(self._mark):
                 self._renew(refspec, what)
                 return
@@ -193,6 +191,13 @@ class Mirror:
                 if not _DAMAGED.search(error.output):
                     raise
                 self._renew(refspec, what)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else writes here, not even the git of one who died; nothing half done is left."""
+        with self._lock, noted_holder(self._note):
+            self._settle()
+            yield
 
     def _fetch_into(self, directory: str, refspec: str, what: str) -> None:
         self._ask(
@@ -220,11 +225,13 @@ class Mirror:
             self._settle()
 
     def _settle(self) -> None:
-        """Whoever wrote here before us is dead, or we would not hold the mirror's lock."""
+        """What a git that died left half done here."""
         if os.path.lexists(self._old) and not os.path.lexists(self.directory):
             os.rename(self._old, self.directory)
         for beside in (self._new, self._old):
             shutil.rmtree(beside, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(beside)  # where a file had the mirror's name
         remove_leftovers(self.directory)
 
     def _distrust(self) -> None:

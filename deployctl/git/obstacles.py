@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator
 
@@ -42,3 +43,21 @@ def _parents(name: str) -> Iterator[str]:
 
 def _is_directory(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
+
+
+def take_back(path: str, names: Iterable[str]) -> None:
+    """Remove what a checkout wrote that a full disk cut short: it is in no index yet.
+
+    What stood there before was overwritten, and has been saved.
+    """
+    root = os.path.realpath(path)
+    for name in names:
+        place = os.path.join(root, name)
+        directory = os.path.dirname(place)
+        if os.path.realpath(directory) != directory:  # behind a symlink: not of this checkout
+            continue
+        with contextlib.suppress(OSError):
+            os.unlink(place)
+        with contextlib.suppress(OSError):  # the last one takes the directory along
+            if directory != root:
+                os.removedirs(directory)

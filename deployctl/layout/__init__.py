@@ -41,7 +41,7 @@ class Layout(Protocol):
     def prepare(self, number: int, revision: str, name: str | None) -> list[str]:
         """Put the revision's files where the stages run -> what a person should know of it."""
 
-    def complete(self, name: str | None) -> None:
+    def complete(self, name: str | None, revision: str) -> None:
         """All stages have passed: the release is whole, on the disk and not just in memory."""
 
     def switch(self, number: int, revision: str, name: str | None) -> list[str]:

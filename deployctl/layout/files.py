@@ -86,7 +86,10 @@ def disk_usage(path: str) -> int:
     total, seen = 0, set()
     for place, directories, files in os.walk(path):
         for name in (*directories, *files):
-            status = os.lstat(os.path.join(place, name))
+            try:
+                status = os.lstat(os.path.join(place, name))
+            except FileNotFoundError:  # an application writes and removes files in there
+                continue
             if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
                 if (status.st_dev, status.st_ino) in seen:
                     continue

@@ -66,7 +66,7 @@ class InPlace:
         self.checkout.keep(number, revision)
         return told
 
-    def complete(self, name: str | None) -> None:
+    def complete(self, name: str | None, revision: str) -> None:
         """The tree was written by git and the stages; there is nothing to name."""
 
     def switch(self, number: int, revision: str, name: str | None) -> list[str]:

@@ -88,8 +88,9 @@ class Releases:
         write_line(os.path.join(directory, REVISION), revision)
         return []
 
-    def complete(self, name: str | None) -> None:
+    def complete(self, name: str | None, revision: str) -> None:
         directory = self.directory(name)
+        write_line(os.path.join(directory, REVISION), revision)  # stages may have one of their own
         sync_file_system(directory)
         write_line(os.path.join(directory, COMPLETE), "")
         for path in (os.path.join(directory, COMPLETE), directory, self.releases):
@@ -104,15 +105,18 @@ class Releases:
     def restore(self, previous: Live | None) -> None:
         remove(self._beside)
         live = self.live()
-        if (live and live.link) == (previous and previous.link):
-            return
         if previous is None or previous.link is None:
-            unlink(self.current)
-            sync(self.root)
-        elif os.path.isdir(os.path.join(self.root, previous.link)):
+            if live is not None:
+                unlink(self.current)
+            if os.path.isdir(self.root):
+                sync(self.root)
+        elif not os.path.isdir(os.path.join(self.root, previous.link)):
+            place = os.path.join(self.root, previous.link)
+            raise LayoutError(f"{place}, which was live before, is gone from the disk")
+        elif live is None or live.link != previous.link:
             self._point(previous.link)
         else:
-            raise LayoutError(f"{previous.link}, which was live before, is gone from the disk")
+            sync(self.root)  # whoever put it back may have died before it was on the disk
 
     def strays(self, recorded: Collection[str | None]) -> list[str]:
         if not os.path.isdir(self.releases):

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from deployctl.config.locate import SYSTEM_CONFIG
 from deployctl.environment import PATH, account
-from deployctl.errors import ConfigError, RefusedError
+from deployctl.errors import ConfigError
 from deployctl.repo import Config
+from deployctl.store.database import check_owner
 
 # The accounts that nginx runs as: Debian and Ubuntu, Fedora and Alpine, Arch.
 _WEB_ACCOUNTS = ("www-data", "nginx", "http")
@@ -56,11 +57,12 @@ def setup_command(topic: str, config_path: str) -> str:
 def installation(config: Config) -> Installation:
     """This one.
 
-    RefusedError where its state is another account's, ConfigError where one of its names cannot
+    ForeignError where its state is another account's, ConfigError where one of its names cannot
     be written down for all of these programs.
     """
     who = account()
-    _refuse_foreign(config)
+    if os.path.isdir(config.state_dir):
+        check_owner(config.state_dir)
     _refuse_special(sys.executable, config.path, config.state_dir, who.user)
     programs = os.path.dirname(sys.executable)
     return Installation(
@@ -72,23 +74,6 @@ def installation(config: Config) -> Installation:
         env_names=_env_names(config),
         web_account=_web_account(),
         fcgiwrap=shutil.which("fcgiwrap", path=PATH),
-    )
-
-
-def _refuse_foreign(config: Config) -> None:
-    try:
-        owner = os.stat(config.state_dir).st_uid
-    except OSError:
-        return
-    if owner == os.geteuid():
-        return
-    try:
-        name = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        name = f"#{owner}"
-    raise RefusedError(
-        f"{config.state_dir} belongs to {name}, who is to run deployctl: "
-        f"ask as that account: sudo -u {shlex.quote(name)} deployctl setup"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from deployctl.errors import UsageError
+from deployctl.errors import ConfigError, UsageError
 from deployctl.repo import Config
 from deployctl.setup.installation import Installation, installation
 from deployctl.setup.systemd import SOCKET, systemd
@@ -17,7 +17,7 @@ _ADDRESS, _PORT = "127.0.0.1", 8008
 def text(topic: str, config: Config) -> str:
     """The configuration for one program; UsageError, with a guess, where it is not one of ours.
 
-    RefusedError where this account is not the one that runs deployctl.
+    ForeignError where this account is not the one that runs deployctl.
     """
     if topic not in _TOPICS:
         close = difflib.get_close_matches(topic, _TOPICS, 1)
@@ -35,7 +35,14 @@ def topics() -> dict[str, str]:
 def cron(here: Installation) -> str:
     """A table for /etc/cron.d; crontab(5) has ``@reboot``."""
     account, call = here.account, " ".join(here.call)
+    remark = (
+        f"# repos.yml takes {', '.join(here.env_names)} from the environment: write NAME=value\n"
+        "# lines here, above the others, and let only root read this file.\n"
+        if here.env_names
+        else ""
+    )
     return (
+        f"{remark}"
         f"* * * * * {account} {call} run --quiet\n"
         f"@reboot {account} {call} run --quiet\n"
         f"*/10 * * * * {account} {call} sync --quiet\n"
@@ -60,6 +67,7 @@ def nginx(here: Installation) -> str:
 
 def inetd(here: Installation) -> str:
     """One line of inetd.conf(5), which knows no quotes."""
+    _refuse_variables(here)
     return (
         f"{_ADDRESS}:{_PORT} stream tcp nowait {here.account} "
         f"/usr/bin/env env DEPLOYCTL_CONFIG={here.config} {here.cgi}\n"
@@ -68,6 +76,7 @@ def inetd(here: Installation) -> str:
 
 def xinetd(here: Installation) -> str:
     """A service for xinetd.conf(5)."""
+    _refuse_variables(here)
     values = {
         "type": "UNLISTED",
         "bind": _ADDRESS,
@@ -81,6 +90,14 @@ def xinetd(here: Installation) -> str:
     }
     lines = (f"    {name:<11} = {value}\n" for name, value in values.items())
     return f"service deployctl\n{{\n{''.join(lines)}}}\n"
+
+
+def _refuse_variables(here: Installation) -> None:
+    if here.env_names:
+        raise ConfigError(
+            f"{here.config} takes {', '.join(here.env_names)} from the environment, and what inetd "
+            "starts has none: keep these secrets in files (file:PATH)"
+        )
 
 
 _TOPICS: dict[str, tuple[str, Callable[[Installation], str]]] = {

@@ -183,7 +183,7 @@ def prepare_state_dir(state_dir: str) -> None:
     """
     parent = os.path.dirname(state_dir)
     if not os.path.isdir(parent):
-        _make_directory(parent, 0o777)
+        _make_directory(parent, 0o755)
     _refuse_network(state_dir)
     for directory in ("", "locks", "logs", "mirrors"):
         path = os.path.join(state_dir, directory).rstrip("/")
@@ -200,7 +200,7 @@ def _make_directory(path: str, mode: int) -> bool:
     except FileExistsError:
         return False
     except FileNotFoundError:
-        _make_directory(os.path.dirname(path), 0o777)
+        _make_directory(os.path.dirname(path), 0o755)
         return _make_directory(path, mode)
     try:
         sync(os.path.dirname(path))

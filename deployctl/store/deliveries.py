@@ -138,7 +138,7 @@ def prune(db: Database, before: float) -> None:
     Asks first: every minute's worker comes here, and a transaction costs more than a question.
     """
     oldest = db.connection.execute(
-        "SELECT (SELECT received_at FROM deliveries ORDER BY id LIMIT 1) AS delivery,"
+        "SELECT (SELECT min(received_at) FROM deliveries) AS delivery,"
         " (SELECT min(noted_at) FROM checks) AS checked"
     ).fetchone()
     if min(oldest["delivery"] or before, oldest["checked"] or before) >= before:

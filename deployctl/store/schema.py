@@ -106,6 +106,7 @@ STEPS = (
         body BLOB,
         body_size INTEGER
     );
+    CREATE INDEX deliveries_by_age ON deliveries (received_at);
     CREATE INDEX deliveries_unverified ON deliveries (id)
         WHERE result IN ('refused', 'error', 'malformed');
     CREATE TABLE delivery_keys (

@@ -14,8 +14,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import git  # noqa: F401 - loaded once here and not in each of some thousand processes
@@ -140,31 +140,22 @@ def _report(tallies: dict[tuple[str, str, str], Tally]) -> int:
 
 def hunt(mutants: Iterable[Mutant], directory: str) -> int:
     """Each mutant must be caught -> 1 where one was not."""
-    escaped = 0
-    for mutant in mutants:
-        bench = Bench(directory, mutant)
-        caught = tried = 0
-        for task in _tasks_of(mutant, bench):
-            tried += 1
-            _, struck, violations = bench.try_out(task)
-            shown = [each for each in violations if each.startswith(mutant.shows)]
-            if shown:
-                caught = 1
-                print(f"{mutant.name}: caught at point {tried}, {task} ({struck})")
-                print(f"    {shown[0][:200]}", flush=True)
-                break
-        if not caught:
-            escaped += 1
-            print(f"{mutant.name}: ESCAPED {tried} points", flush=True)
-    return 1 if escaped else 0
+    return max([0 if _is_caught(mutant, Bench(directory, mutant)) else 1 for mutant in mutants])
 
 
-def _tasks_of(mutant: Mutant, bench: Bench) -> Iterator[Task]:
-    which = ("releases", mutant.operation, "crash")
-    calls = enumerate(bench.calls(*which), start=1)
-    numbers = [number for number, call in calls if not mutant.calls or call in mutant.calls]
+def _is_caught(mutant: Mutant, bench: Bench) -> bool:
+    scene, operation = bench.scene("releases"), OPERATIONS[mutant.operation]
+    kind = replace(KINDS["crash"], calls=mutant.calls or KINDS["crash"].calls)
+    numbers = list(range(1, len(count(scene, operation, kind).calls) + 1))
     random.Random(mutant.name).shuffle(numbers)
-    return (Task(*which, number) for number in numbers)
+    for tried, number in enumerate(numbers, start=1):
+        ran, violations = attempt(scene, operation, Fault(kind, number))
+        shown = next((each for each in violations if each.startswith(mutant.shows)), None)
+        if shown is not None:
+            print(f"{mutant.name}: caught at point {tried}, at {ran.struck}\n    {shown[:200]}")
+            return True
+    print(f"{mutant.name}: ESCAPED {len(numbers)} points")
+    return False
 
 
 def main() -> int:
