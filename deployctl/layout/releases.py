@@ -90,10 +90,12 @@ class Releases:
 
     def complete(self, name: str | None, revision: str) -> None:
         directory = self.directory(name)
-        write_line(os.path.join(directory, REVISION), revision)  # stages may have one of their own
         sync_file_system(directory)
-        write_line(os.path.join(directory, COMPLETE), "")
-        for path in (os.path.join(directory, COMPLETE), directory, self.releases):
+        # The file of this name is ours, whatever a stage has made of it.
+        marks = {REVISION: revision, COMPLETE: ""}
+        for file, line in marks.items():
+            write_line(os.path.join(directory, file), line)
+        for path in (*(os.path.join(directory, file) for file in marks), directory, self.releases):
             sync(path)
 
     def switch(self, number: int, revision: str, name: str | None) -> list[str]:
