@@ -550,3 +550,13 @@ def test_a_damaged_index_is_made_anew_and_changes_are_saved(
     assert deploy(clone, upstream, revision) == "refs/deployctl/saved/7"
     assert (clone / "README").read_text() == "two\n"
     assert git(clone, "status", "--porcelain") == ""
+
+
+def test_a_worktree_whose_repository_is_gone_is_said_to_be_unreadable(
+    tmp_path: Path, clone: Path
+) -> None:
+    tree = tmp_path / "tree"
+    git(clone, "worktree", "add", "-q", "--detach", str(tree))
+    clone.rename(tmp_path / "away")
+    with pytest.raises(GitError, match=f"cannot read the checkout {tree}: no HEAD: not a git"):
+        Checkout(str(tree)).head()

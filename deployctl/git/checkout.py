@@ -15,7 +15,12 @@ import shutil
 from deployctl.durable import sync_file_system
 from deployctl.errors import GitError, LayoutError
 from deployctl.git.command import git
-from deployctl.git.leftovers import mended, remove, remove_stale_locks
+from deployctl.git.leftovers import (
+    is_mendable,
+    mended,
+    remove_index,
+    remove_stale_locks,
+)
 from deployctl.git.obstacles import obstacles, take_back
 
 _LIVE = "refs/deployctl/live"
@@ -215,7 +220,7 @@ class Checkout:
         index = self._git("rev-parse", "--absolute-git-dir", what=what) + "/deployctl-save.index"
         env = {"GIT_INDEX_FILE": index, "GIT_LITERAL_PATHSPECS": "1"}
         try:
-            remove([index, f"{index}.lock"])
+            remove_index(index)
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(os.path.join(os.path.dirname(index), "index"), index)
             self._git("add", "--update", ".", what=what, env=env)
@@ -227,7 +232,7 @@ class Checkout:
                 )  # fmt: skip
             return self._git("write-tree", what=what, env=env)
         finally:
-            remove([index, f"{index}.lock"])
+            remove_index(index)
 
     def _commit(self, tree: str, parent: str | None, message: str, what: str) -> str:
         return self._git(
@@ -271,6 +276,7 @@ class Checkout:
         try:
             return call()
         except GitError as error:
-            if not mended(self.path, self.directories()[1:], error.output):
+            said = error.output
+            if not is_mendable(said) or not mended(self.path, self.directories()[1:], said):
                 raise
         return call()

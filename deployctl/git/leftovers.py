@@ -58,14 +58,19 @@ def remove_stale_locks(path: str, places: Sequence[str]) -> bool:
     return True
 
 
+def is_mendable(said: str) -> bool:
+    """Whether git complained of something that :func:`mended` may get out of the way."""
+    return "File exists" in said or _DAMAGED_INDEX.search(said) is not None
+
+
 def mended(path: str, places: Sequence[str], said: str) -> bool:
-    """Whether what git complained of is out of the way: a dead git's lock, a damaged index.
+    """Get out of the way what git complained of, a dead git's lock or a damaged index -> whether.
 
     ``places`` are the directories of :func:`our_locks`. An index can be made anew from HEAD.
     """
     if "File exists" in said:
         return remove_stale_locks(path, places)
-    if _DAMAGED_INDEX.search(said) is None or is_worked_in(path):
+    if is_worked_in(path):
         return False
     remove([os.path.join(places[0], "index")])
     git(
@@ -88,6 +93,11 @@ def remove_leftovers(directory: str) -> None:
     half_written = (name for each in _HALF_WRITTEN for name in glob.iglob(f"{here}/{each}"))
     names = [*locks_in(directory), *half_written]
     remove(name for name in names if not _is_used(name))
+
+
+def remove_index(path: str) -> None:
+    """Remove an index file of our own (``GIT_INDEX_FILE``), and the lock of a git that died."""
+    remove([path, f"{path}.lock"])
 
 
 def remove(names: Iterable[str]) -> None:

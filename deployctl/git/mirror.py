@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from deployctl.durable import sync_file_system
 from deployctl.errors import GitError
 from deployctl.git.command import git, local_environment, process_environment
-from deployctl.git.leftovers import own_index, remove, remove_leftovers
+from deployctl.git.leftovers import own_index, remove_index, remove_leftovers
 from deployctl.git.remote import local_path, remote_environment, trust
 from deployctl.leftovers import noted_holder
 from deployctl.lock import mirror_lock, mirror_note
@@ -165,7 +165,7 @@ class Mirror:
                 self._distrust()
             raise
         finally:
-            remove([index, f"{index}.lock"])
+            remove_index(index)
 
     def tidy(self) -> None:
         """Remove what a fetch left half done; pack, when git finds it worth the time."""
