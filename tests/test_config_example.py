@@ -12,9 +12,11 @@ import pytest
 from deployctl.config import locate, schema
 from deployctl.config.deployers import BUILT_IN
 from deployctl.config.document import List, Map, Node, read_document
+from deployctl.config.healthcheck import HEALTHCHECK_KEYS
 from deployctl.config.load import load, parse
 from deployctl.config.readers import Table
 from deployctl.config.reading import Reading
+from deployctl.config.stages import STAGE_KEYS
 from deployctl.repo import Channel, Config, HealthCheck, Repo
 from deployctl.secret import Secret
 
@@ -36,11 +38,11 @@ def sections(top: Map) -> Iterator[tuple[Table, Map]]:
     yield from entries(schema.CHANNEL_KEYS, top.entries["channels"])
     for _, repo in [*entries(schema.REPO_KEYS, top.entries["repos"])]:
         yield schema.REPO_KEYS, repo
-        yield from items(schema.STAGE_KEYS, repo.entries.get("stages"))
+        yield from items(STAGE_KEYS, repo.entries.get("stages"))
         yield from items(schema.NOTIFY_KEYS, repo.entries.get("notify"))
         healthcheck = repo.entries["healthcheck"]
         assert isinstance(healthcheck, Map)
-        yield schema.HEALTHCHECK_KEYS, healthcheck
+        yield HEALTHCHECK_KEYS, healthcheck
 
 
 def entries(table: Table, node: Node) -> Iterator[tuple[Table, Map]]:

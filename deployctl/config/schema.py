@@ -10,17 +10,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from deployctl.config.commands import command, commands, commands_or_none
+from deployctl.config.commands import commands_or_none
 from deployctl.config.deployers import Deployer
-from deployctl.config.document import List, Map, Node, Scalar
+from deployctl.config.document import Map, Node, Scalar
+from deployctl.config.healthcheck import healthcheck
 from deployctl.config.readers import (
     Key,
     boolean,
     choice,
     defined,
     duration,
-    fields,
-    header_fault,
     inside,
     line,
     list_of,
@@ -32,14 +31,14 @@ from deployctl.config.readers import (
     read_keys,
     secret,
     size,
-    text,
     variable_fault,
     whole_number,
 )
 from deployctl.config.reading import ComplaintError, Reading, shown
 from deployctl.config.selection import branch, tags, watch_pattern
+from deployctl.config.stages import environment, stages, timeout
 from deployctl.config.urls import channel_url, git_url, health_url
-from deployctl.repo import Channel, HealthCheck, Stage, Subscription
+from deployctl.repo import Channel, Subscription
 from deployctl.secret import Secret
 from deployctl.sizes import GB, MB
 
@@ -51,10 +50,8 @@ FORGE_ALIASES = {"codeberg": "forgejo"}
 # Of two keys that stand for each other, the one that a repo has hides the default of the other.
 ALTERNATIVES = {"branch": "tags", "tags": "branch"}
 EVENTS = ("started", "succeeded", "failed", "rolled_back", "degraded", "recovered")
-# The phases that deployctl itself adds to a deployment; a stage with such a name would hide one.
 ON = ("push", "ci_success")
 TELLING_OF_CHECKS = ("github", "gitlab", "gitea", "forgejo")
-BUILT_IN_STAGES = ("fetch", "prepare", "switch", "restart", "healthcheck")
 RELEASE_FILES = ("REVISION", ".complete")
 MAX_BODY = 25 * MB
 MAX_FREE = 1024 * GB
@@ -104,54 +101,6 @@ def shared_path(node: Node, reading: Reading) -> str:
     return place
 
 
-def stage_name(node: Node, reading: Reading) -> str:
-    name = line(node, reading)
-    if name in BUILT_IN_STAGES or name.startswith("rollback"):
-        raise ComplaintError(
-            node, f"reserved ({', '.join(BUILT_IN_STAGES)}, rollback…): call it something else"
-        )
-    return name
-
-
-def stage(node: Node, reading: Reading) -> Stage:
-    values = read_keys(node, STAGE_KEYS, reading, required=("name", "run"))
-    return Stage(**{"name": "", "steps": (), **fields(values, STAGE_KEYS)})
-
-
-def stages(node: Node, reading: Reading) -> tuple[Stage, ...]:
-    found = list_of(stage)(node, reading)
-    lines: dict[str, int] = {}
-    for name in _stage_names(node):
-        if name.text in lines:
-            first = lines[name.text]
-            reading.complain(name, f"a second stage with this name, first on line {first}")
-        lines.setdefault(name.text, name.line)
-    return found
-
-
-def _stage_names(node: Node) -> list[Scalar]:
-    items = node.items if isinstance(node, List) else ()
-    names = [item.entries.get("name") for item in items if isinstance(item, Map)]
-    return [name for name in names if isinstance(name, Scalar)]
-
-
-def healthcheck(node: Node, reading: Reading) -> HealthCheck:
-    values = read_keys(node, HEALTHCHECK_KEYS, reading)
-    keys = mapping(node).entries
-    if ("url" in keys) == ("command" in keys):
-        raise ComplaintError(node, "wanted either url or command, one of the two")
-    for key in ("status", "contains", "headers"):
-        if "command" in keys and key in keys:
-            reading.complain(keys[key], "goes with url only: remove it, or use url")
-    found = HealthCheck(**values)
-    if found.stable_for >= found.deadline:
-        reading.complain(
-            keys.get("stable_for", node),
-            f"must be shorter than deadline ({found.deadline:g}s), or it can never pass",
-        )
-    return found
-
-
 def deployer(node: Node, reading: Reading) -> Deployer:
     return Deployer(**read_keys(node, DEPLOYER_KEYS, reading))
 
@@ -196,29 +145,6 @@ def entry(node: Node, reading: Reading) -> Entry:
     return Entry(keys, read_keys(node, REPO_KEYS, reading))
 
 
-_environment = mapping_of(text, variable_fault)
-_timeout = duration()
-
-STAGE_KEYS = {
-    "name": Key(stage_name, "what the stage is called in status, history and logs"),
-    "run": Key(commands, "the command or commands to run", "steps"),
-    "timeout": Key(_timeout, "how long each of its commands may take"),
-    "env": Key(_environment, "environment variables of this stage only"),
-    "dir": Key(inside, "where to run, relative to the release"),
-}
-
-HEALTHCHECK_KEYS = {
-    "url": Key(health_url, "the URL to ask"),
-    "command": Key(command, "the command that must exit 0"),
-    "status": Key(one_or_more(whole_number(100, 599)), "the statuses that are good"),
-    "contains": Key(text, "what the body must contain"),
-    "headers": Key(mapping_of(line, header_fault), "headers to send"),
-    "timeout": Key(_timeout, "how long one try may take"),
-    "interval": Key(_timeout, "the pause between two tries"),
-    "deadline": Key(_timeout, "how long all tries together may take"),
-    "stable_for": Key(duration(zero=True), "how long the answers must stay good"),
-}
-
 DEPLOYER_KEYS = {
     "stages": Key(stages, "stages to run before the switch"),
     "restart": Key(commands_or_none, "commands to run after the switch"),
@@ -226,7 +152,7 @@ DEPLOYER_KEYS = {
 
 CHANNEL_KEYS = {
     "url": Key(channel_url, "an Apprise URL, or the secret that holds it"),
-    "timeout": Key(_timeout, "how long one sending may take"),
+    "timeout": Key(timeout, "how long one sending may take"),
 }
 
 NOTIFY_KEYS = {
@@ -259,12 +185,12 @@ REPO_KEYS = {
     "min_free": Key(size(MAX_FREE, zero=True), "how much must be free to build; 0: no matter"),
     "shared_dirs": Key(list_of(shared_path), "directories that all releases share"),
     "shared_files": Key(list_of(shared_path), "files that all releases share"),
-    "env": Key(_environment, "environment variables of all commands"),
+    "env": Key(environment, "environment variables of all commands"),
     "secrets": Key(mapping_of(secret, variable_fault), "the same, but hidden in all output"),
     "ssh_key": Key(path, "the private key that git uses"),
     "known_hosts": Key(path, "the host keys that git accepts"),
-    "fetch_timeout": Key(_timeout, "how long git may fetch"),
-    "timeout": Key(_timeout, "how long a command may take, unless its stage says otherwise"),
+    "fetch_timeout": Key(timeout, "how long git may fetch"),
+    "timeout": Key(timeout, "how long a command may take, unless its stage says otherwise"),
     "notify": Key(notify, "which channels hear of what"),
 }
 
