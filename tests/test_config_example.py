@@ -26,6 +26,16 @@ TEXT = EXAMPLE.read_text()
 # A "#" right in front of something hides it; a "#" and a space begin a remark.
 UNCOMMENTED = re.sub(r"(?m)^( *)#(?=[^\s#])", r"\1", TEXT)
 
+TABLES: dict[str, Table] = {
+    "TOP_KEYS": schema.TOP_KEYS,
+    "REPO_KEYS": schema.REPO_KEYS,
+    "STAGE_KEYS": STAGE_KEYS,
+    "HEALTHCHECK_KEYS": HEALTHCHECK_KEYS,
+    "DEPLOYER_KEYS": schema.DEPLOYER_KEYS,
+    "CHANNEL_KEYS": schema.CHANNEL_KEYS,
+    "NOTIFY_KEYS": schema.NOTIFY_KEYS,
+}
+
 
 def tree(text: str) -> Map:
     return read_document(text.encode(), Reading(str(EXAMPLE)))
@@ -55,20 +65,9 @@ def items(table: Table, node: Node | None) -> Iterator[tuple[Table, Map]]:
         yield from ((table, value) for value in node.items if isinstance(value, Map))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "TOP_KEYS",
-        "REPO_KEYS",
-        "STAGE_KEYS",
-        "HEALTHCHECK_KEYS",
-        "DEPLOYER_KEYS",
-        "CHANNEL_KEYS",
-        "NOTIFY_KEYS",
-    ],
-)
+@pytest.mark.parametrize("name", TABLES)
 def test_every_key_is_shown_and_no_other(name: str) -> None:
-    table: Table = getattr(schema, name)
+    table = TABLES[name]
     shown = {
         key for kind, node in sections(tree(UNCOMMENTED)) if kind is table for key in node.entries
     }
@@ -115,7 +114,7 @@ def test_the_defaults_it_names_are_those_of_the_code() -> None:
 
 def table_name(line: int) -> str:
     """The table of the mapping that has a key on this line."""
-    names = {id(getattr(schema, name)): name for name in dir(schema) if name.endswith("_KEYS")}
+    names = {id(table): name for name, table in TABLES.items()}
     for table, node in sections(tree(UNCOMMENTED)):
         if any(value.line == line for value in node.entries.values()):
             return names[id(table)]
@@ -126,7 +125,7 @@ def schema_value(table: str, key: str, written: str) -> object:
     node = tree(f"key: {written}").entries["key"]
     reading = Reading(str(EXAMPLE))
     reading.names = {"deployers": tuple(BUILT_IN)}
-    return getattr(schema, table)[key].read(node, reading)
+    return TABLES[table][key].read(node, reading)
 
 
 def default(table: str, key: str) -> object:
@@ -145,8 +144,7 @@ def test_it_lists_the_built_in_deployers_and_the_events() -> None:
 
 
 def test_every_key_has_a_line_of_explanation() -> None:
-    for name in dir(schema):
-        if name.endswith("_KEYS"):
-            for key in getattr(schema, name).values():
-                assert 10 < len(key.doc) < 80
-                assert "\n" not in key.doc
+    for table in TABLES.values():
+        for key in table.values():
+            assert 10 < len(key.doc) < 80
+            assert "\n" not in key.doc
