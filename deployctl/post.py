@@ -10,6 +10,7 @@ from deployctl.deployment import IDLE, REFUSED
 from deployctl.errors import DeployctlError, Interrupted
 from deployctl.journal import StageFailed
 from deployctl.pipeline import run_commands
+from deployctl.release_config import of_release
 from deployctl.repo import Command
 from deployctl.signals import interruptible
 from deployctl.steps import Surroundings
@@ -40,7 +41,9 @@ def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:
 
 
 def _commands(attempt: Attempt, outcome: Outcome) -> tuple[Command, ...]:
-    post = (attempt.config or attempt.previous_config()).pipeline.post
+    """Where a pipeline is not known, because its file is wrong, only what repos.yml says runs."""
+    pipeline = attempt.config.pipeline if attempt.config else attempt.site.repo.pipeline
+    post = pipeline.post
     depends = {"succeeded": post.success, "cancelled": ()}.get(outcome.status, post.failure)
     return (*depends, *post.always)
 
@@ -53,7 +56,7 @@ def _around(attempt: Attempt, outcome: Outcome) -> Surroundings:
         places.append(site.layout.directory(target.name))
     place = next(filter(os.path.isdir, places), "/")
     around = attempt.surroundings(
-        attempt.config or attempt.previous_config(),
+        attempt.config or of_release(site, None),
         target.revision if target else attempt.deployment.revision,
         target.name if target else None,
         place,

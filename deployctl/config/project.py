@@ -21,6 +21,9 @@ PROJECT_KEYS = {
     **PIPELINE_KEYS,
     "env": Key(environment, "environment variables of all commands, unless repos.yml sets them"),
 }
+# The machines and accounts that a project is deployed to are the operator's.
+_OF_THE_OPERATOR = {"hosts", "inventory", "rollout", "report", "user", "users"}
+_FORBIDDEN = ({*REPO_KEYS, *TOP_KEYS} | _OF_THE_OPERATOR) - PROJECT_KEYS.keys()
 
 
 def parse_project(data: bytes, file: str) -> Mapping[str, Any]:
@@ -36,10 +39,9 @@ def parse_project(data: bytes, file: str) -> Mapping[str, Any]:
 
 
 def _without_forbidden(top: Map, reading: Reading) -> Map:
-    forbidden = (REPO_KEYS.keys() | TOP_KEYS.keys()) - PROJECT_KEYS.keys()
-    for key in forbidden & top.entries.keys():
+    for key in _FORBIDDEN & top.entries.keys():
         reading.complain(
             top.entries[key], "only repos.yml on the server may say this: remove it here"
         )
-    kept = {key: node for key, node in top.entries.items() if key not in forbidden}
+    kept = {key: node for key, node in top.entries.items() if key not in _FORBIDDEN}
     return Map(top.line, top.path, kept)
