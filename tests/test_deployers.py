@@ -373,8 +373,8 @@ def test_compose_builds_before_the_switch_and_an_old_release_is_built_again_to_g
 ) -> None:
     tools.stand_in("docker")
     _, keys = recipes.repo("Docker", {})
-    changed = {"shared_files": [], "healthcheck": {"command": "test ! -e bad"}}
-    changed["healthcheck"] |= {"deadline": 0.2, "interval": 0.1}
+    healthcheck = {"command": "test ! -e bad", "deadline": 0.2, "interval": 0.1}
+    changed = {"shared_files": [], "healthcheck": healthcheck}
     project = Project(app, tools, "wiki.example", **{**keys, **changed})
     build = "docker compose -p wiki-example build"
     up = "docker compose -p wiki-example up -d --build --remove-orphans"
