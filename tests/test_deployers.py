@@ -227,11 +227,9 @@ def test_supervisor_restarts_one_process_after_the_other_and_stops_at_a_broken_o
     assert (back["status"], back["failure"]["stage"]) == ("rolled_back", "restart")
     tail = back["failure"]["tail"].splitlines()
     first = tail.index("pair:pair_00: ERROR (spawn error)")
-    assert tail[first - 1 : first + 2] == [
-        "pair:pair_00: stopped",
-        "pair:pair_00: ERROR (spawn error)",
-        "no such database",
-    ]
+    assert tail[first - 1] == "pair:pair_00: stopped"
+    # Before it: what supervisor wrote where it tried before there was anything to start.
+    assert [line for line in tail[first + 1 :] if line][-1] == "no such database"
     assert "pair:pair_01: stopped" not in tail
     assert [version for _, version in started()[len(old) :]] == ["2"] * 4
 
