@@ -58,13 +58,19 @@ def first_word(command: Command) -> str | None:
 
 
 def _first_of_script(script: str) -> str | None:
+    """Of its first line that is no comment and no test of the shell's own."""
     lines = (line.strip() for line in script.splitlines())
-    first = next((line for line in lines if line and not line.startswith("#")), "")
+    first = next((line for line in lines if line and not line.startswith(("#", "[ "))), "")
     try:
         words = shlex.split(first, comments=True)
     except ValueError:  # a quotation that goes on in the next line
         return None
-    return next((word for word in words if not _ASSIGNMENT.fullmatch(word)), None)
+    return next((word for word in words if not _says_how(word)), None)
+
+
+def _says_how(word: str) -> bool:
+    """What may stand before a command: ``X=1``, or the ``"$@"`` of our own deployers."""
+    return word == "$@" or _ASSIGNMENT.fullmatch(word) is not None
 
 
 def _by_path(repo: Repo) -> dict[str, set[str]]:
