@@ -15,6 +15,7 @@ import pytest
 from deployctl import docs
 from deployctl.cli import _COMMANDS
 from deployctl.config.load import parse
+from deployctl.config.project import parse_project
 from deployctl.config.schema import FORGE_ALIASES, FORGES
 from deployctl.forges import NAMES, load, standard_webhooks
 from deployctl.forges.event import Delivery
@@ -102,7 +103,10 @@ def test_every_command_that_the_manual_names_exists(topic: str) -> None:
 @pytest.mark.parametrize("topic", FILES)
 def test_every_yaml_in_the_manual_is_a_config_that_loads(topic: str) -> None:
     for block in re.findall(r"(?ms)^ *```yaml\n(.*?)^ *```$", docs.read(topic)):
-        parse(block.encode(), "/etc/deployctl/repos.yml")
+        if re.search(r"(?m)^repos:", block):
+            parse(block.encode(), "/etc/deployctl/repos.yml")
+        else:
+            parse_project(block.encode(), ".deployctl.yml")
 
 
 def test_every_forge_has_its_section_and_no_other_has() -> None:

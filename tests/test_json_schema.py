@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jsonschema
@@ -49,7 +49,7 @@ LOOSER = [
     *("max_running: 010", "max_body: 1G", "max_body: 26M", "max_body: 0"),
     "channels: {phone: {url: env:A, timeout: 0}}",
 ]
-KINDS = {
+KINDS: dict[str, Callable[[str], Any]] = {
     "a whole number": lambda text: int(text) if text.isdecimal() else text,
     "a number": float,
     "true or false": lambda text: text == "true",
@@ -90,7 +90,7 @@ def test_it_is_printed_and_is_a_schema_that_editors_know(
 
 def test_every_example_that_loads_is_good() -> None:
     setup = re.findall(r"(?ms)^sudo -u deploy tee \S+repos.yml .*?\n(.*?)^END$", README.read_text())
-    examples = [TEXT, UNCOMMENTED, *setup]
+    examples = [TEXT, UNCOMMENTED, *setup, *blocks(README.read_text())]
     for topic in docs.topics():
         examples += blocks(docs.read(topic))
     assert len(examples) > 10
