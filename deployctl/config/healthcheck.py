@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from deployctl.config.commands import command
 from deployctl.config.document import Node
+from deployctl.config.key_shapes import keys_shape, one_of
 from deployctl.config.readers import (
     Key,
+    Table,
     duration,
     header_fault,
     line,
@@ -17,18 +19,27 @@ from deployctl.config.readers import (
     whole_number,
 )
 from deployctl.config.reading import ComplaintError, Reading
+from deployctl.config.shapes import Shape, shaped
 from deployctl.config.urls import health_url
 from deployctl.repo import HealthCheck
 
 _timeout = duration()
+_OF_URL = ("status", "contains", "headers")
 
 
+def _shape() -> Shape:
+    goes_with_url = {key: ["url"] for key in _OF_URL}
+    either = one_of("url", "command")
+    return keys_shape(HEALTHCHECK_KEYS, HealthCheck, oneOf=either, dependencies=goes_with_url)
+
+
+@shaped(_shape)
 def healthcheck(node: Node, reading: Reading) -> HealthCheck:
     values = read_keys(node, HEALTHCHECK_KEYS, reading)
     keys = mapping(node).entries
     if ("url" in keys) == ("command" in keys):
         raise ComplaintError(node, "wanted either url or command, one of the two")
-    for key in ("status", "contains", "headers"):
+    for key in _OF_URL:
         if "command" in keys and key in keys:
             reading.complain(keys[key], "goes with url only: remove it, or use url")
     found = HealthCheck(**values)
@@ -40,7 +51,7 @@ def healthcheck(node: Node, reading: Reading) -> HealthCheck:
     return found
 
 
-HEALTHCHECK_KEYS = {
+HEALTHCHECK_KEYS: Table = {
     "url": Key(health_url, "the URL to ask"),
     "command": Key(command, "the command that must exit 0"),
     "status": Key(one_or_more(whole_number(100, 599)), "the statuses that are good"),

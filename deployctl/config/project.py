@@ -32,7 +32,7 @@ def parse_project(data: bytes, file: str) -> Mapping[str, Any]:
     :class:`deployctl.errors.ConfigError` has every complaint, as ``FILE:LINE: path: what``.
     """
     reading = Reading(file)
-    top = read_document(data, reading)
+    top = read_document(data, reading, key="stages", manual="deployctl docs pipeline")
     values = read_keys(_without_forbidden(top, reading), PROJECT_KEYS, reading)
     reading.finish()
     return values

@@ -10,12 +10,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from deployctl.config import shapes
 from deployctl.config.commands import commands_or_none
-from deployctl.config.deployers import Deployer
+from deployctl.config.deployers import BUILT_IN, Deployer
 from deployctl.config.document import Map, Node, Scalar
+from deployctl.config.key_shapes import keys_shape
 from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.readers import (
     Key,
+    Table,
     boolean,
     choice,
     defined,
@@ -36,9 +39,10 @@ from deployctl.config.readers import (
 )
 from deployctl.config.reading import ComplaintError, Reading, shown
 from deployctl.config.selection import branch, tags, watch_pattern
+from deployctl.config.shapes import Shape, shaped
 from deployctl.config.stages import environment, stages, timeout
 from deployctl.config.urls import channel_url, git_url, health_url
-from deployctl.repo import Channel, Subscription
+from deployctl.repo import Channel, Repo, Subscription
 from deployctl.secret import Secret
 from deployctl.sizes import GB, MB
 
@@ -74,12 +78,14 @@ class Entry:
         return Entry(node, {**inherited, **self.values})
 
 
+@shaped(lambda: shapes.choice((*FORGES, *FORGE_ALIASES)))
 def forge(node: Node, reading: Reading) -> str:
     if isinstance(node, Scalar) and node.text in FORGE_ALIASES:
         return FORGE_ALIASES[node.text]
     return choice(*FORGES)(node, reading)
 
 
+@shaped({**shapes.LINE, "pattern": r"^[^\s/]+(/[^\s/]+)+$"})
 def full_name(node: Node, reading: Reading) -> str:
     name = line(node, reading)
     if not re.fullmatch(r"[^\s/]+(/[^\s/]+)+", name):
@@ -87,6 +93,7 @@ def full_name(node: Node, reading: Reading) -> str:
     return name
 
 
+@shaped(shapes.but(shapes.PATH, {"const": "/"}))
 def deploy_path(node: Node, reading: Reading) -> str:
     place = path(node, reading)
     if place == "/":
@@ -94,6 +101,7 @@ def deploy_path(node: Node, reading: Reading) -> str:
     return place
 
 
+@shaped(shapes.INSIDE)
 def shared_path(node: Node, reading: Reading) -> str:
     place = inside(node, reading)
     if place.partition("/")[0] in (".", *RELEASE_FILES):
@@ -101,15 +109,18 @@ def shared_path(node: Node, reading: Reading) -> str:
     return place
 
 
+@shaped(shapes.INSIDE)
 def pipeline_file(node: Node, reading: Reading) -> str:
     """A path in the repository; empty for off."""
     return "" if line(node, reading) == "off" else inside(node, reading)
 
 
+@shaped(lambda: keys_shape(DEPLOYER_KEYS))
 def deployer(node: Node, reading: Reading) -> Deployer:
     return Deployer(**read_keys(node, DEPLOYER_KEYS, reading))
 
 
+@shaped(lambda: {"anyOf": [channel_url.shape(), keys_shape(CHANNEL_KEYS, Channel, ("url",))]})
 def channel(node: Node, reading: Reading) -> Channel:
     """``URL`` or ``{url, timeout}``; the name comes from the key above."""
     if not isinstance(node, Map):
@@ -118,14 +129,18 @@ def channel(node: Node, reading: Reading) -> Channel:
     return Channel(**{"name": "", "url": Secret(""), **values})
 
 
-def notify(node: Node, reading: Reading) -> tuple[Subscription, ...]:
-    found = list_of(subscription)(node, reading)
-    for name, times in Counter(one.channel for one in found if one.channel).items():
-        if times > 1:
-            reading.complain(node, f"{shown(name)} is listed twice: join the two")
-    return found
+def _subscription_shape() -> Shape:
+    named = keys_shape({"on": NOTIFY_KEYS["on"]})
+    return {
+        "anyOf": [
+            shapes.LINE,
+            keys_shape(NOTIFY_KEYS, required=("channel",)),
+            {**shapes.mapping(named, shapes.NAME), "minProperties": 1, "maxProperties": 1},
+        ]
+    }
 
 
+@shaped(_subscription_shape)
 def subscription(node: Node, reading: Reading) -> Subscription:
     """``NAME``, ``{channel: NAME, on: […]}`` or ``{NAME: {on: […]}}``."""
     if not isinstance(node, Map):
@@ -143,6 +158,16 @@ def _named_subscription(node: Map, reading: Reading) -> Subscription:
     return Subscription(name, values.get("on", EVENTS[1:]))
 
 
+@shaped(lambda: shapes.list_of(subscription.shape()))
+def notify(node: Node, reading: Reading) -> tuple[Subscription, ...]:
+    found = list_of(subscription)(node, reading)
+    for name, times in Counter(one.channel for one in found if one.channel).items():
+        if times > 1:
+            reading.complain(node, f"{shown(name)} is listed twice: join the two")
+    return found
+
+
+@shaped(lambda: keys_shape(REPO_KEYS, Repo, **{"not": {"required": ["branch", "tags"]}}))
 def entry(node: Node, reading: Reading) -> Entry:
     keys = mapping(node)
     if {"branch", "tags"} <= keys.entries.keys():
@@ -150,22 +175,22 @@ def entry(node: Node, reading: Reading) -> Entry:
     return Entry(keys, read_keys(node, REPO_KEYS, reading))
 
 
-DEPLOYER_KEYS = {
+DEPLOYER_KEYS: Table = {
     "stages": Key(stages, "stages to run before the switch"),
     "restart": Key(commands_or_none, "commands to run after the switch"),
 }
 
-CHANNEL_KEYS = {
+CHANNEL_KEYS: Table = {
     "url": Key(channel_url, "an Apprise URL, or the secret that holds it"),
     "timeout": Key(timeout, "how long one sending may take"),
 }
 
-NOTIFY_KEYS = {
+NOTIFY_KEYS: Table = {
     "channel": Key(defined("channels"), "the name of a channel"),
     "on": Key(one_or_more(choice(*EVENTS)), "the events to tell it about"),
 }
 
-REPO_KEYS = {
+REPO_KEYS: Table = {
     "url": Key(git_url, "where git fetches from"),
     "path": Key(deploy_path, "where it is deployed"),
     "branch": Key(branch, "the branch that is deployed"),
@@ -181,7 +206,7 @@ REPO_KEYS = {
     "strategy": Key(
         choice("releases", "in_place"), "a directory for each release, or one checkout"
     ),
-    "deployer": Key(defined("deployers"), "a named set of stages and restart"),
+    "deployer": Key(defined("deployers", *BUILT_IN), "a named set of stages and restart"),
     **PIPELINE_KEYS,
     "pipeline_file": Key(pipeline_file, "the project's own file that says these, or off"),
     "auto_rollback": Key(boolean, "whether to go back when restart or health check fails"),
@@ -199,7 +224,7 @@ REPO_KEYS = {
     "notify": Key(notify, "which channels hear of what"),
 }
 
-TOP_KEYS = {
+TOP_KEYS: Table = {
     "state_dir": Key(path, "where the database, logs and mirrors are kept"),
     "max_running": Key(whole_number(1, 1000), "how many deployments run at a time"),
     "max_body": Key(size(MAX_BODY), "how large a webhook's body may be"),
