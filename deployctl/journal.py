@@ -42,10 +42,11 @@ class StageJournal:
         self._log.line(text)
         self._show.line(text)
 
-    def begin_step(self, command: str) -> None:
+    def begin_step(self, command: str, last: LastLines | None = None) -> None:
+        """``last`` keeps the end of its output, where that is not to be as long as usual."""
         self.line(f"$ {command}")
         self._log.begin_step()
-        self._last = LastLines()
+        self._last = last or LastLines()
 
     def output(self, chunk: bytes) -> None:
         self._tell(self._masker.mask(chunk))

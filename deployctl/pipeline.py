@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from deployctl.health import check
+from deployctl.health import check, evidence
 from deployctl.journal import Journal, StageFailed, StageJournal
-from deployctl.process import Outcome, run_step, show
+from deployctl.process import LastLines, Outcome, run_step, show
 from deployctl.repo import Command, HealthCheck, Stage
 
 # Parts of a step's marker. What a restart leaves behind is there on purpose; what a stage or a
@@ -66,17 +66,24 @@ def check_health(
         return
     around = replace(around, marker=f"{around.marker}/{BUILD}")
     with journal.stage(name) as telling:
-        result = check(
-            healthcheck,
-            run_command=lambda command, timeout: _run_step(
-                telling, command, replace(around, timeout=timeout)
-            ),
-        )
+
+        def run_command(command: Command, timeout: float) -> Outcome:
+            here = replace(around, timeout=timeout)
+            return _run_step(telling, command, here, evidence.last_lines())
+
+        result = check(healthcheck, run_command=run_command)
         if not result.ok:
             failure = telling.failure(
                 result.message,
                 command=show(result.command) if result.command else None,
-                tail=result.tail,
+                tail=evidence.explain(
+                    healthcheck,
+                    result,
+                    directory=around.directory,
+                    run_command=run_command,
+                    mask=journal.masked,
+                    tell=telling.line,
+                ),
             )
             raise StageFailed(
                 replace(
@@ -108,8 +115,10 @@ def _run_steps(telling: StageJournal, steps: Sequence[Command], around: Surround
             )
 
 
-def _run_step(telling: StageJournal, command: Command, around: Surroundings) -> Outcome:
-    telling.begin_step(show(command))
+def _run_step(
+    telling: StageJournal, command: Command, around: Surroundings, last: LastLines | None = None
+) -> Outcome:
+    telling.begin_step(show(command), last)
     outcome = run_step(
         command,
         cwd=around.directory,

@@ -544,6 +544,29 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
             "healthcheck.interval: must be more than 0",
         ),
         ("healthcheck: {url: 'http://a', stable_for: -1}", f"healthcheck.stable_for: {DURATION}"),
+        (
+            "healthcheck: {command: a, evidence: {}}",
+            "healthcheck.evidence: nothing to look at: write file or command",
+        ),
+        (
+            "healthcheck: {command: a, evidence: a.log}",
+            "healthcheck.evidence: wanted a mapping, found text",
+        ),
+        (
+            "healthcheck: {command: a, evidence: [{file: a.log}, {log: b}]}",
+            "healthcheck.evidence[1].log: unknown key, known: command, file",
+        ),
+        (
+            "healthcheck: {command: a, evidence: {file: ../a.log}}",
+            (
+                "healthcheck.evidence.file: "
+                "relative to what is live, so without ..: write the whole path"
+            ),
+        ),
+        (
+            "healthcheck: {command: a, evidence: {file: ~you/a.log}}",
+            "healthcheck.evidence.file: only ~/ stands for a home: write the whole path",
+        ),
         # notify
         ("notify: phone", "notify: wanted a list, found text"),
         ("notify: [phone]", "notify[0]: no such name under channels, none is defined"),

@@ -12,7 +12,7 @@ import pytest
 from deployctl.config import locate, schema
 from deployctl.config.deployers import BUILT_IN
 from deployctl.config.document import List, Map, Node, read_document
-from deployctl.config.healthcheck import HEALTHCHECK_KEYS
+from deployctl.config.healthcheck import EVIDENCE_KEYS, HEALTHCHECK_KEYS
 from deployctl.config.load import load, parse
 from deployctl.config.readers import Table
 from deployctl.config.reading import Reading
@@ -31,6 +31,7 @@ TABLES: dict[str, Table] = {
     "REPO_KEYS": schema.REPO_KEYS,
     "STAGE_KEYS": STAGE_KEYS,
     "HEALTHCHECK_KEYS": HEALTHCHECK_KEYS,
+    "EVIDENCE_KEYS": EVIDENCE_KEYS,
     "DEPLOYER_KEYS": schema.DEPLOYER_KEYS,
     "CHANNEL_KEYS": schema.CHANNEL_KEYS,
     "NOTIFY_KEYS": schema.NOTIFY_KEYS,
@@ -53,6 +54,7 @@ def sections(top: Map) -> Iterator[tuple[Table, Map]]:
         healthcheck = repo.entries["healthcheck"]
         assert isinstance(healthcheck, Map)
         yield HEALTHCHECK_KEYS, healthcheck
+        yield from items(EVIDENCE_KEYS, healthcheck.entries.get("evidence"))
 
 
 def entries(table: Table, node: Node) -> Iterator[tuple[Table, Map]]:

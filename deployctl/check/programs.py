@@ -74,8 +74,9 @@ def _by_path(repo: Repo) -> dict[str, set[str]]:
     for stage in repo.stages:
         _add(wanted[{**env, **stage.env}["PATH"]], stage.steps)
     _add(wanted[env["PATH"]], repo.restart)
-    if repo.healthcheck and repo.healthcheck.command is not None:
-        _add(wanted[env["PATH"]], [repo.healthcheck.command])
+    if repo.healthcheck:
+        asked = [repo.healthcheck.command, *(each.command for each in repo.healthcheck.evidence)]
+        _add(wanted[env["PATH"]], (command for command in asked if command is not None))
     return wanted
 
 

@@ -6,48 +6,94 @@ from deployctl.config.commands import command
 from deployctl.config.document import Node
 from deployctl.config.readers import (
     Key,
+    Reader,
+    Table,
     duration,
     header_fault,
     line,
     mapping,
     mapping_of,
     one_or_more,
+    path,
     read_keys,
     text,
     whole_number,
 )
 from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.urls import health_url
-from deployctl.repo import HealthCheck
+from deployctl.repo import Evidence, HealthCheck
 
 _timeout = duration()
 
 
-def healthcheck(node: Node, reading: Reading) -> HealthCheck:
-    values = read_keys(node, HEALTHCHECK_KEYS, reading)
-    keys = mapping(node).entries
-    if ("url" in keys) == ("command" in keys):
-        raise ComplaintError(node, "wanted either url or command, one of the two")
-    for key in ("status", "contains", "headers"):
-        if "command" in keys and key in keys:
-            reading.complain(keys[key], "goes with url only: remove it, or use url")
-    found = HealthCheck(**values)
-    if found.stable_for >= found.deadline:
-        reading.complain(
-            keys.get("stable_for", node),
-            f"must be shorter than deadline ({found.deadline:g}s), or it can never pass",
-        )
-    return found
+def evidence_file(node: Node, reading: Reading) -> str:
+    """``/…`` and ``~/…``, or relative to what is live: not known before it is looked at."""
+    value = line(node, reading)
+    if value.startswith(("/", "~")):
+        return path(node, reading)
+    if ".." in value.split("/"):
+        raise ComplaintError(node, "relative to what is live, so without ..: write the whole path")
+    return value
 
 
-HEALTHCHECK_KEYS = {
-    "url": Key(health_url, "the URL to ask"),
-    "command": Key(command, "the command that must exit 0"),
-    "status": Key(one_or_more(whole_number(100, 599)), "the statuses that are good"),
-    "contains": Key(text, "what the body must contain"),
-    "headers": Key(mapping_of(line, header_fault), "headers to send"),
-    "timeout": Key(_timeout, "how long one try may take"),
-    "interval": Key(_timeout, "the pause between two tries"),
-    "deadline": Key(_timeout, "how long all tries together may take"),
-    "stable_for": Key(duration(zero=True), "how long the answers must stay good"),
-}
+def evidence_of(table: Table) -> Reader[Evidence]:
+    """One piece of evidence, with the keys of that table."""
+
+    def read_evidence(node: Node, reading: Reading) -> Evidence:
+        values = read_keys(node, table, reading)
+        if all(key.startswith("x-") for key in mapping(node).entries):
+            raise ComplaintError(node, f"nothing to look at: write {' or '.join(table)}")
+        return Evidence(**values)
+
+    return read_evidence
+
+
+def healthcheck_of(table: Table) -> Reader[HealthCheck]:
+    """A health check with the keys of that table."""
+
+    def read_healthcheck(node: Node, reading: Reading) -> HealthCheck:
+        values = read_keys(node, table, reading)
+        keys = mapping(node).entries
+        if ("url" in keys) == ("command" in keys):
+            raise ComplaintError(node, "wanted either url or command, one of the two")
+        for key in ("status", "contains", "headers"):
+            if "command" in keys and key in keys:
+                reading.complain(keys[key], "goes with url only: remove it, or use url")
+        found = HealthCheck(**values)
+        if found.stable_for >= found.deadline:
+            reading.complain(
+                keys.get("stable_for", node),
+                f"must be shorter than deadline ({found.deadline:g}s), or it can never pass",
+            )
+        return found
+
+    return read_healthcheck
+
+
+def evidence_keys(file: Reader[str]) -> Table:
+    """The table of a piece of evidence; ``file`` reads the paths that it may name."""
+    return {
+        "file": Key(file, "a file of which the last lines are shown"),
+        "command": Key(command, "a command of which the last lines are shown"),
+    }
+
+
+def healthcheck_keys(evidence: Table) -> Table:
+    """The table of a health check, with the keys that a piece of its evidence may have."""
+    return {
+        "url": Key(health_url, "the URL to ask"),
+        "command": Key(command, "the command that must exit 0"),
+        "status": Key(one_or_more(whole_number(100, 599)), "the statuses that are good"),
+        "contains": Key(text, "what the body must contain"),
+        "headers": Key(mapping_of(line, header_fault), "headers to send"),
+        "timeout": Key(_timeout, "how long one try may take"),
+        "interval": Key(_timeout, "the pause between two tries"),
+        "deadline": Key(_timeout, "how long all tries together may take"),
+        "stable_for": Key(duration(zero=True), "how long the answers must stay good"),
+        "evidence": Key(one_or_more(evidence_of(evidence)), "what to show when it has failed"),
+    }
+
+
+EVIDENCE_KEYS = evidence_keys(evidence_file)
+HEALTHCHECK_KEYS = healthcheck_keys(EVIDENCE_KEYS)
+healthcheck = healthcheck_of(HEALTHCHECK_KEYS)
