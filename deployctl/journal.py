@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, RefusedError, in_words
@@ -17,6 +19,8 @@ from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.times import duration
 
+_LONGEST_LINE = 8 * 1024  # bytes; of steps that run beside each other, longer ones are broken
+
 
 class StageFailed(Exception):
     """A stage did not succeed; ``failure`` says which step, how, and its last lines."""
@@ -26,27 +30,67 @@ class StageFailed(Exception):
         self.failure = failure
 
 
+class StepJournal(Protocol):
+    """Who is told of one step after the other."""
+
+    def line(self, text: str) -> None:
+        """A line of ours."""
+
+    def begin_step(self, command: str) -> None:
+        """Another step begins."""
+
+    def output(self, chunk: bytes) -> None:
+        """What it prints, as it comes."""
+
+    def end_step(self, command: str, outcome: Outcome) -> Outcome:
+        """The outcome again, with a tail that can be shown."""
+
+
 class StageJournal:
     """One running stage: its lines, its steps' output and their outcomes."""
 
-    def __init__(self, name: str, log: LogFile, show: Output, masker: Masker) -> None:
+    def __init__(
+        self,
+        name: str,
+        log: LogFile,
+        show: Output,
+        masker: Masker,
+        last_lines: Callable[[], LastLines],
+    ) -> None:
         self.name = name
         self.steps: list[StepRecord] = []
         self._log = log
         self._show = show
         self._masker = masker
-        self._last = LastLines()
+        self._last_lines = last_lines
+        self._last = last_lines()
+        self._alone = threading.Lock()
 
     def line(self, text: str) -> None:
         text = self._masker.mask_text(text)
-        self._log.line(text)
-        self._show.line(text)
+        with self._alone:
+            self._log.line(text)
+            self._show.line(text)
 
-    def begin_step(self, command: str, last: LastLines | None = None) -> None:
-        """``last`` keeps the end of its output, where that is not to be as long as usual."""
+    def beside(self, position: int) -> _Beside:
+        """Who is told of a step that runs beside others, from a thread of its own."""
+        return _Beside(self, f"[{position}] ", self._masker.another())
+
+    def gather(self, steps: Iterable[_Beside]) -> None:
+        """What became of the steps that ran beside each other."""
+        for step in steps:
+            self.steps += step.records
+
+    def write(self, chunk: bytes) -> None:
+        """Masked output for the log and the screen."""
+        with self._alone:
+            self._log.raw(chunk)
+            self._show.raw(chunk)
+
+    def begin_step(self, command: str) -> None:
         self.line(f"$ {command}")
         self._log.begin_step()
-        self._last = last or LastLines()
+        self._last = self._last_lines()
 
     def output(self, chunk: bytes) -> None:
         self._tell(self._masker.mask(chunk))
@@ -71,8 +115,47 @@ class StageJournal:
     def _tell(self, chunk: bytes) -> None:
         if chunk:
             self._last(chunk)
-            self._log.raw(chunk)
-            self._show.raw(chunk)
+            self.write(chunk)
+
+
+class _Beside:
+    """One of several steps that run at the same time: its lines have its number in front."""
+
+    def __init__(self, stage: StageJournal, prefix: str, masker: Masker) -> None:
+        self.records: list[StepRecord] = []
+        self._stage = stage
+        self._prefix = prefix
+        self._masker = masker
+        self._last = LastLines()
+        self._rest = b""
+
+    def line(self, text: str) -> None:
+        self._stage.line(f"{self._prefix}{text}")
+
+    def begin_step(self, command: str) -> None:
+        self._last = LastLines()
+        self.line(f"$ {command}")
+
+    def output(self, chunk: bytes) -> None:
+        self._tell(self._masker.mask(chunk))
+
+    def end_step(self, command: str, outcome: Outcome) -> Outcome:
+        self._tell(self._masker.flush())
+        if self._rest:
+            self._tell(b"\n")
+        command = self._masker.mask_text(command)
+        self.records.append(StepRecord(command, outcome.exit_code, outcome.duration))
+        return replace(outcome, tail=self._last.tail())
+
+    def _tell(self, chunk: bytes) -> None:
+        """Whole lines only, so that they do not run into those of the others."""
+        self._last(chunk)
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > _LONGEST_LINE:
+            lines, self._rest = [*lines, self._rest], b""
+        prefix = self._prefix.encode()
+        if lines:
+            self._stage.write(b"".join(prefix + line + b"\n" for line in lines))
 
 
 class Journal:
@@ -101,14 +184,19 @@ class Journal:
         deployments.note(self._db, self._number, **columns)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[StageJournal]:
-        """Tell of a stage; what goes wrong in it leaves as :class:`StageFailed`."""
+    def stage(
+        self, name: str, last_lines: Callable[[], LastLines] = LastLines
+    ) -> Iterator[StageJournal]:
+        """Tell of a stage; what goes wrong in it leaves as :class:`StageFailed`.
+
+        ``last_lines`` makes what keeps the end of each step's output.
+        """
         record = StageRecord(name, "running", time.time(), log_start=self._log.position())
         # The way back is told of even on a full disk, and so is what failed.
         urgent = name.startswith("rollback")
         row = deployments.begin_stage(self._db, self._number, record, urgent=urgent)
         began = time.monotonic()
-        stage = StageJournal(name, self._log, self._show, self._masker)
+        stage = StageJournal(name, self._log, self._show, self._masker, last_lines)
         self.line(f"==> {name}")
         status, why = "cancelled", ""
         try:
@@ -133,6 +221,16 @@ class Journal:
             )
             urgent = urgent or status != "succeeded"
             deployments.end_stage(self._db, row, ended, urgent=urgent)
+
+    def skip(self, name: str, why: str) -> None:
+        """Tell of a stage that does not run this time."""
+        position = self._log.position()
+        self.line(f"<== {name}: skipped: {why}")
+        record = StageRecord(
+            name, "skipped", time.time(), 0.0, None, position, self._log.position()
+        )
+        row = deployments.begin_stage(self._db, self._number, record)
+        deployments.end_stage(self._db, row, record)
 
     def close(self) -> None:
         self._log.close()

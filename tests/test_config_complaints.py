@@ -16,6 +16,7 @@ import yaml
 from deployctl.config import document
 from deployctl.config.load import load
 from deployctl.config.locate import MAX_SIZE
+from deployctl.config.project import parse_project
 from deployctl.config.schema import FORGES, REPO_KEYS, TOP_KEYS
 from deployctl.errors import ConfigError
 
@@ -386,10 +387,11 @@ URL = "not a URL: look at its host and port"
 OUT = "must be relative, without ..: it is inside the release"
 RELEASE = "must not be the release itself, REVISION or .complete"
 RESERVED = (
-    "reserved (fetch, prepare, switch, restart, healthcheck, rollback…): call it something else"
+    "reserved (fetch, prepare, switch, on_rollback, restart, healthcheck, post, rollback…): "
+    "call it something else"
 )
 DURATION = "wanted a duration: seconds, or like 90s, 10m, 1h30m"
-STAGE_KEYS = "dir, env, name, run, timeout"
+STAGE_KEYS = "allow_failure, dir, env, name, parallel, retry, run, timeout, when"
 LINK_LOCAL = "a link-local address (169.254.0.0/16, fe80::/10): name the service itself"
 RESERVED_VARIABLE = "reserved: deployctl sets the variables that start with DEPLOYCTL_"
 VARIABLE = "bad name of a variable: wanted letters, digits and _, and no digit first"
@@ -583,6 +585,17 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
 )
 def test_a_wrong_value_in_a_repo_is_explained(line: str, expected: str, tmp_path: Path) -> None:
     assert complaints(repo(line), tmp_path) == [f"5: repos.site.{expected}"]
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("/etc/passwd", OUT), ("log/../../a.log", OUT), ("~/.netrc", OUT.replace("..:", "~:"))],
+)
+def test_a_project_may_name_only_files_of_its_release_as_evidence(file: str, expected: str) -> None:
+    text = f"healthcheck: {{command: a, evidence: {{file: {file}}}}}"
+    with pytest.raises(ConfigError) as error:
+        parse_project(text.encode(), ".deployctl.yml")
+    assert str(error.value) == f".deployctl.yml:1: healthcheck.evidence.file: {expected}"
 
 
 @pytest.mark.parametrize(

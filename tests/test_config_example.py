@@ -14,9 +14,10 @@ from deployctl.config.deployers import BUILT_IN
 from deployctl.config.document import List, Map, Node, read_document
 from deployctl.config.healthcheck import EVIDENCE_KEYS, HEALTHCHECK_KEYS
 from deployctl.config.load import load, parse
+from deployctl.config.pipeline import POST_KEYS
 from deployctl.config.readers import Table
 from deployctl.config.reading import Reading
-from deployctl.config.stages import STAGE_KEYS
+from deployctl.config.stages import STAGE_KEYS, WHEN_KEYS
 from deployctl.repo import Channel, Config, HealthCheck, Repo
 from deployctl.secret import Secret
 
@@ -30,6 +31,8 @@ TABLES: dict[str, Table] = {
     "TOP_KEYS": schema.TOP_KEYS,
     "REPO_KEYS": schema.REPO_KEYS,
     "STAGE_KEYS": STAGE_KEYS,
+    "WHEN_KEYS": WHEN_KEYS,
+    "POST_KEYS": POST_KEYS,
     "HEALTHCHECK_KEYS": HEALTHCHECK_KEYS,
     "EVIDENCE_KEYS": EVIDENCE_KEYS,
     "DEPLOYER_KEYS": schema.DEPLOYER_KEYS,
@@ -49,12 +52,21 @@ def sections(top: Map) -> Iterator[tuple[Table, Map]]:
     yield from entries(schema.CHANNEL_KEYS, top.entries["channels"])
     for _, repo in [*entries(schema.REPO_KEYS, top.entries["repos"])]:
         yield schema.REPO_KEYS, repo
-        yield from items(STAGE_KEYS, repo.entries.get("stages"))
+        stages = [*items(STAGE_KEYS, repo.entries.get("stages"))]
+        yield from stages
+        yield from (each for _, stage in stages for each in named(WHEN_KEYS, stage, "when"))
+        yield from named(POST_KEYS, repo, "post")
         yield from items(schema.NOTIFY_KEYS, repo.entries.get("notify"))
         healthcheck = repo.entries["healthcheck"]
         assert isinstance(healthcheck, Map)
         yield HEALTHCHECK_KEYS, healthcheck
         yield from items(EVIDENCE_KEYS, healthcheck.entries.get("evidence"))
+
+
+def named(table: Table, node: Map, key: str) -> Iterator[tuple[Table, Map]]:
+    value = node.entries.get(key)
+    if isinstance(value, Map):
+        yield table, value
 
 
 def entries(table: Table, node: Node) -> Iterator[tuple[Table, Map]]:
@@ -92,9 +104,9 @@ def test_as_it_stands_it_deploys_a_clone_of_the_project_beside_itself(tmp_path: 
     assert config.state_dir == str(clone / ".demo/state")
     assert (demo.url, demo.path) == (str(clone), str(clone / ".demo/site"))
     assert (demo.branch, demo.deployer) == ("main", "static")
-    assert [stage.name for stage in demo.stages] == ["check"]
-    assert demo.healthcheck is not None
-    assert demo.healthcheck.command == 'test -s REVISION && python3 -c "import deployctl"'
+    assert [stage.name for stage in demo.pipeline.stages] == ["check"]
+    assert demo.pipeline.healthcheck is not None
+    assert demo.pipeline.healthcheck.command == 'test -s REVISION && python3 -c "import deployctl"'
 
 
 def test_the_directory_of_the_demo_is_ignored_by_git() -> None:

@@ -71,11 +71,11 @@ def _by_path(repo: Repo) -> dict[str, set[str]]:
     """The PATH that steps see -> the programs that they start by name."""
     env = {**base_environment(), **repo.env}
     wanted: dict[str, set[str]] = defaultdict(set)
-    for stage in repo.stages:
+    for stage in repo.pipeline.stages:
         _add(wanted[{**env, **stage.env}["PATH"]], stage.steps)
-    _add(wanted[env["PATH"]], repo.restart)
-    if repo.healthcheck:
-        asked = [repo.healthcheck.command, *(each.command for each in repo.healthcheck.evidence)]
+    _add(wanted[env["PATH"]], repo.pipeline.restart)
+    if health := repo.pipeline.healthcheck:
+        asked = [health.command, *(each.command for each in health.evidence)]
         _add(wanted[env["PATH"]], (command for command in asked if command is not None))
     return wanted
 

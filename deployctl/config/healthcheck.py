@@ -10,6 +10,7 @@ from deployctl.config.readers import (
     Table,
     duration,
     header_fault,
+    inside,
     line,
     mapping,
     mapping_of,
@@ -34,6 +35,13 @@ def evidence_file(node: Node, reading: Reading) -> str:
     if ".." in value.split("/"):
         raise ComplaintError(node, "relative to what is live, so without ..: write the whole path")
     return value
+
+
+def file_of_release(node: Node, reading: Reading) -> str:
+    """What a project's own file may name: nothing outside of the release."""
+    if line(node, reading).startswith("~"):
+        raise ComplaintError(node, "must be relative, without ~: it is inside the release")
+    return inside(node, reading)
 
 
 def evidence_of(table: Table) -> Reader[Evidence]:
@@ -97,3 +105,4 @@ def healthcheck_keys(evidence: Table) -> Table:
 EVIDENCE_KEYS = evidence_keys(evidence_file)
 HEALTHCHECK_KEYS = healthcheck_keys(EVIDENCE_KEYS)
 healthcheck = healthcheck_of(HEALTHCHECK_KEYS)
+project_healthcheck = healthcheck_of(healthcheck_keys(evidence_keys(file_of_release)))
