@@ -54,6 +54,11 @@ class Failure:
     host: str | None = None
     tail: str = ""
 
+    @property
+    def is_of_answer(self) -> bool:
+        """Whether ``tail`` is rather the first lines of what a URL answered."""
+        return self.stage in ("healthcheck", "rollback healthcheck") and self.command is None
+
     def to_json(self) -> dict[str, Any]:
         return {
             "stage": self.stage,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
@@ -49,13 +49,21 @@ class StepJournal(Protocol):
 class StageJournal:
     """One running stage: its lines, its steps' output and their outcomes."""
 
-    def __init__(self, name: str, log: LogFile, show: Output, masker: Masker) -> None:
+    def __init__(
+        self,
+        name: str,
+        log: LogFile,
+        show: Output,
+        masker: Masker,
+        last_lines: Callable[[], LastLines],
+    ) -> None:
         self.name = name
         self.steps: list[StepRecord] = []
         self._log = log
         self._show = show
         self._masker = masker
-        self._last = LastLines()
+        self._last_lines = last_lines
+        self._last = last_lines()
         self._alone = threading.Lock()
 
     def line(self, text: str) -> None:
@@ -82,7 +90,7 @@ class StageJournal:
     def begin_step(self, command: str) -> None:
         self.line(f"$ {command}")
         self._log.begin_step()
-        self._last = LastLines()
+        self._last = self._last_lines()
 
     def output(self, chunk: bytes) -> None:
         self._tell(self._masker.mask(chunk))
@@ -176,14 +184,19 @@ class Journal:
         deployments.note(self._db, self._number, **columns)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[StageJournal]:
-        """Tell of a stage; what goes wrong in it leaves as :class:`StageFailed`."""
+    def stage(
+        self, name: str, last_lines: Callable[[], LastLines] = LastLines
+    ) -> Iterator[StageJournal]:
+        """Tell of a stage; what goes wrong in it leaves as :class:`StageFailed`.
+
+        ``last_lines`` makes what keeps the end of each step's output.
+        """
         record = StageRecord(name, "running", time.time(), log_start=self._log.position())
         # The way back is told of even on a full disk, and so is what failed.
         urgent = name.startswith("rollback")
         row = deployments.begin_stage(self._db, self._number, record, urgent=urgent)
         began = time.monotonic()
-        stage = StageJournal(name, self._log, self._show, self._masker)
+        stage = StageJournal(name, self._log, self._show, self._masker, last_lines)
         self.line(f"==> {name}")
         status, why = "cancelled", ""
         try:

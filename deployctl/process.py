@@ -268,18 +268,19 @@ class _Tail:
 
 
 class LastLines(_Tail):
-    """Keeps the last lines of an output, at most 20 and 4 KiB."""
+    """Keeps the last lines of an output: so many, and so many bytes, at most."""
 
-    def __init__(self) -> None:
-        super().__init__(_TAIL_BYTES)
+    def __init__(self, lines: int = _TAIL_LINES, size: int = _TAIL_BYTES) -> None:
+        super().__init__(size)
+        self._lines = lines
 
     def tail(self) -> str:
         """The last lines; a first word that was cut is left out."""
         data = self.data
-        if self.size > len(data) and (cut := re.search(rb"\s", data)):
+        if self.size > len(data) and (cut := re.search(rb"\s", data.rstrip())):
             data = data[cut.end() :]
         lines = data.decode(errors="backslashreplace").splitlines()
-        return "\n".join(lines[-_TAIL_LINES:])
+        return "\n".join(lines[-self._lines :])
 
 
 class _Output(LastLines):

@@ -51,11 +51,23 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What may explain a failed health check: the end of a file, or of what a command prints.
+
+    ``file`` is absolute or relative to what is live.
+    """
+
+    file: str | None = None
+    command: Command | None = None
+
+
+@dataclass(frozen=True)
 class HealthCheck:
     """How to tell that what is live works: a URL to ask, or a command that exits 0.
 
     ``timeout`` bounds one try, ``deadline`` all of them, ``interval`` is the pause between two,
     ``stable_for`` how long the answers must stay good; all in seconds. ``status`` empty: any 2xx.
+    ``evidence`` is looked at once, when it has failed.
     """
 
     url: str | None = None
@@ -67,6 +79,7 @@ class HealthCheck:
     interval: float = 1.0
     deadline: float = 30.0
     stable_for: float = 0.0
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import yaml
 from deployctl.config import document
 from deployctl.config.load import load
 from deployctl.config.locate import MAX_SIZE
+from deployctl.config.project import parse_project
 from deployctl.config.schema import FORGES, REPO_KEYS, TOP_KEYS
 from deployctl.errors import ConfigError
 
@@ -545,6 +546,29 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
             "healthcheck.interval: must be more than 0",
         ),
         ("healthcheck: {url: 'http://a', stable_for: -1}", f"healthcheck.stable_for: {DURATION}"),
+        (
+            "healthcheck: {command: a, evidence: {}}",
+            "healthcheck.evidence: nothing to look at: write file or command",
+        ),
+        (
+            "healthcheck: {command: a, evidence: a.log}",
+            "healthcheck.evidence: wanted a mapping, found text",
+        ),
+        (
+            "healthcheck: {command: a, evidence: [{file: a.log}, {log: b}]}",
+            "healthcheck.evidence[1].log: unknown key, known: command, file",
+        ),
+        (
+            "healthcheck: {command: a, evidence: {file: ../a.log}}",
+            (
+                "healthcheck.evidence.file: "
+                "relative to what is live, so without ..: write the whole path"
+            ),
+        ),
+        (
+            "healthcheck: {command: a, evidence: {file: ~you/a.log}}",
+            "healthcheck.evidence.file: only ~/ stands for a home: write the whole path",
+        ),
         # notify
         ("notify: phone", "notify: wanted a list, found text"),
         ("notify: [phone]", "notify[0]: no such name under channels, none is defined"),
@@ -561,6 +585,17 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
 )
 def test_a_wrong_value_in_a_repo_is_explained(line: str, expected: str, tmp_path: Path) -> None:
     assert complaints(repo(line), tmp_path) == [f"5: repos.site.{expected}"]
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("/etc/passwd", OUT), ("log/../../a.log", OUT), ("~/.netrc", OUT.replace("..:", "~:"))],
+)
+def test_a_project_may_name_only_files_of_its_release_as_evidence(file: str, expected: str) -> None:
+    text = f"healthcheck: {{command: a, evidence: {{file: {file}}}}}"
+    with pytest.raises(ConfigError) as error:
+        parse_project(text.encode(), ".deployctl.yml")
+    assert str(error.value) == f".deployctl.yml:1: healthcheck.evidence.file: {expected}"
 
 
 @pytest.mark.parametrize(

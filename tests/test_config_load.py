@@ -19,6 +19,7 @@ from deployctl.errors import ConfigError
 from deployctl.repo import (
     Channel,
     Config,
+    Evidence,
     HealthCheck,
     Repo,
     Stage,
@@ -258,6 +259,7 @@ def test_every_key_of_a_healthcheck(tmp_path: Path) -> None:
             "interval": "3s",
             "deadline": "1m",
             "stable_for": "5s",
+            "evidence": {"file": "log/app.log", "command": "dmesg"},
         },
     )
     assert repo.pipeline.healthcheck == HealthCheck(
@@ -269,6 +271,19 @@ def test_every_key_of_a_healthcheck(tmp_path: Path) -> None:
         interval=3,
         deadline=60,
         stable_for=5,
+        evidence=(Evidence("log/app.log", "dmesg"),),
+    )
+
+
+def test_evidence_may_be_several_files_and_commands(tmp_path: Path) -> None:
+    pieces = [{"file": "~/a.log"}, {"file": "/var/log/b.log"}, {"command": ["tail", "c d"]}]
+    repo = load_repo(tmp_path, healthcheck={"command": "x", "evidence": pieces})
+    check = repo.pipeline.healthcheck
+    assert check is not None
+    assert check.evidence == (
+        Evidence(file=f"{pwd.getpwuid(os.geteuid()).pw_dir}/a.log"),
+        Evidence(file="/var/log/b.log"),
+        Evidence(command=("tail", "c d")),
     )
 
 

@@ -23,7 +23,7 @@ LAYERS = {
     "adapters": "config git logfile notify output store worker",
     "system": (
         "durable environment leftovers lean lock masking mounts process process_child process_tree "
-        "signals"
+        "sections signals"
     ),
     "values": "__init__ deployment errors notice repo secret sizes times trust",
 }

@@ -80,8 +80,9 @@ def _by_path(repo: Repo) -> dict[str, set[str]]:
     for stage in repo.pipeline.stages:
         _add(wanted[{**env, **stage.env}["PATH"]], stage.steps)
     _add(wanted[env["PATH"]], repo.pipeline.restart)
-    if repo.pipeline.healthcheck and repo.pipeline.healthcheck.command is not None:
-        _add(wanted[env["PATH"]], [repo.pipeline.healthcheck.command])
+    if health := repo.pipeline.healthcheck:
+        asked = [health.command, *(each.command for each in health.evidence)]
+        _add(wanted[env["PATH"]], (command for command in asked if command is not None))
     return wanted
 
 

@@ -13,6 +13,7 @@ from deployctl.check.finding import Finding
 from deployctl.deployment import IDLE, Deployment, Failure, StageRecord
 from deployctl.history import RepoStatus
 from deployctl.masking import escape_controls
+from deployctl.sections import is_section
 from deployctl.store.releases import ReleaseRecord
 from deployctl.times import age, duration, local
 
@@ -207,7 +208,8 @@ def _failure(deployment: Deployment) -> Iterator[str]:
     if failure.command:
         yield _labelled("command", one_line(failure.command))
     if failure.tail:
-        yield "last lines:"
+        lines = "first lines:" if failure.is_of_answer else "last lines:"
+        yield "evidence:" if is_section(failure.tail) else lines
         yield from (f"  {line}" for line in escape_controls(failure.tail).splitlines())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployctl.config.document import Map, read_document
+from deployctl.config.healthcheck import project_healthcheck
 from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.readers import Key, read_keys
 from deployctl.config.reading import Reading
@@ -19,6 +20,7 @@ from deployctl.config.stages import environment
 
 PROJECT_KEYS = {
     **PIPELINE_KEYS,
+    "healthcheck": Key(project_healthcheck, PIPELINE_KEYS["healthcheck"].doc),
     "env": Key(environment, "environment variables of all commands, unless repos.yml sets them"),
 }
 # The machines and accounts that a project is deployed to are the operator's.
