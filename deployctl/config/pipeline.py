@@ -9,6 +9,7 @@ from __future__ import annotations
 from deployctl.config.commands import commands_or_none
 from deployctl.config.document import Node
 from deployctl.config.healthcheck import healthcheck
+from deployctl.config.places import cache
 from deployctl.config.readers import Key, read_keys
 from deployctl.config.reading import Reading
 from deployctl.config.stages import stages
@@ -30,5 +31,6 @@ PIPELINE_KEYS = {
     "restart": Key(commands_or_none, "what to run after the switch"),
     "healthcheck": Key(healthcheck, "how to tell that what is live works"),
     "on_rollback": Key(commands_or_none, "what to run after going back, before the restart"),
+    "cache": Key(cache, "directories that a release gets from the last good one"),
     "post": Key(post, "what to run when it is known how it ended"),
 }
