@@ -102,15 +102,17 @@ def why_no_memory_limit(memory: int, systemd: Systemd) -> str | None:
     if not os.path.isdir(systemd.running):
         return "systemd does not run here"
     if os.geteuid() != 0 and runtime_dir() is None:
-        return "this account's own systemd does not run without a login"
+        return "this account's own systemd does not run alone"
     argv = (*_scope(memory, systemd), "/bin/sh", "-c", _LIMIT, "sh", systemd.cgroups)
     done = run(argv, env=base_environment(), timeout=_TIMEOUT, cwd="/")
     said = done.stdout.decode(errors="replace").strip()
     if said.isdigit():
         # The kernel counts in pages.
         return None if int(said) <= memory else f"the kernel limits it to {said} bytes instead"
+    if done.exit_code == 0:
+        return "systemd sets none for it"
     lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"systemd-run: {lines[-1]}" if lines else "systemd has no say over the memory here"
+    return f"systemd-run: {lines[-1]}" if lines else "systemd-run failed"
 
 
 def _scope(memory: int, systemd: Systemd) -> tuple[str, ...]:

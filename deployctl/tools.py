@@ -25,7 +25,7 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
 # dash, bash and busybox: `sh: 1: npm: not found`, `npm: command not found`; env(1) of coreutils.
 _MISSED = re.compile(
     r"(?m)(?:^|[:\s])(?:([\w.+-]+): (?:command )?not found"
-    r"|env: \W?([\w.+-]+)\W?: No such file or directory)$"
+    r"|(?:\S*/)?env: \W?([\w.+-]+)\W?: No such file or directory)$"
 )
 
 

@@ -120,18 +120,24 @@ def test_what_repos_yml_shares_the_project_cannot_cache(app: App) -> None:
     [
         (
             "dir",
-            "dir is in the commit, so it cannot be a cache: remove it from the repository "
-            "(git rm -r --cached), or from cache",
+            (
+                "dir is in the commit, so it cannot be a cache: remove it from the repository "
+                "(git rm -r --cached), or from cache"
+            ),
         ),
         (
             "link/deps",
-            "link is a symlink in the commit, so the cache link/deps cannot be put there: "
-            "remove the symlink from the repository, or link/deps from cache",
+            (
+                "link is a symlink in the commit, so the cache link/deps cannot be put there: "
+                "remove the symlink from the repository, or link/deps from cache"
+            ),
         ),
         (
             "dir/file",
-            "dir/file is a file in the commit, so the cache dir/file cannot be put there: "
-            "remove the file from the repository, or dir/file from cache",
+            (
+                "dir/file is a file in the commit, so the cache dir/file cannot be put there: "
+                "remove the file from the repository, or dir/file from cache"
+            ),
         ),
     ],
 )
@@ -199,9 +205,11 @@ def test_in_place_what_is_cached_just_stays(app: App) -> None:
 
 # ---- virtual environments -------------------------------------------------------------------
 
+OPTIONS = "--without-pip --system-site-packages"
 SETUP = """
 from setuptools import setup
-setup(name="shop", version="1", py_modules=["shop"], entry_points={"console_scripts": ["shop=shop:main"]})
+scripts = ["shop=shop:main"]
+setup(name="shop", version="1", py_modules=["shop"], entry_points={"console_scripts": scripts})
 """
 SHOP = "import sys\ndef main():\n    print(sys.prefix, __file__)\n"
 
@@ -210,28 +218,28 @@ def test_a_copied_environment_runs_by_itself_once_the_old_release_is_gone(app: A
     venv = {
         "name": "install",
         "run": (
-            f"test -d back/.venv || {sys.executable} -m venv --system-site-packages back/.venv\n"
+            f"test -d back/.venv || {sys.executable} -m venv {OPTIONS} back/.venv\n"
             "test -e back/.venv/bin/shop || back/.venv/bin/python setup.py -q develop --no-deps\n"
         ),
     }
-    caching(app, venv, cache=["back/.venv"], keep_releases=1, healthcheck=None)
+    caching(app, venv, cache=["back/.venv", "shop.egg-info"], keep_releases=1, healthcheck=None)
     app.upstream.commit({"setup.py": SETUP, "shop.py": SHOP})
     for version in ("1", "2", "3"):
         app.release(version)
     assert not list((app.path / "releases").glob("1-*"))
     shutil.rmtree(release(app, 2))
     here = release(app, 3)
-    done = subprocess.run(
-        [here / "back/.venv/bin/shop"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == f"{here}/back/.venv {here}/shop.py\n"
+    assert output_of(here / "back/.venv/bin/shop") == f"{here}/back/.venv {here}/shop.py"
     script = f". {here}/back/.venv/bin/activate; command -v shop; shop"
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[0] == f"{here}/back/.venv/bin/shop"
-    named = subprocess.run(
-        ["grep", "-rIlE", "releases/[12]-", here / "back/.venv"], capture_output=True, text=True
-    )
-    assert named.stdout == ""
+    assert output_of("sh", "-c", script).splitlines()[0] == f"{here}/back/.venv/bin/shop"
+    search = f"grep -rIlE 'releases/[12]-' {here}/back/.venv || true"
+    assert output_of("sh", "-c", search) == ""
+
+
+def output_of(*argv: str | Path) -> str:
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_only_texts_that_name_the_old_release_change_and_keep_their_mode(tmp_path: Path) -> None:
