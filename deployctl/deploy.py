@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 from deployctl.attempt import Attempt, Outcome, Target, begin
+from deployctl.caches import bring_caches
 from deployctl.deployment import REFUSED, Deployment, Failure
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
 from deployctl.fetch import fetch
 from deployctl.journal import StageFailed, StageJournal
+from deployctl.limits import limits_of
 from deployctl.output import Output
 from deployctl.page import refresh_page
 from deployctl.pipeline import Occasion, check_health, run_commands, run_stages
@@ -121,6 +124,8 @@ def _prepare(attempt: Attempt, stage: StageJournal, number: int, revision: str) 
     _adopt(attempt)
     for told in layout.prepare(number, revision, target.name):
         stage.line(told)
+    for told in bring_caches(site, attempt.need_config().pipeline.cache, target.name):
+        stage.line(told)
     return target
 
 
@@ -129,6 +134,7 @@ def _run_through_stages(attempt: Attempt, target: Target) -> Target:
     directory = attempt.site.layout.directory(target.name)
     config = attempt.need_config()
     around = attempt.surroundings(config, target.revision, target.name, directory)
+    around = replace(around, limits=limits_of(attempt.site.repo, attempt.journal.line))
     failed = run_stages(attempt.journal, config.pipeline.stages, around, _occasion(attempt, target))
     if failed:
         attempt.journal.note(reason=f"failed, as allow_failure lets it: {', '.join(failed)}")

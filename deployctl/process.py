@@ -54,7 +54,7 @@ class Outcome:
     """How a step ended; ``exit_code`` is None where it did not exit but a signal ended it.
 
     ``duration`` is in seconds. ``tail`` is the last lines of the output (20 lines, 4 KiB) as they
-    came: secrets and control characters included. ``detail`` completes :meth:`describe`.
+    came: secrets and control characters included. ``detail``, ``hint`` complete :meth:`describe`.
     ``stopped``: it was ended because another step had failed.
     """
 
@@ -66,6 +66,7 @@ class Outcome:
     tail: str = ""
     detail: str = ""
     stopped: bool = False
+    hint: str = ""
 
     @property
     def ok(self) -> bool:
@@ -75,9 +76,10 @@ class Outcome:
         """``exit code 3``, ``killed by SIGKILL``, ``timed out after 30s``: part of a sentence."""
         if self.timed_out:
             return f"timed out after {self.detail}"
+        hint = f"; {self.hint}" if self.hint else ""
         if self.exit_code is None:
-            return f"killed by {self.signal}"
-        return f"exit code {self.exit_code}" + (f": {self.detail}" if self.detail else "")
+            return f"killed by {self.signal}{hint}"
+        return f"exit code {self.exit_code}" + (f": {self.detail}" if self.detail else "") + hint
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ class Post:
 class Pipeline:
     """How a project is built, started and checked.
 
+    ``cache`` are directories, relative to the release, that are copied from the last good one.
     ``env`` are the project's own variables. ``origins`` says by key who said so: :data:`OWN`, a
     deployer or a file of the project; a key that nobody says is not in it.
     """
@@ -103,6 +104,7 @@ class Pipeline:
     restart: tuple[Command, ...] = ()
     healthcheck: HealthCheck | None = None
     on_rollback: tuple[Command, ...] = ()
+    cache: tuple[str, ...] = ()
     post: Post = field(default_factory=Post)
     env: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -136,8 +138,9 @@ class Repo:
 
     ``tags``, a pattern of names, takes the place of ``branch``. ``on`` is push or ci_success;
     ``watch`` are patterns as in gitignore, of paths that are worth a deployment: none, all are.
-    ``min_free`` is in bytes. ``pipeline`` is what repos.yml and the deployer say, before the
-    project's own ``pipeline_file``, a path in the repository (empty: it has none).
+    ``min_free`` is in bytes, and so is ``memory``, which with ``nice`` and ``ionice`` bounds what
+    stages take (None: no limit, no ionice). ``pipeline`` is what repos.yml and the deployer say,
+    before the project's own ``pipeline_file``, a path in the repository (empty: it has none).
     """
 
     name: str
@@ -167,6 +170,9 @@ class Repo:
     known_hosts: str | None = None
     fetch_timeout: float = 300.0
     timeout: float = 1800.0
+    nice: int = 0
+    ionice: str | None = None
+    memory: int | None = None
     notify: tuple[Subscription, ...] = ()
 
     @property

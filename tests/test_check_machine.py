@@ -22,6 +22,7 @@ from deployctl.process import identity
 from deployctl.repo import Config
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
+from deployctl.tools import first_word
 from tests.conftest import WriteConfig
 from tests.support.bark import KEY
 from tests.support.checks import levels, only
@@ -341,7 +342,7 @@ def test_git_is_there_in_some_version(loaded: Config) -> None:
 def test_a_command_begins_with_a_program_or_with_what_only_its_shell_knows(
     command: str | tuple[str, ...], word: str | None
 ) -> None:
-    assert programs.first_word(command) == word
+    assert first_word(command) == word
 
 
 def test_programs_of_the_steps_are_looked_for_where_the_steps_look(

@@ -20,6 +20,7 @@ from deployctl.config.project import parse_project
 from deployctl.config.schema import FORGES, REPO_KEYS, TOP_KEYS
 from deployctl.errors import ConfigError
 
+IONICE = "wanted idle, or best-effort 0 (first) to best-effort 7 (last)"
 KINDS = "https://, ssh://, git@host:path, file:/// or a path"
 
 
@@ -470,6 +471,19 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
         ("shared_files: [./REVISION]", f"shared_files[0]: {RELEASE}"),
         ("shared_files: [.complete]", f"shared_files[0]: {RELEASE}"),
         ("shared_dirs: [a, a/]", "shared_dirs[1]: shared twice, first on line 5: keep one"),
+        # caches and limits
+        ("cache: node_modules", "cache: wanted a list, found text"),
+        ("cache: [/var/cache]", f"cache[0]: {OUT}"),
+        ("cache: [.]", f"cache[0]: {RELEASE}"),
+        ("cache: [REVISION]", f"cache[0]: {RELEASE}"),
+        ("cache: [a, a/]", "cache[1]: cached twice, first on line 5: keep one"),
+        ("cache: [a/b/c, a]", "cache[0]: inside a, which is a cache too: keep one"),
+        ("nice: 20", "nice: out of range: wanted 0 to 19"),
+        ("nice: -5", "nice: wanted a whole number in plain decimal digits"),
+        ("ionice: realtime", f"ionice: {IONICE}"),
+        ("ionice: best-effort 8", f"ionice: {IONICE}"),
+        ("memory: lots", "memory: wanted a size: bytes, or like 512K, 200M or 2G"),
+        ("memory: 0", "memory: out of range: wanted 1 byte to 1048576M"),
         ("shared_dirs: [a/b/c, a]", "shared_dirs[0]: inside a, which is shared: keep one"),
         # commands and stages
         ("restart: ' '", "restart: a blank command: write one, or remove the key"),
@@ -666,6 +680,16 @@ def test_a_variable_stands_under_env_or_secrets_but_not_both(tmp_path: Path) -> 
     text = repo("env: {A: 1}\nsecrets:\n  A: hunter2\n  B: x")
     assert complaints(text, tmp_path) == [
         "7: repos.site.secrets.A: stands under env too: keep one of the two"
+    ]
+
+
+def test_caches_must_not_be_shared(tmp_path: Path) -> None:
+    text = repo("shared_dirs: [var]\nshared_files: [www/x]\ncache:\n  - var\n  - var/a\n  - www")
+    assert complaints(text, tmp_path) == [
+        "8: repos.site.cache[0]: shared too (shared_dirs, shared_files): keep one of the two",
+        "9: repos.site.cache[1]: inside var, which is a cache too: keep one",
+        "9: repos.site.cache[1]: inside var, which is shared: keep one",
+        "10: repos.site.cache[2]: www/x in it is shared: keep one of the two",
     ]
 
 

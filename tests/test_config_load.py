@@ -428,3 +428,12 @@ def test_load_takes_a_path_and_says_when_it_is_missing(tmp_path: Path) -> None:
         f"{tmp_path}/none.yml: cannot read: No such file or directory: "
         "name a file that this account may read"
     )
+
+
+def test_caches_and_what_builds_may_take(tmp_path: Path) -> None:
+    made = load_repo(tmp_path, cache=["a/b/", ".venv"], nice=10, ionice="idle", memory="1G")
+    assert (made.pipeline.cache, made.nice, made.ionice) == (("a/b", ".venv"), 10, "idle")
+    assert made.memory == 1024**3
+    plain = load_repo(tmp_path, ionice="best-effort 7")
+    assert (plain.pipeline.cache, plain.nice, plain.memory) == ((), 0, None)
+    assert plain.ionice == "best-effort 7"

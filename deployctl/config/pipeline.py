@@ -10,6 +10,7 @@ from deployctl.config.commands import commands_or_none
 from deployctl.config.document import Node
 from deployctl.config.healthcheck import healthcheck
 from deployctl.config.key_shapes import keys_shape
+from deployctl.config.places import cache
 from deployctl.config.readers import Key, Table, read_keys
 from deployctl.config.reading import Reading
 from deployctl.config.shapes import shaped
@@ -33,5 +34,6 @@ PIPELINE_KEYS: Table = {
     "restart": Key(commands_or_none, "what to run after the switch"),
     "healthcheck": Key(healthcheck, "how to tell that what is live works"),
     "on_rollback": Key(commands_or_none, "what to run after going back, before the restart"),
+    "cache": Key(cache, "directories that a release gets from the last good one"),
     "post": Key(post, "what to run when it is known how it ended"),
 }

@@ -16,6 +16,7 @@ from deployctl.config.deployers import BUILT_IN, Deployer
 from deployctl.config.document import Map, Node, Scalar
 from deployctl.config.key_shapes import keys_shape
 from deployctl.config.pipeline import PIPELINE_KEYS
+from deployctl.config.places import place
 from deployctl.config.readers import (
     Key,
     Table,
@@ -56,7 +57,6 @@ ALTERNATIVES = {"branch": "tags", "tags": "branch"}
 EVENTS = ("started", "succeeded", "failed", "rolled_back", "degraded", "recovered")
 ON = ("push", "ci_success")
 TELLING_OF_CHECKS = ("github", "gitlab", "gitea", "forgejo")
-RELEASE_FILES = ("REVISION", ".complete")
 MAX_BODY = 25 * MB
 MAX_FREE = 1024 * GB
 
@@ -95,18 +95,19 @@ def full_name(node: Node, reading: Reading) -> str:
 
 @shaped(shapes.but(shapes.PATH, {"const": "/"}))
 def deploy_path(node: Node, reading: Reading) -> str:
-    place = path(node, reading)
-    if place == "/":
+    directory = path(node, reading)
+    if directory == "/":
         raise ComplaintError(node, "must not be /: name a directory of its own")
-    return place
+    return directory
 
 
-@shaped(shapes.INSIDE)
-def shared_path(node: Node, reading: Reading) -> str:
-    place = inside(node, reading)
-    if place.partition("/")[0] in (".", *RELEASE_FILES):
-        raise ComplaintError(node, f"must not be the release itself, {' or '.join(RELEASE_FILES)}")
-    return place
+@shaped({"type": "string", "pattern": "^(idle|best-effort( [0-7])?)$"})
+def ionice(node: Node, reading: Reading) -> str:
+    """``idle``, or ``best-effort`` with a level of its own: ionice(1)."""
+    wanted = line(node, reading)
+    if not re.fullmatch(r"idle|best-effort( [0-7])?", wanted):
+        raise ComplaintError(node, "wanted idle, or best-effort 0 (first) to best-effort 7 (last)")
+    return wanted
 
 
 @shaped(shapes.INSIDE)
@@ -212,8 +213,8 @@ REPO_KEYS: Table = {
     "auto_rollback": Key(boolean, "whether to go back when restart or health check fails"),
     "keep_releases": Key(whole_number(1, 1000), "how many releases stay on disk"),
     "min_free": Key(size(MAX_FREE, zero=True), "how much must be free to build; 0: no matter"),
-    "shared_dirs": Key(list_of(shared_path), "directories that all releases share"),
-    "shared_files": Key(list_of(shared_path), "files that all releases share"),
+    "shared_dirs": Key(list_of(place), "directories that all releases share"),
+    "shared_files": Key(list_of(place), "files that all releases share"),
     "env": Key(environment, "environment variables of all commands"),
     "env_file": Key(one_or_more(path), "a dotenv file with more of them", "env_files"),
     "secrets": Key(mapping_of(secret, variable_fault), "the same, but hidden in all output"),
@@ -221,6 +222,9 @@ REPO_KEYS: Table = {
     "known_hosts": Key(path, "the host keys that git accepts"),
     "fetch_timeout": Key(timeout, "how long git may fetch"),
     "timeout": Key(timeout, "how long a command may take, unless its stage says otherwise"),
+    "nice": Key(whole_number(0, 19), "how much the stages give way to all else, for the processor"),
+    "ionice": Key(ionice, "the same for the disk: idle, or best-effort 0 to 7"),
+    "memory": Key(size(MAX_FREE), "how much memory a command of a stage may take"),
     "notify": Key(notify, "which channels hear of what"),
 }
 
