@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 from deployctl.attempt import Attempt, Outcome, Target, begin
@@ -69,6 +70,7 @@ def _settle(attempt: Attempt) -> tuple[Outcome, BaseException | None]:
 def _bring_live(attempt: Attempt) -> Outcome:
     if attempt.trouble is not None:
         return Outcome("failed", failure=_why_not_begun(attempt, attempt.trouble))
+    _tell_what_asked_for_it(attempt)
     try:
         if attempt.deployment.task == "rollback":
             target = _earlier(attempt)
@@ -83,6 +85,17 @@ def _bring_live(attempt: Attempt) -> Outcome:
     except StageFailed as failed:
         return undo(attempt, Outcome("failed", failure=failed.failure))
     return _go_live(attempt, target)
+
+
+def _tell_what_asked_for_it(attempt: Attempt) -> None:
+    """A late failure of what is live: the check of that is the first stage of the way back."""
+    failure = attempt.deployment.failure
+    if failure is None:
+        return
+    with contextlib.suppress(StageFailed), attempt.journal.stage(failure.stage) as stage:
+        for line in (attempt.deployment.reason or "", *failure.tail.splitlines()):
+            stage.line(line)
+        raise StageFailed(failure)
 
 
 def _why_not_begun(attempt: Attempt, trouble: DeployctlError) -> Failure:
@@ -194,7 +207,12 @@ def _chosen(attempt: Attempt) -> ReleaseRecord:
         chosen = choose_target(site, attempt.deployment.rollback_to)
     except UsageError as error:  # whoever asked is not there any more to say it in other words
         raise RefusedError(str(error)) from None
-    undone = live and deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    undone = None
+    if live is not None:
+        undone = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    asked = attempt.deployment.rollback_of
+    if asked is not None and asked != (undone.number if undone else None):
+        raise RefusedError(f"what #{asked} brought, which this was to undo, is not live any more")
     attempt.journal.note(
         revision=chosen.revision,
         release=chosen.name,

@@ -154,6 +154,12 @@ class Deployment:
         return round(max(self.finished_at - self.started_at, 0), 3)
 
     @property
+    def went_back_by_itself(self) -> bool:
+        """Whether it is a rollback that deployctl asked for itself, and that succeeded."""
+        own = self.task == "rollback" and self.trigger == "auto"
+        return own and self.status == "succeeded"
+
+    @property
     def exit_code(self) -> int:
         """What a command that waited for it ends with; 5 where deployctl itself said no."""
         if self.phase == REFUSED:

@@ -31,6 +31,7 @@ MAX_ATTEMPTS = 3
 
 def recover(site: Site, show: Output) -> None:
     """Finish the story of an interrupted deployment; the caller holds the repo's lock."""
+    end_step(step_note(site.db.state_dir, site.repo.name))  # a check of what is on probation, too
     deployment = deployments.running(site.db, site.repo.name)
     while deployment is not None:
         _recover(site, deployment, show)

@@ -16,14 +16,14 @@ LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
         "announced attempt cancel check decide deliveries deploy deploy_request docs fetch follow "
-        "foreground history notices page plan post prune receive recover refusals release_config "
-        "rollback room run setup site succeeded sync turn typed undo unneeded"
+        "foreground history notices page plan post probation probe prune receive recover refusals "
+        "release_config rollback room run setup site succeeded sync turn typed undo unneeded"
     ),
     "domain": "claim forges health inbox journal layout payload pipeline request steps watched",
     "adapters": "config git logfile notify output store worker",
     "system": (
-        "durable environment leftovers lean lock masking mounts process process_child process_tree "
-        "signals"
+        "durable environment leftovers lean lock masking moment mounts process process_child "
+        "process_tree signals"
     ),
     "values": "__init__ deployment errors notice repo secret sizes times trust",
 }
