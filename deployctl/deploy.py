@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 
+from deployctl.again import has_attempts_left, queue_again
 from deployctl.attempt import Attempt, Outcome, Target, begin
 from deployctl.deployment import REFUSED, Deployment, Failure
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
@@ -24,7 +25,7 @@ from deployctl.store import deployments, releases
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.succeeded import succeeded
 from deployctl.undo import go_back, undo
-from deployctl.unneeded import Unneeded, why_unneeded
+from deployctl.unneeded import AUTOMATIC, Unneeded, why_unneeded
 
 
 def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
@@ -35,6 +36,9 @@ def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
     """
     with begin(site, deployment, show) as attempt:
         outcome, raised = _settle(attempt)
+        if isinstance(raised, Interrupted) and _is_to_run_again(attempt, outcome):
+            _put_back(attempt, raised)
+            raise raised
         raised = run_post(attempt, outcome) or raised
         with shielded():
             ended = attempt.conclude(outcome)
@@ -44,6 +48,21 @@ def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
     if raised is not None:
         raise raised
     return ended
+
+
+def _is_to_run_again(attempt: Attempt, outcome: Outcome) -> bool:
+    """Who waits for one at a terminal knows that it was stopped; nobody knows it of the others."""
+    deployment, stopped = attempt.deployment, outcome.status == "cancelled"
+    return stopped and deployment.trigger in AUTOMATIC and has_attempts_left(deployment)
+
+
+def _put_back(attempt: Attempt, interruption: Interrupted) -> None:
+    site, deployment = attempt.site, attempt.deployment
+    with shielded():
+        prune(site, attempt.journal)
+        reason = queue_again(site, deployment, f"interrupted ({_name(interruption)})")
+        attempt.journal.line(f"{deployment.repo} #{deployment.number}: {reason}")
+        refresh_page(site, attempt.journal)
 
 
 def _settle(attempt: Attempt) -> tuple[Outcome, BaseException | None]:
