@@ -17,7 +17,8 @@ LAYERS = {
     "actions": (
         "again announced attempt cancel check decide deliveries deploy deploy_request docs fetch "
         "follow foreground history notices page plan post probation probe prune receive recover "
-        "refusals release_config rollback room run setup site succeeded sync turn typed undo unneeded"
+        "refusals release_config rollback room run setup site succeeded sync turn typed undo "
+        "unneeded"
     ),
     "domain": "claim forges health inbox journal layout payload pipeline request steps watched",
     "adapters": "config git logfile notify output store worker",

@@ -6,11 +6,16 @@ import json
 import re
 import signal
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployctl.deployment import Failure
+from deployctl.moment import Moment
+from deployctl.store import deployments, probations, queue
+from deployctl.store.database import Database
 from tests.support.app import App
 from tests.support.bark import bark
 from tests.support.cli import Gate, finish, is_running
@@ -178,8 +183,6 @@ def test_a_url_that_answers_500_is_evidence(app: App, sick: Path) -> None:
         app.configure(probation="10m", healthcheck={"url": url, "status": 500, **QUICK})
         _released(app, "1")
         wanted = {"url": url, "status": 200, **QUICK}
-        with sqlite3.connect(app.state / "deployctl.db") as db:
-            db.execute("UPDATE releases SET config = NULL")
         app.configure(probation="10m", auto_rollback=False, healthcheck=wanted)
         told = app.cli("run").stdout
     assert _forget_when(told) == (
@@ -201,10 +204,8 @@ def test_without_auto_rollback_it_is_told_once_and_once_when_it_is_well(
                 sick.write_text("2\n")
             else:
                 sick.unlink(missing_ok=True)
-            assert _run(app) == []
-            failure = app.status["probation"]["failure"]
-            assert (failure is not None) is bad
-    assert app.live == "2"
+            assert app.cli("run").code == 0
+    assert (app.live, app.cli.count()) == ("2", 2)
     told = [(each["event"], each["title"]) for each in app.cli.json("notices")["notices"]]
     assert told[:2] == [
         ("recovered", f"app: works again ({second[:7]})"),
@@ -271,35 +272,115 @@ def test_a_way_back_that_fails_is_not_tried_again(app: App, sick: Path) -> None:
     assert app.status["probation"]["failure"] is None
 
 
-def test_who_is_killed_in_the_check_or_on_the_way_back_is_made_up_for(app: App, sick: Path) -> None:
+def test_a_check_that_is_killed_leaves_nothing_and_decides_nothing(app: App, sick: Path) -> None:
     gate = Gate(app.directory)
-    _released(app, "1", "2")
     still = f"if [ -e {sick} ]; then {gate.command}; exit 1; fi"
     app.configure(probation="10m", healthcheck={"command": still, "timeout": 60, **QUICK})
-    with sqlite3.connect(app.state / "deployctl.db") as db:
-        db.execute("UPDATE releases SET config = NULL")
+    _released(app, "1", "2")
     sick.touch()
-    for _ in range(2):
+    runner = app.cli.start("run")
+    pid = gate.wait()
+    assert app.cli("run").stdout == ""  # the other one looks after it
+    runner.kill()
+    finish(runner)
+    sick.unlink()
+    app.push("3")
+    app.deploy()
+    assert not is_running(pid)
+    assert app.status["probation"]["failure"] is None
+    assert app.cli.count() == 3
+
+
+def test_a_way_back_that_is_killed_or_stopped_is_gone_to_its_end(app: App, sick: Path) -> None:
+    gate = Gate(app.directory)
+    restart = f"if [ -e {sick} ] && grep -q 1 version; then {gate.command}; fi"
+    app.configure(**_watched(sick, restart=restart))
+    _released(app, "1", "2")
+    sick.write_text("2\n")
+    for signum in (signal.SIGKILL, signal.SIGTERM):
         gate.close()
         runner = app.cli.start("run")
-        pid = gate.wait()
-        assert app.cli("run").stdout == ""  # the other one has it
-        runner.kill()
+        gate.wait()
+        runner.send_signal(signum)
         finish(runner)
-        assert app.status["running"] is None
-        app.configure(probation="10m", healthcheck={"command": still, "timeout": 60, **QUICK})
-    sick.unlink()
-    app.cli("run")
-    assert not is_running(pid)
-    assert (app.live, app.cli.count()) == ("2", 2)
+    why = "interrupted (SIGTERM); it runs again (attempt 3 of 3)"
+    assert (app.live, app.cli.json("show", "3")["reason"]) == ("2", why)
+    gate.open()
+    (ended,) = _run(app)
+    assert (ended["number"], ended["status"], app.live) == (3, "succeeded", "1")
+    assert ended["failure"]["stage"] == "probation"
+
+
+def test_a_way_back_that_a_person_cancels_is_not_gone_again(app: App, sick: Path) -> None:
+    gate = Gate(app.directory)
+    restart = f"if [ -e {sick} ] && grep -q 1 version; then {gate.command}; fi"
+    app.configure(**_watched(sick, restart=restart))
+    _released(app, "1", "2")
+    sick.write_text("2\n")
+    runner = app.cli.start("run")
+    gate.wait()
+    assert app.cli("cancel", "3").code == 0
+    finish(runner)
+    assert _run(app) == []
+    assert (app.live, app.cli.json("show", "3")["status"]) == ("2", "cancelled")
+    assert app.status["probation"]["rollback"] == 3
+
+
+def test_after_a_reboot_with_a_clock_that_is_behind_it_begins_again(app: App, sick: Path) -> None:
+    _released(app, "1")
+    with sqlite3.connect(app.state / "deployctl.db") as db:
+        db.execute("UPDATE probations SET boot = 'another', since = since + 1e8")
+    assert app.cli("run").stdout == ""
+    with sqlite3.connect(app.state / "deployctl.db") as db:
+        ((boot,),) = db.execute("SELECT boot FROM probations")
+    assert boot != "another"
+    assert app.status["probation"]["left"] <= 600
+
+
+def test_a_moment_tells_how_long_ago_it_was_whatever_the_clock_says() -> None:
+    begun = Moment(wall=1000.0, boot="a", clock=50.0)
+    assert begun.until(Moment(wall=-9e8, boot="a", clock=80.0)) == 30.0
+    assert begun.until(Moment(wall=9e8, boot="a", clock=80.0)) == 30.0
+    assert begun.until(Moment(wall=1200.0, boot="b", clock=10.0)) == 200.0
+    behind = Moment(wall=900.0, boot="b", clock=10.0)
+    assert begun.until(behind) == 0.0
+    assert begun.is_ahead_of(behind)
+    assert not begun.is_ahead_of(Moment(wall=900.0, boot="a", clock=60.0))
+
+
+def test_what_waits_for_its_checks_is_not_lost_to_a_way_back(tmp_path: Path) -> None:
+    with Database(str(tmp_path / "state")) as db, db.writing() as connection:
+        for trigger, wanted in (("auto", "queued"), ("cli", "superseded")):
+            waiting = _enqueue(connection, "webhook", awaits="a" * 40)
+            _enqueue(connection, trigger, task="rollback")
+            found = deployments.get(db, waiting)
+            assert found is not None
+            assert found.status == wanted
+
+
+def test_a_way_back_from_what_is_not_live_any_more_is_not_gone(app: App, sick: Path) -> None:
+    _released(app, "1", "2", "3")
+    with Database(str(app.state)) as db:
+        probation = probations.of_repo(db, "app")
+        assert probation is not None
+        failure = Failure("probation", "broke")
+        with db.writing() as connection:
+            probations.queue_rollback(
+                connection, replace(probation, deployment=2), failure, "broke", 1.0
+            )
+    (ended,) = _run(app)
+    assert (ended["status"], app.live) == ("cancelled", "3")
+    assert ended["reason"] == "what #2 brought, which this was to undo, is not live any more"
+
+
+def _enqueue(connection: sqlite3.Connection, trigger: str, **keys: Any) -> int:
+    return queue.enqueue(connection, repo="app", trigger=trigger, actor="ada", now=1.0, **keys)
 
 
 def test_one_that_is_told_to_end_ends_its_check(app: App, sick: Path) -> None:
     gate = Gate(app.directory)
     app.configure(probation="10m", healthcheck={"command": "true"})
     _released(app, "1")
-    with sqlite3.connect(app.state / "deployctl.db") as db:
-        db.execute("UPDATE releases SET config = NULL")
     app.configure(probation="10m", healthcheck={"command": gate.command, "timeout": 60})
     runner = app.cli.start("run")
     pid = gate.wait()
