@@ -11,9 +11,9 @@ from html import escape
 from deployctl.deployment import Deployment
 from deployctl.errors import DeployctlError, in_words
 from deployctl.history import OnProbation, RepoStatus, status
-from deployctl.journal import Journal
 from deployctl.layout.files import make_directory
 from deployctl.masking import escape_controls
+from deployctl.prune import Told
 from deployctl.site import Site, open_site
 from deployctl.store import deployments
 from deployctl.store.database import Database
@@ -64,7 +64,7 @@ footer {{ font-size: .875rem; opacity: .7 }}
 _TONES = {"succeeded": "good", "queued": "busy", "running": "busy", "superseded": "busy"}
 
 
-def refresh_page(site: Site, journal: Journal) -> None:
+def refresh_page(site: Site, journal: Told) -> None:
     """Write ``status_page``, if there is one; a failure to is told of and changes no outcome."""
     config, db = site.config, site.db
     if config.status_page is None:

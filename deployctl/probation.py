@@ -17,6 +17,7 @@ from deployctl.layout import Live
 from deployctl.leftovers import end_step
 from deployctl.lock import repo_lock, step_note
 from deployctl.moment import Moment, this_moment
+from deployctl.page import refresh_page
 from deployctl.probe import once, probe
 from deployctl.process import show
 from deployctl.refusals import locked
@@ -102,6 +103,7 @@ def _look(worker: Worker, site: Site, probation: Probation) -> None:
     told = _well(watched) if failure is None else _unwell(watched, failure)
     if told:
         worker.show.line(f"{name}: {told}")
+        refresh_page(site, worker.show)
 
 
 def _has_next(site: Site) -> bool:

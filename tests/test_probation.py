@@ -126,6 +126,20 @@ def test_status_says_how_long_it_lasts(app: App, sick: Path) -> None:
     assert app.status["probation"] is None
 
 
+def test_a_probation_that_nothing_could_fail_in_is_pointed_out(app: App) -> None:
+    app.configure(probation="10m", healthcheck=None)
+    app.release("1")
+    assert app.status["probation"] is None
+    (health,) = (
+        each for each in app.cli.json("check", "app")["findings"] if each["check"] == "health"
+    )
+    assert (health["level"], health["message"], health["fix"]) == (
+        "warn",
+        "probation is set, and what is live has no health check that could fail",
+        "add healthcheck to app in repos.yml, and deploy it",
+    )
+
+
 def test_one_lost_request_decides_nothing(app: App, sick: Path) -> None:
     """The first try is bad and all that come after it are good."""
     once = app.directory / "once"
@@ -219,7 +233,10 @@ def test_a_locked_repo_is_told_of_and_left_once_it_is_unlocked(app: App, sick: P
     _released(app, "1", "2")
     app.cli("lock", "app", "-m", "holidays")
     sick.write_text("2\n")
+    app.configure({"status_page": str(app.directory / "public")}, **_watched(sick))
     assert app.cli("run").stdout.count("\n") == 1
+    page = (app.directory / "public" / "index.html").read_text()
+    assert "Failed on probation: the command failed: exit code 1" in page
     assert app.cli("run").stdout == ""
     assert app.live == "2"
     assert "is locked by" in app.status["probation"]["reason"]
