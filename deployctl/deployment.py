@@ -159,6 +159,15 @@ class Deployment:
         return round(max(self.finished_at - self.started_at, 0), 3)
 
     @property
+    def is_own_rollback(self) -> bool:
+        """Whether deployctl itself asked for it, as what is live is not well."""
+        return self.task == "rollback" and self.trigger == "auto"
+
+    @property
+    def went_back_by_itself(self) -> bool:
+        return self.is_own_rollback and self.status == "succeeded"
+
+    @property
     def exit_code(self) -> int:
         """What a command that waited for it ends with; 5 where deployctl itself said no."""
         if self.phase == REFUSED:

@@ -10,13 +10,39 @@ from deployctl.deployment import Deployment
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.follow import read_log
 from deployctl.layout import Live
+from deployctl.moment import this_moment
 from deployctl.rollback import default_target
 from deployctl.site import Site
-from deployctl.store import deployments, freezes, releases
+from deployctl.store import deployments, freezes, probations, releases
 from deployctl.store.database import Database
 from deployctl.store.freezes import Hold, Lock
+from deployctl.store.probations import Probation
 from deployctl.store.releases import ReleaseRecord
 from deployctl.times import iso
+
+
+@dataclass(frozen=True)
+class OnProbation:
+    """That of what is live: when it ends, by the clock, and in how many seconds, 0 where it has.
+
+    Past its end only one that failed is still told of.
+    """
+
+    record: Probation
+    until: float
+    left: float
+
+    def to_json(self) -> dict[str, Any]:
+        record = self.record
+        return {
+            "deployment": record.deployment,
+            "since": iso(record.since.wall),
+            "until": iso(self.until),
+            "left": round(self.left, 3),
+            "failure": record.failure.to_json() if record.failure else None,
+            "reason": record.why,
+            "rollback": record.rollback,
+        }
 
 
 @dataclass(frozen=True)
@@ -36,6 +62,7 @@ class RepoStatus:
     lock: Lock | None
     rollback_to: ReleaseRecord | None
     problem: str | None = None
+    probation: OnProbation | None = None
 
     def to_json(self) -> dict[str, Any]:
         repo = self.site.repo
@@ -53,6 +80,7 @@ class RepoStatus:
             "lock": _lock_json(self.lock),
             "rollback_to": _target_json(self.rollback_to),
             "problem": self.problem,
+            "probation": self.probation.to_json() if self.probation else None,
         }
 
 
@@ -78,7 +106,19 @@ def status(site: Site) -> RepoStatus:
         lock=freezes.lock_of(db, name),
         rollback_to=target,
         problem=problem,
+        probation=_on_probation(site, made_live_by),
     )
+
+
+def _on_probation(site: Site, made_live_by: Deployment | None) -> OnProbation | None:
+    record = probations.of_repo(site.db, site.repo.name)
+    if record is None or made_live_by is None or record.deployment != made_live_by.number:
+        return None
+    now = this_moment()
+    left = max(site.repo.probation - record.since.until(now), 0.0)
+    if not left and (record.failure is None or not site.repo.probation):
+        return None
+    return OnProbation(record, now.wall + left, left)
 
 
 def show(db: Database, number: int) -> Deployment:

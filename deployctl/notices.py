@@ -159,6 +159,8 @@ def _record(db: Database, notice: Notice, sending: Sending, error: str | None, n
 def _event(deployment: Deployment, recovered: bool) -> str:
     if deployment.status == "running":
         return "started"
+    if deployment.went_back_by_itself:
+        return "rolled_back"
     return "recovered" if recovered and deployment.status == "succeeded" else deployment.status
 
 
@@ -197,7 +199,7 @@ def _what_went_wrong(deployment: Deployment) -> list[str]:
     """The failure and the reason, where that is not the same."""
     told = _failure(deployment.failure) if deployment.failure else []
     reason = _line(deployment.reason or "")
-    return told if reason in told else [*told, reason]
+    return told if reason in told else [*(each for each in told if each not in reason), reason]
 
 
 def _failure(failure: Failure) -> list[str]:

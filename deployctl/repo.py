@@ -138,6 +138,7 @@ class Repo:
 
     ``tags``, a pattern of names, takes the place of ``branch``. ``on`` is push or ci_success;
     ``watch`` are patterns as in gitignore, of paths that are worth a deployment: none, all are.
+    ``probation`` is for how many seconds what went live is checked again.
     ``min_free`` is in bytes, and so is ``memory``, which with ``nice`` and ``ionice`` bounds what
     stages take (None: no limit, no ionice). ``pipeline`` is what repos.yml and the deployer say,
     before the project's own ``pipeline_file``, a path in the repository (empty: it has none).
@@ -159,6 +160,7 @@ class Repo:
     pipeline: Pipeline = field(default_factory=Pipeline)
     pipeline_file: str = ""
     auto_rollback: bool = True
+    probation: float = 0.0
     keep_releases: int = 5
     min_free: int = 200 * MB
     shared_dirs: tuple[str, ...] = ()

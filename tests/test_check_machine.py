@@ -427,6 +427,14 @@ def test_without_anything_that_starts_the_worker_the_lines_to_install_are_given(
     ]
 
 
+def test_without_a_worker_nobody_looks_after_what_is_on_probation(
+    write_config: WriteConfig, places: Places
+) -> None:
+    loaded = configured(write_config, probation="10m")
+    _, message, _ = only(worker.worker(loaded, places))
+    assert message.endswith("; nobody would look after what is on probation (app)")
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [

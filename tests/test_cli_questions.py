@@ -74,6 +74,7 @@ def test_the_document_of_a_status_has_every_field(app: App) -> None:
                 "lock": None,
                 "rollback_to": None,
                 "problem": None,
+                "probation": None,
             }
         ]
     }

@@ -388,8 +388,8 @@ URL = "not a URL: look at its host and port"
 OUT = "must be relative, without ..: it is inside the release"
 RELEASE = "must not be the release itself, REVISION or .complete"
 RESERVED = (
-    "reserved (fetch, prepare, switch, on_rollback, restart, healthcheck, post, rollback…): "
-    "call it something else"
+    "reserved (fetch, prepare, switch, on_rollback, restart, healthcheck, post, probation, "
+    "rollback…): call it something else"
 )
 DURATION = "wanted a duration: seconds, or like 90s, 10m, 1h30m"
 STAGE_KEYS = "allow_failure, dir, env, name, parallel, retry, run, timeout, when"
@@ -414,6 +414,8 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
         ("full_name: you/the site", "full_name: wanted owner/name, as the forge shows it"),
         ("strategy: release", "strategy: wanted one of releases, in_place"),
         ("auto_rollback: 'yes'", "auto_rollback: wanted true or false, found text"),
+        ("probation: soon", f"probation: {DURATION}"),
+        ("probation: -1", f"probation: {DURATION}"),
         ("auto_rollback: 1", "auto_rollback: wanted true or false, found a whole number"),
         ("keep_releases: 0", "keep_releases: out of range: wanted 1 to 1000"),
         ("timeout: 0", "timeout: must be more than 0"),

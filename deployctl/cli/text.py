@@ -11,11 +11,11 @@ from textwrap import wrap
 
 from deployctl.check.finding import Finding
 from deployctl.deployment import IDLE, Deployment, Failure, StageRecord
-from deployctl.history import RepoStatus
+from deployctl.history import OnProbation, RepoStatus
 from deployctl.masking import escape_controls
 from deployctl.sections import is_section
 from deployctl.store.releases import ReleaseRecord
-from deployctl.times import age, duration, local
+from deployctl.times import age, clock_time, duration, local
 
 _LABEL = 10
 _FIX = 6
@@ -219,6 +219,8 @@ def _status_lines(status: RepoStatus, now: float) -> Iterator[str]:
     if last and (status.made_live_by is None or last.number != status.made_live_by.number):
         ended = age(last.finished_at or last.queued_at, now)
         yield _labelled("last", f"#{last.number} {last.status}, {ended}{_why(last.failure)}")
+    if status.probation:
+        yield _labelled("probation", _on_probation(status.probation, now))
     if status.running:
         yield _labelled("running", _asked(status.running, now))
     for queued in status.queued:
@@ -229,6 +231,15 @@ def _status_lines(status: RepoStatus, now: float) -> Iterator[str]:
     if target:
         number = f"#{target.number} " if target.number else ""
         yield _labelled("rollback", f"would go to {number}{short(target.revision)}")
+
+
+def _on_probation(probation: OnProbation, now: float) -> str:
+    record, until = probation.record, clock_time(probation.until, now)
+    left = f"until {until} ({duration(probation.left)} left)" if probation.left else "is over"
+    if record.failure is None:
+        return left
+    about = record.why or f"see: deployctl show {record.rollback}"
+    return one_line(f"{left}; FAILED: {record.failure.message}; {about}")
 
 
 def _frozen(status: RepoStatus, now: float) -> Iterator[str]:

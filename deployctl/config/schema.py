@@ -211,6 +211,7 @@ REPO_KEYS: Table = {
     **PIPELINE_KEYS,
     "pipeline_file": Key(pipeline_file, "the project's own file that says these, or off"),
     "auto_rollback": Key(boolean, "whether to go back when restart or health check fails"),
+    "probation": Key(duration(zero=True), "how long run and sync keep checking what went live"),
     "keep_releases": Key(whole_number(1, 1000), "how many releases stay on disk"),
     "min_free": Key(size(MAX_FREE, zero=True), "how much must be free to build; 0: no matter"),
     "shared_dirs": Key(list_of(place), "directories that all releases share"),

@@ -31,7 +31,7 @@ from deployctl.repo import Command, Stage, When
 
 # The phases that deployctl itself adds to a deployment; a stage with such a name would hide one.
 BUILT_IN_STAGES = (
-    *("fetch", "prepare", "switch", "on_rollback", "restart", "healthcheck", "post"),
+    *("fetch", "prepare", "switch", "on_rollback", "restart", "healthcheck", "post", "probation"),
 )
 
 environment = mapping_of(text, variable_fault)

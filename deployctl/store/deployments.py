@@ -70,7 +70,8 @@ def claim(db: Database, number: int, runner: str, now: float) -> bool:
     with db.writing() as connection:
         cursor = connection.execute(
             "UPDATE deployments SET status = 'running', phase = 'claimed', started_at = ?,"
-            " runner = ?, attempts = attempts + 1, failure = NULL"
+            " runner = ?, attempts = attempts + 1,"
+            " failure = CASE WHEN trigger = 'auto' THEN failure END"
             " WHERE number = ? AND status = 'queued' AND awaits IS NULL"
             " AND NOT EXISTS (SELECT 1 FROM locks WHERE locks.repo = deployments.repo)",
             (now, runner, number),
@@ -100,13 +101,14 @@ def finish(
 ) -> None:
     """The outcome, inside the caller's transaction, together with all that follows from it.
 
-    What went wrong is always told as a failure, too: where it was in no stage, in the worker.
+    What went wrong is always told as a failure, too: where it was in no stage, in the worker. One
+    that deployctl itself asked for keeps what made it ask.
     """
     if failure is None and status in ("failed", "degraded"):
         failure = Failure(stage="worker", message=reason or status)
     connection.execute(
         "UPDATE deployments SET status = ?, phase = ?, finished_at = ?, runner = NULL,"
-        " reason = coalesce(?, reason), failure = ? WHERE number = ?",
+        " reason = coalesce(?, reason), failure = coalesce(?, failure) WHERE number = ?",
         (
             status,
             phase,
