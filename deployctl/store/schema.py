@@ -149,4 +149,9 @@ STEPS = (
     ) WITHOUT ROWID;
     CREATE INDEX sendings_due ON sendings (due_at) WHERE state = 'waiting';
     """,
+    """
+    ALTER TABLE stages ADD COLUMN usual REAL;
+    ALTER TABLE steps ADD COLUMN log_start INTEGER;
+    ALTER TABLE steps ADD COLUMN log_end INTEGER;
+    """,
 )
