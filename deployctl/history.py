@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployctl.deployment import Deployment
+from deployctl.deployment import Deployment, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.follow import read_log
 from deployctl.layout import Live
@@ -99,13 +99,31 @@ def newest(db: Database, repo: str | None) -> Deployment:
 
 
 def log_of(db: Database, deployment: Deployment, *, failed: bool) -> Iterator[bytes]:
-    """A deployment's output as it was kept; ``failed``: only that of the stage that failed."""
+    """A deployment's output as it was kept; ``failed``: only that of the step that failed."""
     if not failed:
         return read_log(db.state_dir, deployment.number)
-    stage = next((stage for stage in deployment.stages if stage.status == "failed"), None)
+    stage = failed_stage(deployment)
     if stage is None:
         return iter(())
-    return read_log(db.state_dir, deployment.number, stage.log_start, stage.log_end)
+    step = _failed_step(deployment, stage)
+    if step is None or step.log_start is None:
+        return read_log(db.state_dir, deployment.number, stage.log_start, stage.log_end)
+    return read_log(db.state_dir, deployment.number, step.log_start, step.log_end)
+
+
+def failed_stage(deployment: Deployment) -> StageRecord | None:
+    """The one that the deployment failed in; the way back, which may fail too, comes after it."""
+    name = deployment.failure.stage if deployment.failure else None
+    failed = [stage for stage in deployment.stages if stage.status == "failed"]
+    return next((stage for stage in failed if stage.name == name), failed[0] if failed else None)
+
+
+def _failed_step(deployment: Deployment, stage: StageRecord) -> StepRecord | None:
+    """Its last try; None where no command failed, but a fetch, or a health check that asks."""
+    failure = deployment.failure
+    command = failure.command if failure and failure.stage == stage.name else None
+    tries = [step for step in stage.steps if step.command == command]
+    return tries[-1] if tries else None
 
 
 def _live_json(live: Live | None, made_live_by: Deployment | None) -> dict[str, Any] | None:

@@ -11,11 +11,10 @@ from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, RefusedError, in_words
 from deployctl.logfile import LogFile, log_path
 from deployctl.masking import Masker
-from deployctl.output import Output
+from deployctl.output import Output, ending, heading, prompt
 from deployctl.process import LastLines, Outcome
-from deployctl.store import deployments
+from deployctl.store import deployments, timings
 from deployctl.store.database import Database
-from deployctl.times import duration
 
 
 class StageFailed(Exception):
@@ -36,6 +35,7 @@ class StageJournal:
         self._show = show
         self._masker = masker
         self._last = LastLines()
+        self._log_start = log.position()
 
     def line(self, text: str) -> None:
         text = self._masker.mask_text(text)
@@ -43,8 +43,12 @@ class StageJournal:
         self._show.line(text)
 
     def begin_step(self, command: str) -> None:
-        self.line(f"$ {command}")
+        command = self._masker.mask_text(command)
+        self._log.end_step()
+        self._log_start = self._log.position()
+        self._log.line(prompt(command))
         self._log.begin_step()
+        self._show.begin_step(command)
         self._last = LastLines()
 
     def output(self, chunk: bytes) -> None:
@@ -54,8 +58,15 @@ class StageJournal:
         """The outcome again: what is kept of the output is masked before half of it is cut off."""
         self._tell(self._masker.flush())
         self._log.end_step()
-        record = StepRecord(self._masker.mask_text(command), outcome.exit_code, outcome.duration)
-        self.steps.append(record)
+        self.steps.append(
+            StepRecord(
+                self._masker.mask_text(command),
+                outcome.exit_code,
+                outcome.duration,
+                self._log_start,
+                self._log.position(),
+            )
+        )
         return replace(outcome, tail=self._last.tail())
 
     def failure(self, message: str, *, command: str | None = None, tail: str = "") -> Failure:
@@ -102,41 +113,44 @@ class Journal:
     @contextmanager
     def stage(self, name: str) -> Iterator[StageJournal]:
         """Tell of a stage; what goes wrong in it leaves as :class:`StageFailed`."""
-        record = StageRecord(name, "running", time.time(), log_start=self._log.position())
+        usual = timings.usual(self._db, self._number, name)
+        start = self._log.position()
+        record = StageRecord(name, "running", time.time(), log_start=start, usual=usual)
         # The way back is told of even on a full disk, and so is what failed.
         urgent = name.startswith("rollback")
         row = deployments.begin_stage(self._db, self._number, record, urgent=urgent)
         began = time.monotonic()
         stage = StageJournal(name, self._log, self._show, self._masker)
-        self.line(f"==> {name}")
-        status, why = "cancelled", ""
+        self._log.line(heading(record))
+        self._show.begin_stage(record)
+        status, why, failure = "cancelled", "", None
         try:
             yield stage
             status = "succeeded"
         except StageFailed as failed:
-            status, why = "failed", failed.failure.message
+            status, failure = "failed", failed.failure
             raise
         except RefusedError as refused:
-            why = str(refused)
+            why = self.masked(str(refused))
             raise
         except (DeployctlError, OSError) as error:
             failure = stage.failure(in_words(error), tail=getattr(error, "output", ""))
-            status, why = "failed", failure.message
+            status = "failed"
             raise StageFailed(failure) from error
         finally:
             passed = round(time.monotonic() - began, 3)
-            self.line(_ending(name, status, passed, why))
-            end = self._log.position()
-            ended = replace(
-                record, status=status, duration=passed, log_end=end, steps=tuple(stage.steps)
-            )
-            urgent = urgent or status != "succeeded"
-            deployments.end_stage(self._db, row, ended, urgent=urgent)
+            ended = replace(record, status=status, duration=passed, steps=tuple(stage.steps))
+            self._end(row, ended, why, failure, urgent=urgent)
+
+    def _end(
+        self, row: int, stage: StageRecord, why: str, failure: Failure | None, *, urgent: bool
+    ) -> None:
+        why = failure.message if failure is not None else why
+        self._log.line(ending(stage, why))
+        self._show.end_stage(stage, why, failure)
+        stage = replace(stage, log_end=self._log.position())
+        urgent = urgent or stage.status != "succeeded"
+        deployments.end_stage(self._db, row, stage, urgent=urgent)
 
     def close(self) -> None:
         self._log.close()
-
-
-def _ending(name: str, status: str, passed: float, why: str) -> str:
-    word = "ok" if status == "succeeded" else status
-    return f"<== {name}: {word}, {duration(passed)}" + (f": {why}" if why else "")

@@ -22,8 +22,8 @@ LAYERS = {
     "domain": "claim forges health inbox journal layout payload pipeline request",
     "adapters": "config git logfile notify output store worker",
     "system": (
-        "durable environment leftovers lean lock masking mounts process process_child process_tree "
-        "signals"
+        "columns durable environment leftovers lean lock masking mounts process process_child "
+        "process_tree signals"
     ),
     "values": "__init__ deployment errors notice repo secret sizes times trust",
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.deployment import Deployment, Failure
+from deployctl.deployment import Deployment, Failure, StageRecord
 from deployctl.notices import compose
 
 NEW, OLD = "3f2a9c1" + "0" * 33, "1a2b3c4" + "0" * 33
@@ -37,6 +37,16 @@ BROKEN = replace(
         tail="one\ntwo\n",
     ),
 )
+
+
+def test_a_stage_that_was_much_slower_than_usual_is_named() -> None:
+    stages = (
+        StageRecord("fetch", "succeeded", 100, 1.0, usual=1.0),
+        StageRecord("build", "succeeded", 101, 250.0, usual=40.0),
+    )
+    _, _, body = compose(replace(DEPLOYED, stages=stages), recovered=False, host="web1")
+    assert "\nbuild took 4m 10s, usually 40s\n" in body
+    assert "fetch" not in body
 
 
 @pytest.mark.parametrize(
