@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployctl.deployment import Deployment, StageRecord, StepRecord
+from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.follow import read_log
 from deployctl.layout import Live
@@ -108,7 +108,24 @@ def log_of(db: Database, deployment: Deployment, *, failed: bool) -> Iterator[by
     step = _failed_step(deployment, stage)
     if step is None or step.log_start is None:
         return read_log(db.state_dir, deployment.number, stage.log_start, stage.log_end)
-    return read_log(db.state_dir, deployment.number, step.log_start, step.log_end)
+    output = read_log(db.state_dir, deployment.number, step.log_start, step.log_end)
+    return _only(deployment.failure, output) if _ran_beside(step, stage.steps) else output
+
+
+def _ran_beside(step: StepRecord, steps: Sequence[StepRecord]) -> bool:
+    """Whether what others printed at the same time stands between what it printed."""
+    end, start = step.log_end or 0, step.log_start or 0
+    return any(
+        other is not step and (other.log_start or 0) < end and (other.log_end or 0) > start
+        for other in steps
+    )
+
+
+def _only(failure: Failure | None, output: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines that have the number of the step that failed in front."""
+    mark = f"[{failure.step if failure else ''}] ".encode()
+    lines = b"".join(output).splitlines(keepends=True)
+    return (line for line in lines if line.startswith(mark))
 
 
 def failed_stage(deployment: Deployment) -> StageRecord | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, RefusedError, in_words
@@ -16,6 +18,8 @@ from deployctl.process import LastLines, Outcome
 from deployctl.store import deployments, timings
 from deployctl.store.database import Database
 
+_LONGEST_LINE = 8 * 1024  # bytes; of steps that run beside each other, longer ones are broken
+
 
 class StageFailed(Exception):
     """A stage did not succeed; ``failure`` says which step, how, and its last lines."""
@@ -23,6 +27,22 @@ class StageFailed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+
+class StepJournal(Protocol):
+    """Who is told of one step after the other."""
+
+    def line(self, text: str) -> None:
+        """A line of ours."""
+
+    def begin_step(self, command: str) -> None:
+        """Another step begins."""
+
+    def output(self, chunk: bytes) -> None:
+        """What it prints, as it comes."""
+
+    def end_step(self, command: str, outcome: Outcome) -> Outcome:
+        """The outcome again, with a tail that can be shown."""
 
 
 class StageJournal:
@@ -35,21 +55,52 @@ class StageJournal:
         self._show = show
         self._masker = masker
         self._last = LastLines()
-        self._log_start = log.position()
+        self._log_start = 0
+        self._alone = threading.Lock()
 
     def line(self, text: str) -> None:
         text = self._masker.mask_text(text)
-        self._log.line(text)
-        self._show.line(text)
+        with self._alone:
+            self._log.line(text)
+            self._show.line(text)
+
+    def beside(self, position: int) -> _Beside:
+        """Who is told of a step that runs beside others, from a thread of its own."""
+        return _Beside(self, f"[{position}] ", self._masker.another())
+
+    def gather(self, steps: Iterable[_Beside]) -> None:
+        """What became of the steps that ran beside each other."""
+        for step in steps:
+            self.steps += step.records
+
+    def write(self, chunk: bytes) -> None:
+        """Masked output for the log and the screen."""
+        with self._alone:
+            self._log.raw(chunk)
+            self._show.raw(chunk)
 
     def begin_step(self, command: str) -> None:
-        command = self._masker.mask_text(command)
-        self._log.end_step()
-        self._log_start = self._log.position()
-        self._log.line(prompt(command))
-        self._log.begin_step()
-        self._show.begin_step(command)
+        self._log_start = self.enter_step(prompt(command))
         self._last = LastLines()
+
+    def enter_step(self, prompt: str) -> int:
+        """Tell of its beginning -> where the log of it begins."""
+        prompt = self._masker.mask_text(prompt)
+        with self._alone:
+            self._log.end_step()
+            start = self._log.position()
+            self._log.line(prompt)
+            self._log.begin_step()
+            self._show.begin_step(prompt)
+        return start
+
+    def record(self, command: str, outcome: Outcome, start: int) -> StepRecord:
+        """What is kept of a step that has ended; its log began at ``start``."""
+        with self._alone:
+            self._log.end_step()
+            end = self._log.position()
+        command = self._masker.mask_text(command)
+        return StepRecord(command, outcome.exit_code, outcome.duration, start, end)
 
     def output(self, chunk: bytes) -> None:
         self._tell(self._masker.mask(chunk))
@@ -57,16 +108,7 @@ class StageJournal:
     def end_step(self, command: str, outcome: Outcome) -> Outcome:
         """The outcome again: what is kept of the output is masked before half of it is cut off."""
         self._tell(self._masker.flush())
-        self._log.end_step()
-        self.steps.append(
-            StepRecord(
-                self._masker.mask_text(command),
-                outcome.exit_code,
-                outcome.duration,
-                self._log_start,
-                self._log.position(),
-            )
-        )
+        self.steps.append(self.record(command, outcome, self._log_start))
         return replace(outcome, tail=self._last.tail())
 
     def failure(self, message: str, *, command: str | None = None, tail: str = "") -> Failure:
@@ -81,8 +123,47 @@ class StageJournal:
     def _tell(self, chunk: bytes) -> None:
         if chunk:
             self._last(chunk)
-            self._log.raw(chunk)
-            self._show.raw(chunk)
+            self.write(chunk)
+
+
+class _Beside:
+    """One of several steps that run at the same time: its lines have its number in front."""
+
+    def __init__(self, stage: StageJournal, prefix: str, masker: Masker) -> None:
+        self.records: list[StepRecord] = []
+        self._stage = stage
+        self._prefix = prefix
+        self._masker = masker
+        self._last = LastLines()
+        self._rest = b""
+        self._log_start = 0
+
+    def line(self, text: str) -> None:
+        self._stage.line(f"{self._prefix}{text}")
+
+    def begin_step(self, command: str) -> None:
+        self._last = LastLines()
+        self._log_start = self._stage.enter_step(f"{self._prefix}{prompt(command)}")
+
+    def output(self, chunk: bytes) -> None:
+        self._tell(self._masker.mask(chunk))
+
+    def end_step(self, command: str, outcome: Outcome) -> Outcome:
+        self._tell(self._masker.flush())
+        if self._rest:
+            self._tell(b"\n")
+        self.records.append(self._stage.record(command, outcome, self._log_start))
+        return replace(outcome, tail=self._last.tail())
+
+    def _tell(self, chunk: bytes) -> None:
+        """Whole lines only, so that they do not run into those of the others."""
+        self._last(chunk)
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > _LONGEST_LINE:
+            lines, self._rest = [*lines, self._rest], b""
+        prefix = self._prefix.encode()
+        if lines:
+            self._stage.write(b"".join(prefix + line + b"\n" for line in lines))
 
 
 class Journal:
@@ -149,8 +230,15 @@ class Journal:
         self._log.line(ending(stage, why))
         self._show.end_stage(stage, why, failure)
         stage = replace(stage, log_end=self._log.position())
-        urgent = urgent or stage.status != "succeeded"
+        urgent = urgent or stage.status not in ("succeeded", "skipped")
         deployments.end_stage(self._db, row, stage, urgent=urgent)
+
+    def skip(self, name: str, why: str) -> None:
+        """Tell of a stage that does not run this time."""
+        start = self._log.position()
+        record = StageRecord(name, "skipped", time.time(), 0.0, log_start=start)
+        row = deployments.begin_stage(self._db, self._number, record)
+        self._end(row, record, self.masked(why), None, urgent=False)
 
     def close(self) -> None:
         self._log.close()

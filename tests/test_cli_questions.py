@@ -230,6 +230,10 @@ def test_the_step_that_failed_is_shown_alone(app: App) -> None:
     app.deploy(code=1)
     assert app.cli("logs", "--failed").stdout == "$ printf two; exit 1\ntwo\n"
     assert app.cli("logs", "--failed", "-n", "1").stdout == "two\n"
+    both = ["for i in 1 2 3; do echo one; sleep 0.1; done; exit 1", "echo two; sleep 60"]
+    app.configure(stages=[{"name": "build", "parallel": both}])
+    app.deploy(code=1)
+    assert app.cli("logs", "--failed").stdout == f"[1] $ {both[0]}\n" + "[1] one\n" * 3
     app.configure(stages=[], healthcheck={"url": "http://127.0.0.1:1/", "deadline": 0.1})
     app.deploy(code=1)
     whole = app.cli("logs", "--failed").stdout.splitlines()

@@ -386,10 +386,11 @@ URL = "not a URL: look at its host and port"
 OUT = "must be relative, without ..: it is inside the release"
 RELEASE = "must not be the release itself, REVISION or .complete"
 RESERVED = (
-    "reserved (fetch, prepare, switch, restart, healthcheck, rollback…): call it something else"
+    "reserved (fetch, prepare, switch, on_rollback, restart, healthcheck, post, rollback…): "
+    "call it something else"
 )
 DURATION = "wanted a duration: seconds, or like 90s, 10m, 1h30m"
-STAGE_KEYS = "dir, env, name, run, timeout"
+STAGE_KEYS = "allow_failure, dir, env, name, parallel, retry, run, timeout, when"
 LINK_LOCAL = "a link-local address (169.254.0.0/16, fe80::/10): name the service itself"
 RESERVED_VARIABLE = "reserved: deployctl sets the variables that start with DEPLOYCTL_"
 VARIABLE = "bad name of a variable: wanted letters, digits and _, and no digit first"

@@ -243,6 +243,23 @@ def test_what_another_process_runs_and_fails_is_shown_the_same(
     assert "app #2: failed; nothing is live" in lines[failed:]
 
 
+def test_steps_that_run_beside_each_other_are_shown_together(
+    app: App, sit: Sit, gate: Gate
+) -> None:
+    steps = [f"echo one; {gate.command}", "echo two >&2"]
+    stage = {"name": "build", "parallel": steps}
+    skipped = {"name": "other", "run": "true", "when": {"task": ["rollback"]}}
+    app.configure(stages=[stage, skipped], healthcheck=None)
+    app.push("1")
+    terminal = sit("deploy", "app", columns=100)
+    terminal.wait_for("    [1] one")
+    terminal.wait_for("    [2] two")
+    gate.open()
+    assert terminal.finish() == 0
+    lines = without_times(terminal.lines)
+    assert lines[4:6] == ["build        ok 0s", "other        skipped 0s  this is a deploy"]
+
+
 def test_several_repos_are_shown_one_after_the_other(
     app: App, sit: Sit, upstream: Upstream
 ) -> None:

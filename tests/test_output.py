@@ -98,11 +98,12 @@ SLOW = replace(STAGE, status="succeeded", duration=250.0, usual=40.0)
 
 def test_stages_and_steps_have_lines_of_their_own(screen: Screen, terminal: Terminal) -> None:
     screen.begin_stage(STAGE)
-    screen.begin_step("make")
+    screen.begin_step("$ make")
     screen.raw(b"made")
     screen.end_stage(SLOW, "", None)
     failed = replace(SLOW, status="failed", duration=3.0)
     screen.end_stage(failed, "step 1 failed: exit code 2", Failure("build", "x", tail="made"))
+    screen.end_stage(replace(STAGE, status="skipped", duration=0.0), "this is a rollback", None)
     screen.close()
     assert terminal.shown.splitlines() == [
         "==> build",
@@ -110,6 +111,7 @@ def test_stages_and_steps_have_lines_of_their_own(screen: Screen, terminal: Term
         "made",
         "<== build: ok, 4m 10s, usually 40s",
         "<== build: failed, 3.0s: step 1 failed: exit code 2",
+        "<== build: skipped: this is a rollback",
     ]
 
 

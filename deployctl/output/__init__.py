@@ -32,8 +32,8 @@ class Output(Protocol):
     def begin_stage(self, stage: StageRecord) -> None:
         """What is told until its end belongs to this stage."""
 
-    def begin_step(self, command: str) -> None:
-        """The output that follows is that of a step."""
+    def begin_step(self, prompt: str) -> None:
+        """The output that follows is that of a step, whose command is in this line."""
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
         """How it ended; ``why`` it did not succeed."""
@@ -54,9 +54,10 @@ def prompt(command: str) -> str:
 
 def ending(stage: StageRecord, why: str) -> str:
     """The line below what a stage printed."""
+    took = "" if stage.status == "skipped" else f", {duration(stage.duration)}"
     usual = f", usually {duration(stage.usual)}" if stage.slow else ""
     told = f": {why}" if why else ""
-    return f"<== {stage.name}: {stage.word}, {duration(stage.duration)}{usual}{told}"
+    return f"<== {stage.name}: {stage.word}{took}{usual}{told}"
 
 
 class Stream:
@@ -113,8 +114,8 @@ class Screen:
     def begin_stage(self, stage: StageRecord) -> None:
         self.line(heading(stage))
 
-    def begin_step(self, command: str) -> None:
-        self.line(prompt(command))
+    def begin_step(self, prompt: str) -> None:
+        self.line(prompt)
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
         self.line(ending(stage, why))
@@ -145,7 +146,7 @@ class Silence:
     def begin_stage(self, stage: StageRecord) -> None:
         """Nobody is there."""
 
-    def begin_step(self, command: str) -> None:
+    def begin_step(self, prompt: str) -> None:
         """Nobody is there."""
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:

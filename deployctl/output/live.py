@@ -23,6 +23,7 @@ _NAME, _WORD, _TOOK = 11, 6, 6
 
 # ECMA-48, SGR; the terminal's own eight colours are readable on its own background.
 _BOLD, _DIM, _RED, _GREEN, _YELLOW = "1", "2", "31", "32", "33"
+_COLOURS = {"succeeded": _GREEN, "skipped": _DIM}
 
 
 class Live:
@@ -75,9 +76,9 @@ class Live:
         with self._lock:
             self._begin(stage, "")
 
-    def begin_step(self, command: str) -> None:
+    def begin_step(self, prompt: str) -> None:
         with self._lock:
-            self._now = prompt(command)
+            self._now = prompt
             self._last = LastLines()
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
@@ -134,7 +135,7 @@ class Live:
 
     def _ended(self, stage: StageRecord, columns: int, why: str) -> str:
         name, word, took = _cells(stage, stage.word, columns)
-        word = self._in(_GREEN if stage.status == "succeeded" else _RED, word)
+        word = self._in(_COLOURS.get(stage.status, _RED), word)
         told = [self._in(_YELLOW, usual) for usual in _usually(stage)]
         return "  ".join([name, word, took, *told, *filter(None, [_shown(why)])])
 

@@ -149,6 +149,9 @@ STEPS = (
     ) WITHOUT ROWID;
     CREATE INDEX sendings_due ON sendings (due_at) WHERE state = 'waiting';
     """,
+    # What a release was built and runs with, so that a rollback brings that back too.
+    "ALTER TABLE releases ADD COLUMN config TEXT",
+    # Where a step stands in the log, and what is usual for a stage.
     """
     ALTER TABLE stages ADD COLUMN usual REAL;
     ALTER TABLE steps ADD COLUMN log_start INTEGER;
