@@ -272,7 +272,7 @@ def _first_line(deployment: Deployment) -> str:
     what = deployment.rollback_to or deployment.wanted_revision or deployment.ref
     task = f"{deployment.task} {what}" if what else deployment.task
     by = f"({deployment.trigger}, asked by {deployment.actor})"
-    return f"{deployment.repo} #{deployment.number}: {task} {by}"
+    return f"{deployment.repo} #{deployment.number}: {task} {by} on {os.uname().nodename}"
 
 
 def _last_line(deployment: Deployment) -> str:

@@ -189,9 +189,18 @@ def _head(deployment: Deployment, host: str) -> list[str]:
         _line(deployment.subject or ""),
         f"{revision} on {_line(ref)}" if ref else revision,
         f"by {_line(deployment.actor)} ({deployment.trigger}){took}",
+        *_slow_stages(deployment),
         f"deployment {deployment.number} on {host}",
         *_what_went_wrong(deployment),
         f"more: deployctl logs {deployment.number}",
+    ]
+
+
+def _slow_stages(deployment: Deployment) -> list[str]:
+    return [
+        f"{_line(stage.name)} took {duration(stage.duration)}, usually {duration(stage.usual)}"
+        for stage in deployment.stages
+        if stage.slow and deployment.finished
     ]
 
 

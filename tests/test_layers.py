@@ -25,8 +25,8 @@ LAYERS = {
     ),
     "adapters": "config git logfile notify output store worker",
     "system": (
-        "durable environment leftovers lean lock masking moment mounts process process_child "
-        "process_tree sections signals tools"
+        "columns durable environment leftovers lean lock masking moment mounts process "
+        "process_child process_tree sections signals tools"
     ),
     "values": "__init__ deployment errors notice repo secret sizes times trust",
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.deployment import Deployment, Failure
+from deployctl.deployment import Deployment, Failure, StageRecord
 from deployctl.notices import compose
 from deployctl.sections import section
 
@@ -40,6 +40,16 @@ BROKEN = replace(
 )
 
 WELL_ASKED = Failure(stage="healthcheck", message="GET http://a/ answered 500, wanted 2xx")
+
+
+def test_a_stage_that_was_much_slower_than_usual_is_named() -> None:
+    stages = (
+        StageRecord("fetch", "succeeded", 100, 1.0, usual=1.0),
+        StageRecord("build", "succeeded", 101, 250.0, usual=40.0),
+    )
+    _, _, body = compose(replace(DEPLOYED, stages=stages), recovered=False, host="web1")
+    assert "\nbuild took 4m 10s, usually 40s\n" in body
+    assert "fetch" not in body
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from deployctl.check.finding import Finding
+from deployctl.columns import columns_of, cut
 from deployctl.deployment import IDLE, Deployment, Failure, StageRecord
 from deployctl.history import OnProbation, RepoStatus
 from deployctl.masking import escape_controls
@@ -38,18 +38,9 @@ def width() -> int | None:
     return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
 
-def cut(text: str, columns: int | None) -> str:
-    """At most so many columns; characters of East Asian scripts take two."""
-    if columns is None or _columns(text) <= columns:
-        return text
-    while text and _columns(text) > columns - 3:
-        text = text[:-1]
-    return f"{text}..."
-
-
 def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
     """Rows with their cells below each other; the last one gives way to a narrow terminal."""
-    widths = [max(map(_columns, cells)) for cells in zip(*rows, strict=True)][:-1]
+    widths = [max(map(columns_of, cells)) for cells in zip(*rows, strict=True)][:-1]
     lines = []
     for *cells, last in rows:
         padded = [_padded(cell, width) for cell, width in zip(cells, widths, strict=True)]
@@ -58,11 +49,22 @@ def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
 
 
 def history_lines(
-    deployments: Sequence[Deployment], columns: int | None, *, with_repo: bool
+    deployments: Sequence[Deployment],
+    columns: int | None,
+    *,
+    with_repo: bool,
+    with_stages: bool,
 ) -> list[str]:
-    """One line for each deployment; a narrow terminal does without year and duration."""
+    """One line for each deployment; a narrow terminal does without year and duration.
+
+    ``with_stages``: below it how long each stage took.
+    """
     narrow = columns is not None and columns < _NARROW
-    return table([_history_row(each, with_repo, narrow) for each in deployments], columns)
+    rows = table([_history_row(each, with_repo, narrow) for each in deployments], columns)
+    if not with_stages:
+        return rows
+    below = [_timings(each, columns) for each in deployments]
+    return [line for row, lines in zip(rows, below, strict=True) for line in (row, *lines)]
 
 
 def release_lines(
@@ -87,7 +89,8 @@ def more_of(deployment: Deployment) -> str:
         return ""
     told = deployment.reason and failure.message in deployment.reason
     lines = [] if told else [f"failed in {failure.stage}: {one_line(failure.message)}"]
-    return "\n".join([*lines, f"more: deployctl show {deployment.number}"])
+    number = deployment.number
+    return "\n".join([*lines, f"more: deployctl show {number}, deployctl logs {number}"])
 
 
 def status_block(status: RepoStatus, now: float, columns: int | None) -> str:
@@ -136,6 +139,23 @@ def _history_row(deployment: Deployment, with_repo: bool, narrow: bool) -> list[
     ]
 
 
+def _timings(deployment: Deployment, columns: int | None) -> list[str]:
+    told = ", ".join(
+        f"{stage.name} {duration(stage.duration)}{_unless_ok(stage)}{_if_slow(stage, ' ({})')}"
+        for stage in deployment.stages
+    )
+    indent = " " * _FIX
+    return _folded(f"{indent}{one_line(told)}", columns, _FIX) if told else []
+
+
+def _unless_ok(stage: StageRecord) -> str:
+    return "" if stage.status == "succeeded" else f" {stage.status}"
+
+
+def _if_slow(stage: StageRecord, form: str) -> str:
+    return form.format(f"usually {duration(stage.usual)}") if stage.slow else ""
+
+
 def _release_row(release: ReleaseRecord, default: bool, now: float) -> list[str]:
     return [
         ("* " if default else "  ") + (f"#{release.number}" if release.number else "-"),
@@ -146,7 +166,7 @@ def _release_row(release: ReleaseRecord, default: bool, now: float) -> list[str]
 
 
 def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _columns(text))
+    return text + " " * (width - columns_of(text))
 
 
 def _wrapped(line: str, columns: int | None) -> list[str]:
@@ -156,14 +176,10 @@ def _wrapped(line: str, columns: int | None) -> list[str]:
 
 def _folded(line: str, columns: int | None, indent: int) -> list[str]:
     """As many lines as it takes, those after the first indented."""
-    if columns is None or _columns(line) <= columns:
+    if columns is None or columns_of(line) <= columns:
         return [line]
     parts = wrap(line, columns, subsequent_indent=" " * indent, break_on_hyphens=False)
     return [cut(part, columns) for part in parts]
-
-
-def _columns(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def _labelled(label: str, text: str) -> str:
@@ -196,7 +212,8 @@ def _stages(stages: Sequence[StageRecord]) -> Iterator[str]:
         yield ""
     for stage in stages:
         took = duration(stage.duration).rjust(8)
-        yield f"  {stage.name.ljust(longest)}  {stage.status.ljust(9)}  {took}"
+        usual = _if_slow(stage, "  {}")
+        yield f"  {stage.name.ljust(longest)}  {stage.status.ljust(9)}  {took}{usual}"
 
 
 def _failure(deployment: Deployment) -> Iterator[str]:

@@ -164,4 +164,10 @@ STEPS = (
         rollback INTEGER
     ) WITHOUT ROWID
     """,
+    # Where a step stands in the log, and what is usual for a stage.
+    """
+    ALTER TABLE stages ADD COLUMN usual REAL;
+    ALTER TABLE steps ADD COLUMN log_start INTEGER;
+    ALTER TABLE steps ADD COLUMN log_end INTEGER;
+    """,
 )
