@@ -9,7 +9,8 @@ from deployctl.announced import why_not_what_was_announced
 from deployctl.attempt import Attempt, Outcome, Target, begin
 from deployctl.deployment import REFUSED, Deployment, Failure
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
-from deployctl.git.mirror import Mirror, is_sha
+from deployctl.git.mirror import Mirror
+from deployctl.git.repository import is_sha
 from deployctl.journal import StageFailed, StageJournal
 from deployctl.output import Output
 from deployctl.page import refresh_page

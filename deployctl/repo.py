@@ -68,6 +68,7 @@ class Repo:
 
     ``tags``, a pattern of names, takes the place of ``branch``. ``on`` is push or ci_success;
     ``watch`` are patterns as in gitignore, of paths that are worth a deployment: none, all are.
+    ``dir`` is the directory of the repository that is deployed, relative and without ``..``;
     ``min_free`` is in bytes.
     """
 
@@ -78,6 +79,7 @@ class Repo:
     tags: str | None = None
     on: str = "push"
     watch: tuple[str, ...] = ()
+    dir: str = "."
     forge: str | None = None
     id: str | None = None
     full_name: str | None = None
@@ -96,9 +98,16 @@ class Repo:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     ssh_key: str | None = None
     known_hosts: str | None = None
+    submodules: bool = False
+    lfs: bool = False
     fetch_timeout: float = 300.0
     timeout: float = 1800.0
     notify: tuple[Subscription, ...] = ()
+
+    @property
+    def below(self) -> str:
+        """``dir``; empty where it is the whole repository."""
+        return "" if self.dir == "." else self.dir
 
     @property
     def branch_ref(self) -> str | None:
