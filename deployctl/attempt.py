@@ -23,9 +23,10 @@ from deployctl.layout import Live
 from deployctl.lock import step_note
 from deployctl.masking import Masker
 from deployctl.output import Output
-from deployctl.pipeline import Surroundings
 from deployctl.prune import make_room
+from deployctl.release_config import ReleaseConfig, known_secrets, of_live, revealed
 from deployctl.site import Site
+from deployctl.steps import Surroundings
 from deployctl.store import deliveries, deployments, freezes, inbox, releases
 from deployctl.store.database import Database
 from deployctl.store.freezes import Hold
@@ -64,6 +65,7 @@ class Attempt:
     """A claimed deployment while it runs; the process holds the repo's lock.
 
     ``trouble`` is what keeps it from beginning: a missing secret, a checkout that git cannot read.
+    ``config`` is that of the release which is to go live, from when it is known.
     """
 
     def __init__(self, site: Site, deployment: Deployment, show: Output) -> None:
@@ -72,10 +74,11 @@ class Attempt:
         self.marker = marker_of(site.db, deployment)
         self.trouble: DeployctlError | None = None
         self.secrets = self._reveal()
-        masker = Masker(self.secrets.values())
+        masker = Masker({*self.secrets.values(), *known_secrets(site)})
         self.journal = Journal(site.db, deployment, masker=masker, show=show)
         self.previous = self._find_live()
         self.target: Target | None = None
+        self.config: ReleaseConfig | None = None
         self.phase = deployment.phase
 
     def _reveal(self) -> Mapping[str, str]:
@@ -121,7 +124,20 @@ class Attempt:
             notices.enqueue(connection, site.repo, running, recovered=False, now=time.time())
         start_worker(site.config.path, site.config.state_dir, site.config.env_names)
 
-    def surroundings(self, revision: str | None, release: str | None, place: str) -> Surroundings:
+    def need_config(self) -> ReleaseConfig:
+        """What the release that is to go live is built and run with."""
+        if self.config is None:
+            raise LookupError(f"deployment {self.deployment.number} does not know its pipeline yet")
+        return self.config
+
+    def previous_config(self) -> ReleaseConfig:
+        """What the release was built with that was live before."""
+        live = self.previous or Live(None)
+        return of_live(self.site, live.revision, live.release)
+
+    def surroundings(
+        self, config: ReleaseConfig, revision: str | None, release: str | None, place: str
+    ) -> Surroundings:
         """What steps get that run for a revision in a directory."""
         facts = {
             "REPO": self.site.repo.name,
@@ -138,7 +154,7 @@ class Attempt:
         named = {f"DEPLOYCTL_{name}": value or "" for name, value in facts.items()}
         return Surroundings(
             directory=place,
-            env=step_environment(self.site.repo.env, self.secrets, named),
+            env=step_environment(config.env, revealed(config), named),
             marker=self.marker,
             timeout=self.site.repo.timeout,
             noted=step_note(self.site.config.state_dir, self.site.repo.name),

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
 
-from deployctl import refusals
-from deployctl.announced import why_not_what_was_announced
 from deployctl.attempt import Attempt, Outcome, Target, begin
 from deployctl.deployment import REFUSED, Deployment, Failure
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
-from deployctl.git.mirror import Mirror
-from deployctl.git.repository import is_sha
+from deployctl.fetch import fetch
 from deployctl.journal import StageFailed, StageJournal
 from deployctl.output import Output
 from deployctl.page import refresh_page
-from deployctl.pipeline import check_health, restart, run_stages
+from deployctl.pipeline import Occasion, check_health, run_commands, run_stages
+from deployctl.post import run_post
 from deployctl.prune import prune
+from deployctl.release_config import of_release, of_revision
 from deployctl.rollback import choose_target, find_release
 from deployctl.room import need_room, remember_sizes
 from deployctl.signals import interruptible, shielded
-from deployctl.site import Site, remote_tip
-from deployctl.store import deployments, freezes, releases
+from deployctl.site import Site
+from deployctl.store import deployments, releases
 from deployctl.store.releases import GONE, ReleaseRecord
+from deployctl.succeeded import succeeded
 from deployctl.undo import go_back, undo
 from deployctl.unneeded import Unneeded, why_unneeded
 
@@ -34,6 +34,7 @@ def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
     """
     with begin(site, deployment, show) as attempt:
         outcome, raised = _settle(attempt)
+        raised = run_post(attempt, outcome) or raised
         with shielded():
             ended = attempt.conclude(outcome)
         prune(site, attempt.journal)
@@ -72,7 +73,7 @@ def _bring_live(attempt: Attempt) -> Outcome:
         if attempt.deployment.task == "rollback":
             target = _earlier(attempt)
         else:
-            revision, subject = _fetch(attempt)
+            revision, subject = fetch(attempt)
             unneeded = why_unneeded(attempt, revision, subject)
             if unneeded is not None:
                 return _nothing_to_do(attempt, unneeded)
@@ -92,56 +93,6 @@ def _why_not_begun(attempt: Attempt, trouble: DeployctlError) -> Failure:
         return failed.failure
 
 
-def _fetch(attempt: Attempt) -> tuple[str, str]:
-    """Bring the mirror up to date -> the revision that is to go live, and its subject."""
-    site, deployment = attempt.site, attempt.deployment
-    with attempt.journal.stage("fetch") as stage:
-        ref = deployment.ref or site.repo.branch_ref or remote_tip(site).ref
-        tip = site.mirror.fetch(ref)
-        wanted, forced = deployment.wanted_revision, deployment.forced
-        revision = choose(site.mirror, ref, tip, wanted, forced=forced)
-        commit = site.mirror.commit(revision)
-        odd = why_not_what_was_announced(site, deployment, ref, tip)
-        if odd is not None:
-            stage.line(odd)
-            attempt.journal.note(reason=odd)
-        stage.line(f"{ref} is at {tip[:12]}; deploying {revision[:12]} {commit.subject}")
-        subject = attempt.journal.masked(commit.subject)
-        attempt.journal.note(ref=ref, revision=revision, subject=subject)
-        attempt.deployment = replace(deployment, ref=ref, revision=revision)
-        _mind_the_hold(attempt, revision, tip if ref == site.repo.branch_ref else None)
-    return revision, commit.subject
-
-
-def choose(mirror: Mirror, ref: str, tip: str, wanted: str | None, *, forced: bool) -> str:
-    """The tip, or the revision a person asked for where it is reachable from there."""
-    if wanted is None:
-        return tip
-    if not mirror.has(wanted) and forced and is_sha(wanted):
-        mirror.fetch_revision(wanted)
-    if forced:
-        return mirror.resolve(wanted)
-    if not mirror.has(wanted) or not mirror.is_ancestor(mirror.resolve(wanted), tip):
-        raise RefusedError(
-            f"{wanted} is not reachable from {ref}: deploy a commit of that branch, or --force"
-        )
-    return mirror.resolve(wanted)
-
-
-def _mind_the_hold(attempt: Attempt, revision: str, tip: str | None) -> None:
-    """A held revision is refused unless a person insists; a branch that moved lifts the holds.
-
-    ``tip`` is that of the repo's own branch, where it is known: one that is not held has moved.
-    What a person insisted on is held until it has succeeded.
-    """
-    db, repo = attempt.site.db, attempt.site.repo.name
-    if tip is not None and freezes.hold_on(db, repo, tip) is None:
-        freezes.lift_holds(db, repo)
-    hold = freezes.hold_on(db, repo, revision)
-    if hold is not None and not attempt.deployment.forced:
-        raise RefusedError(refusals.held(repo, hold))
-
-
 def _nothing_to_do(attempt: Attempt, unneeded: Unneeded) -> Outcome:
     live = attempt.previous
     attempt.journal.note(release=live.release if live else None)
@@ -151,6 +102,7 @@ def _nothing_to_do(attempt: Attempt, unneeded: Unneeded) -> Outcome:
 def _build(attempt: Attempt, revision: str) -> Target:
     """A new release of the revision, all stages passed, nothing live touched (but in place)."""
     with attempt.journal.stage("prepare") as stage:
+        attempt.config = of_revision(attempt.site, revision)
         attempt.site.layout.check()
         need_room(attempt.site, attempt.journal, stage)
         target = _prepare(attempt, stage, attempt.deployment.number, revision)
@@ -162,7 +114,8 @@ def _prepare(attempt: Attempt, stage: StageJournal, number: int, revision: str) 
     site, layout = attempt.site, attempt.site.layout
     target = Target(number, revision, layout.new_name(number, revision))
     with site.db.writing() as connection:
-        releases.begin(connection, site.repo.name, number, target.name, revision)
+        config = attempt.need_config().stored()
+        releases.begin(connection, site.repo.name, number, target.name, revision, config)
     attempt.journal.note(release=target.name)
     attempt.target = target
     _adopt(attempt)
@@ -174,9 +127,25 @@ def _prepare(attempt: Attempt, stage: StageJournal, number: int, revision: str) 
 def _run_through_stages(attempt: Attempt, target: Target) -> Target:
     attempt.announce()
     directory = attempt.site.layout.directory(target.name)
-    around = attempt.surroundings(target.revision, target.name, directory)
-    run_stages(attempt.journal, attempt.site.repo.stages, around)
+    config = attempt.need_config()
+    around = attempt.surroundings(config, target.revision, target.name, directory)
+    failed = run_stages(attempt.journal, config.pipeline.stages, around, _occasion(attempt, target))
+    if failed:
+        attempt.journal.note(reason=f"failed, as allow_failure lets it: {', '.join(failed)}")
     return target
+
+
+def _occasion(attempt: Attempt, target: Target) -> Occasion:
+    """What stages may depend on."""
+    mirror, live = attempt.site.mirror, attempt.previous
+
+    @functools.cache
+    def changed() -> list[str] | None:
+        if live is None or live.revision is None or not mirror.has(live.revision):
+            return None
+        return mirror.changed_paths(live.revision, target.revision)
+
+    return Occasion(attempt.deployment.ref, attempt.deployment.task, changed)
 
 
 def _adopt(attempt: Attempt) -> None:
@@ -199,6 +168,7 @@ def _earlier(attempt: Attempt) -> Target:
         attempt.site.layout.check()
         chosen = _chosen(attempt)
         if chosen.state != GONE:
+            attempt.config = of_release(attempt.site, chosen)
             return Target(chosen.number, chosen.revision, chosen.name)
         need_room(attempt.site, attempt.journal, stage)
         target = _prepare_again(attempt, stage, chosen)
@@ -209,6 +179,7 @@ def _prepare_again(attempt: Attempt, stage: StageJournal, gone: ReleaseRecord) -
     site = attempt.site
     stage.line(f"{gone.revision[:12]} is no longer on disk: building it again")
     site.mirror.bring(gone.revision, f"refs/heads/{site.repo.branch}")
+    attempt.config = of_revision(site, gone.revision)
     try:
         site.layout.discard(gone.number, gone.name)
     except DeployctlError as error:  # half of it is left: the new one gets a name of its own
@@ -239,23 +210,19 @@ def _go_live(attempt: Attempt, target: Target) -> Outcome:
     attempt.enter("switching")
     try:
         _switch(attempt, target)
-        around = attempt.surroundings(target.revision, target.name, site.layout.live_directory())
-        restart(journal, "restart", site.repo.restart, around)
-        check_health(journal, "healthcheck", site.repo.healthcheck, around)
+        config = attempt.need_config()
+        place = site.layout.live_directory()
+        around = attempt.surroundings(config, target.revision, target.name, place)
+        if attempt.deployment.task == "rollback":
+            run_commands(journal, "on_rollback", config.pipeline.on_rollback, around)
+        run_commands(journal, "restart", config.pipeline.restart, around)
+        check_health(journal, "healthcheck", config.pipeline.healthcheck, around)
     except StageFailed as failed:
         if failed.failure.stage == "switch" and site.layout.live() == attempt.previous:
             attempt.enter("building")  # nothing live was touched, so there is nothing to restart
             return undo(attempt, Outcome("failed", failure=failed.failure))
         return go_back(attempt, target, failed.failure)
-    attempt.target = target
-    if attempt.deployment.task == "deploy" or attempt.previous is None:
-        return Outcome("succeeded")
-    left, release = attempt.previous.revision, attempt.previous.release
-    record = find_release(site, left, release)
-    newer = record.number if record and record.number > target.number else None
-    # Another release of the same revision is live: to hold that would be to hold what is live.
-    held = left if left != target.revision else None
-    return Outcome("succeeded", held=held, left=newer)
+    return succeeded(attempt, target)
 
 
 def _switch(attempt: Attempt, target: Target) -> None:

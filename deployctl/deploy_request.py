@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from deployctl import plan as planned
 from deployctl.config.refs import is_branch_name
-from deployctl.deploy import choose
 from deployctl.deployment import Deployment, Request
 from deployctl.errors import RefusedError, UsageError
+from deployctl.fetch import choose
 from deployctl.foreground import refuse_if_locked, run_in_turn, run_now
-from deployctl.pipeline import describe
 from deployctl.refusals import held
-from deployctl.site import Site, Worker, masker_of, remote_tip
+from deployctl.site import Site, Worker, remote_tip
 from deployctl.store import deployments, freezes, queue
 from deployctl.worker import start_worker
 
@@ -81,18 +81,7 @@ def plan(site: Site, wish: Wish) -> list[str]:
     tip = site.mirror.fetch(ref)
     revision = choose(site.mirror, ref, tip, wish.revision, forced=wish.force)
     commit = site.mirror.commit(revision)
-    live, repo = site.layout.live(), site.repo
-    steps = [
-        f"fetch {ref} from {repo.url}: {commit.revision[:12]} {commit.subject}",
-        f"live now: {(live.revision or 'unknown')[:12] if live else 'nothing'}",
-        f"prepare a release in {site.layout.directory(None)}",
-        *(f"stage {stage.name}: {describe(step)}" for stage in repo.stages for step in stage.steps),
-        f"switch {site.layout.live_directory()}",
-        *(f"restart: {describe(command)}" for command in repo.restart),
-        *([f"health check: {describe(repo.healthcheck)}"] if repo.healthcheck else []),
-        *(f"tell {each.channel} of {', '.join(each.on)}" for each in repo.notify),
-    ]
-    return [*map(masker_of(repo).mask_text, steps)]
+    return planned.deployment(site, ref, commit.revision, commit.subject)
 
 
 def _queue(site: Site, wish: Wish) -> int:

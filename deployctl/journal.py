@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, RefusedError, in_words
@@ -17,6 +19,8 @@ from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.times import duration
 
+_LONGEST_LINE = 8 * 1024  # bytes; of steps that run beside each other, longer ones are broken
+
 
 class StageFailed(Exception):
     """A stage did not succeed; ``failure`` says which step, how, and its last lines."""
@@ -24,6 +28,22 @@ class StageFailed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+
+class StepJournal(Protocol):
+    """Who is told of one step after the other."""
+
+    def line(self, text: str) -> None:
+        """A line of ours."""
+
+    def begin_step(self, command: str) -> None:
+        """Another step begins."""
+
+    def output(self, chunk: bytes) -> None:
+        """What it prints, as it comes."""
+
+    def end_step(self, command: str, outcome: Outcome) -> Outcome:
+        """The outcome again, with a tail that can be shown."""
 
 
 class StageJournal:
@@ -36,11 +56,28 @@ class StageJournal:
         self._show = show
         self._masker = masker
         self._last = LastLines()
+        self._alone = threading.Lock()
 
     def line(self, text: str) -> None:
         text = self._masker.mask_text(text)
-        self._log.line(text)
-        self._show.line(text)
+        with self._alone:
+            self._log.line(text)
+            self._show.line(text)
+
+    def beside(self, position: int) -> _Beside:
+        """Who is told of a step that runs beside others, from a thread of its own."""
+        return _Beside(self, f"[{position}] ", self._masker.another())
+
+    def gather(self, steps: Iterable[_Beside]) -> None:
+        """What became of the steps that ran beside each other."""
+        for step in steps:
+            self.steps += step.records
+
+    def write(self, chunk: bytes) -> None:
+        """Masked output for the log and the screen."""
+        with self._alone:
+            self._log.raw(chunk)
+            self._show.raw(chunk)
 
     def begin_step(self, command: str) -> None:
         self.line(f"$ {command}")
@@ -70,8 +107,47 @@ class StageJournal:
     def _tell(self, chunk: bytes) -> None:
         if chunk:
             self._last(chunk)
-            self._log.raw(chunk)
-            self._show.raw(chunk)
+            self.write(chunk)
+
+
+class _Beside:
+    """One of several steps that run at the same time: its lines have its number in front."""
+
+    def __init__(self, stage: StageJournal, prefix: str, masker: Masker) -> None:
+        self.records: list[StepRecord] = []
+        self._stage = stage
+        self._prefix = prefix
+        self._masker = masker
+        self._last = LastLines()
+        self._rest = b""
+
+    def line(self, text: str) -> None:
+        self._stage.line(f"{self._prefix}{text}")
+
+    def begin_step(self, command: str) -> None:
+        self._last = LastLines()
+        self.line(f"$ {command}")
+
+    def output(self, chunk: bytes) -> None:
+        self._tell(self._masker.mask(chunk))
+
+    def end_step(self, command: str, outcome: Outcome) -> Outcome:
+        self._tell(self._masker.flush())
+        if self._rest:
+            self._tell(b"\n")
+        command = self._masker.mask_text(command)
+        self.records.append(StepRecord(command, outcome.exit_code, outcome.duration))
+        return replace(outcome, tail=self._last.tail())
+
+    def _tell(self, chunk: bytes) -> None:
+        """Whole lines only, so that they do not run into those of the others."""
+        self._last(chunk)
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > _LONGEST_LINE:
+            lines, self._rest = [*lines, self._rest], b""
+        prefix = self._prefix.encode()
+        if lines:
+            self._stage.write(b"".join(prefix + line + b"\n" for line in lines))
 
 
 class Journal:
@@ -132,6 +208,16 @@ class Journal:
             )
             urgent = urgent or status != "succeeded"
             deployments.end_stage(self._db, row, ended, urgent=urgent)
+
+    def skip(self, name: str, why: str) -> None:
+        """Tell of a stage that does not run this time."""
+        position = self._log.position()
+        self.line(f"<== {name}: skipped: {why}")
+        record = StageRecord(
+            name, "skipped", time.time(), 0.0, None, position, self._log.position()
+        )
+        row = deployments.begin_stage(self._db, self._number, record)
+        deployments.end_stage(self._db, row, record)
 
     def close(self) -> None:
         self._log.close()

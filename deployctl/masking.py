@@ -29,10 +29,15 @@ class Masker:
     """
 
     def __init__(self, values: Iterable[str]) -> None:
-        parts = {part for value in values for part in _parts(value)}
+        self._values = frozenset(values)
+        parts = {part for value in self._values for part in _parts(value)}
         self._needles = frozenset(form for part in parts for form in _forms(part))
         self._held = b""
         self._hidden = 0  # how many of the held bytes belong to a secret already replaced
+
+    def another(self) -> Masker:
+        """One for another stream."""
+        return Masker(self._values)
 
     def mask(self, chunk: bytes) -> bytes:
         """What of the stream can be shown by now; an end that may be half a secret is held back."""

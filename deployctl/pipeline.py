@@ -1,15 +1,18 @@
-"""Stages and their steps, in order; the first failure ends the pipeline."""
+"""Stages in order; the first failure ends the pipeline."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from deployctl.health import check
-from deployctl.journal import Journal, StageFailed, StageJournal
-from deployctl.process import Outcome, run_step, show
+from deployctl.journal import Journal, StageFailed
+from deployctl.process import show
 from deployctl.repo import Command, HealthCheck, Stage
+from deployctl.steps import Surroundings, need_success, run_one, run_parallel, run_with_retries
+from deployctl.watched import any_watched
 
 # Parts of a step's marker. What a restart leaves behind is there on purpose; what a stage or a
 # health check does is not.
@@ -17,17 +20,15 @@ BUILD, RESTART = "build", "restart"
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What every step of a pipeline gets: a directory, an environment, a marker, a time limit.
+class Occasion:
+    """What a stage's ``when`` is compared with.
 
-    ``noted`` is the file that says which step runs now.
+    ``changed`` are the paths that differ from what is live; None where that cannot be told.
     """
 
-    directory: str
-    env: Mapping[str, str]
-    marker: str
-    timeout: float
-    noted: str
+    ref: str | None
+    task: str
+    changed: Callable[[], Sequence[str] | None]
 
 
 def describe(what: Command | HealthCheck) -> str:
@@ -37,25 +38,71 @@ def describe(what: Command | HealthCheck) -> str:
     return show(what).strip().replace("\n", "; ")
 
 
-def run_stages(journal: Journal, stages: Sequence[Stage], around: Surroundings) -> None:
-    """Run the stages one after the other; raises StageFailed at the first that fails."""
+def run_stages(
+    journal: Journal, stages: Sequence[Stage], around: Surroundings, occasion: Occasion
+) -> list[str]:
+    """Run the stages one after the other -> the names of those that were allowed to fail and did.
+
+    Raises StageFailed at the first other one that fails.
+    """
+    failed = []
     for stage in stages:
-        here = replace(
-            around,
-            directory=os.path.normpath(os.path.join(around.directory, stage.dir)),
-            env={**around.env, **stage.env},
-            timeout=stage.timeout or around.timeout,
-            marker=f"{around.marker}/{BUILD}",
-        )
-        with journal.stage(stage.name) as telling:
-            _run_steps(telling, stage.steps, here)
+        why = why_skipped(stage, occasion)
+        if why is not None:
+            journal.skip(stage.name, why)
+            continue
+        try:
+            _run_stage(journal, stage, around)
+        except StageFailed:
+            if not stage.allow_failure:
+                raise
+            journal.line(f"{stage.name} may fail (allow_failure): going on")
+            failed.append(stage.name)
+    return failed
 
 
-def restart(journal: Journal, name: str, commands: Sequence[Command], around: Surroundings) -> None:
-    """Run the restart commands as a stage; none configured, none shown."""
+def why_skipped(stage: Stage, occasion: Occasion) -> str | None:
+    """Why the stage's ``when`` keeps it from running now; None where it runs."""
+    when = stage.when
+    if when is None:
+        return None
+    if when.task and occasion.task not in when.task:
+        return f"this is a {occasion.task}"
+    name = (occasion.ref or "").removeprefix("refs/heads/").removeprefix("refs/tags/")
+    if when.branch and not any(fnmatchcase(name, pattern) for pattern in when.branch):
+        return f"{name or 'what is deployed'} is not {' or '.join(when.branch)}"
+    changed = occasion.changed() if when.paths else None
+    if changed is not None and not any_watched(when.paths, changed):
+        return f"nothing in {', '.join(when.paths)} changed"
+    return None
+
+
+def _run_stage(journal: Journal, stage: Stage, around: Surroundings) -> None:
+    here = replace(
+        around,
+        directory=os.path.normpath(os.path.join(around.directory, stage.dir)),
+        env={**around.env, **stage.env},
+        timeout=stage.timeout or around.timeout,
+        marker=f"{around.marker}/{BUILD}",
+    )
+    with journal.stage(stage.name) as telling:
+        if stage.parallel:
+            run_parallel(telling, stage.steps, here, stage.retry)
+        else:
+            for position, command in enumerate(stage.steps, start=1):
+                outcome = run_with_retries(telling, command, here, stage.retry)
+                need_success(telling, position, command, outcome)
+
+
+def run_commands(
+    journal: Journal, name: str, commands: Sequence[Command], around: Surroundings
+) -> None:
+    """Run commands that serve what is live as a stage; none configured, none shown."""
     if commands:
+        here = replace(around, marker=f"{around.marker}/{RESTART}")
         with journal.stage(name) as telling:
-            _run_steps(telling, commands, replace(around, marker=f"{around.marker}/{RESTART}"))
+            for position, command in enumerate(commands, start=1):
+                need_success(telling, position, command, run_one(telling, command, here))
 
 
 def check_health(
@@ -68,7 +115,7 @@ def check_health(
     with journal.stage(name) as telling:
         result = check(
             healthcheck,
-            run_command=lambda command, timeout: _run_step(
+            run_command=lambda command, timeout: run_one(
                 telling, command, replace(around, timeout=timeout)
             ),
         )
@@ -87,36 +134,3 @@ def check_health(
                 )
             )
         telling.line(result.message)
-
-
-def _run_steps(telling: StageJournal, steps: Sequence[Command], around: Surroundings) -> None:
-    for position, command in enumerate(steps, start=1):
-        outcome = _run_step(telling, command, around)
-        if not outcome.ok:
-            raise StageFailed(
-                replace(
-                    telling.failure(
-                        f"step {position} failed: {outcome.describe()}",
-                        command=show(command),
-                        tail=outcome.tail,
-                    ),
-                    step=position,
-                    exit_code=outcome.exit_code,
-                    signal=outcome.signal,
-                    timed_out=outcome.timed_out,
-                )
-            )
-
-
-def _run_step(telling: StageJournal, command: Command, around: Surroundings) -> Outcome:
-    telling.begin_step(show(command))
-    outcome = run_step(
-        command,
-        cwd=around.directory,
-        env=around.env,
-        timeout=around.timeout,
-        marker=around.marker,
-        write=telling.output,
-        noted=around.noted,
-    )
-    return telling.end_step(show(command), outcome)

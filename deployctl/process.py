@@ -55,6 +55,7 @@ class Outcome:
 
     ``duration`` is in seconds. ``tail`` is the last lines of the output (20 lines, 4 KiB) as they
     came: secrets and control characters included. ``detail`` completes :meth:`describe`.
+    ``stopped``: it was ended because another step had failed.
     """
 
     exit_code: int | None
@@ -64,6 +65,7 @@ class Outcome:
     output_bytes: int = 0
     tail: str = ""
     detail: str = ""
+    stopped: bool = False
 
     @property
     def ok(self) -> bool:
@@ -102,30 +104,32 @@ def run_step(
     marker: str,
     write: Callable[[bytes], object],
     noted: str | None = None,
+    stop: int | None = None,
 ) -> Outcome:
     """Run one step of the operator; stdout and stderr go to ``write`` as they come.
 
     A string is the operator's own script for ``/bin/sh -eu``, a tuple is argv. All processes of
     the step are ended after a failure, after ``timeout`` seconds, and when an exception passes
-    through; those of other steps under the same marker are not, such as the daemon that a restart
-    started before its health check failed. After a success all may stay.
-    ``noted`` is a file that says which step runs, for whoever comes after a crash of ours.
-    A ``write`` that fails with OSError (disk full, terminal gone) does not disturb the step.
+    through or ``stop``, a file descriptor, can be read; those of other steps under the same marker
+    are not, such as the daemon that a restart started before its health check failed. After a
+    success all may stay. ``noted`` is a file that says which step runs, for whoever comes after a
+    crash of ours. A ``write`` that fails with OSError (disk full, terminal gone) disturbs no step.
     """
     marker = f"{marker}/{os.urandom(4).hex()}"
     argv = ("/bin/sh", "-eu", "-c", command) if isinstance(command, str) else command
     began = time.monotonic()
-    output = _Output(write)
+    output, end = _Output(write), _End(timeout, stop)
     try:
-        status, in_time = _watch_step(argv, cwd, env, timeout, marker, output, noted)
-        detail = _explain(status, env) if in_time else f"{timeout:g}s"
+        status, how = _watch_step(argv, cwd, env, end, marker, output, noted)
+        detail = f"{timeout:g}s" if how == "late" else _explain(status, env)
     except CannotStartError as error:
-        status, in_time, detail = error.exit_code, True, error.reason
+        status, how, detail = error.exit_code, "ended", error.reason
         output(f"{error}\n".encode(errors="backslashreplace"))
     return Outcome(
         exit_code=status if status >= 0 else None,
         signal=None if status >= 0 else _signal_name(-status),
-        timed_out=not in_time,
+        timed_out=how == "late",
+        stopped=how == "stopped",
         duration=round(time.monotonic() - began, 3),
         output_bytes=output.size,
         tail=output.tail(),
@@ -173,13 +177,13 @@ def _watch_step(
     argv: Sequence[str],
     cwd: str,
     env: Mapping[str, str],
-    timeout: float | None,
+    end: _End,
     marker: str,
     output: _Output,
     noted: str | None,
-) -> tuple[int, bool]:
-    """The leader's status as Popen has it, and whether it ended in time."""
-    until = None if timeout is None else time.monotonic() + timeout
+) -> tuple[int, str]:
+    """The leader's status as Popen has it, and whether it ended, was late or was stopped."""
+    until = None if end.timeout is None else time.monotonic() + end.timeout
     with held_signals() as deliver:
         process = spawn(argv, cwd, {**env, MARKER: marker}, umask=0o022)
         with Child(process, marker) as child:
@@ -187,12 +191,21 @@ def _watch_step(
             if noted is not None:
                 note_step(noted, child.identity, marker)
             child.read(process.stdout, output)
-            in_time = child.wait(until)
-            if not in_time or child.failed():
+            how = "ended" if child.wait(until, end.stop) else "late"
+            how = "stopped" if child.stopped else how
+            if how != "ended" or child.failed():
                 child.end()
             child.drain()
             child.hand_over()
-    return child.status, in_time
+    return child.status, how
+
+
+@dataclass(frozen=True)
+class _End:
+    """What ends a step before its own end: so many seconds, a file descriptor to read from."""
+
+    timeout: float | None
+    stop: int | None
 
 
 def _explain(status: int, env: Mapping[str, str]) -> str:

@@ -54,6 +54,7 @@ class Child:
 
     def __init__(self, process: subprocess.Popen[bytes], marker: str | None = None) -> None:
         self.ended = False
+        self.stopped = False
         self.status = -signal.SIGKILL.value  # as Popen has it; stays where nothing can end it
         self._process = process
         self._marker = marker
@@ -90,10 +91,17 @@ class Child:
             self._pipes.add(pipe)
             self._selector.register(pipe, selectors.EVENT_READ, (pipe, sink))
 
-    def wait(self, until: float | None) -> bool:
-        """Read on until the leader has ended (True) or the monotonic moment has come (False)."""
-        while not self.ended and (until is None or time.monotonic() < until):
+    def wait(self, until: float | None, stop: int | None = None) -> bool:
+        """Read on until the leader has ended (True) or the monotonic moment has come (False).
+
+        Or until ``stop``, a file descriptor, can be read: then it was ``stopped``.
+        """
+        if stop is not None:
+            self._selector.register(stop, selectors.EVENT_READ, stop)
+        while not self.ended and not self.stopped and (until is None or time.monotonic() < until):
             self._turn(until)
+        if stop is not None:
+            self._selector.unregister(stop)
         return self.ended
 
     def failed(self) -> bool:
@@ -136,6 +144,8 @@ class Child:
             if key.fd == self._pidfd:
                 self.ended = True
                 self._selector.unregister(self._pidfd)
+            elif isinstance(key.data, int):
+                self.stopped = True
             else:
                 self._pass_on(*key.data)
 

@@ -19,9 +19,11 @@ from deployctl.page import refresh_page
 from deployctl.pipeline import BUILD
 from deployctl.process import Identity, end_marked
 from deployctl.prune import prune
+from deployctl.rollback import find_release
 from deployctl.site import Site
 from deployctl.store import deployments, queue, releases
 from deployctl.store.database import Database
+from deployctl.succeeded import PROVEN, succeeded
 from deployctl.undo import undo
 
 MAX_ATTEMPTS = 3
@@ -39,17 +41,35 @@ def _recover(site: Site, deployment: Deployment, show: Output) -> None:
     end_leftovers(site.db, deployment)
     attempt = _reopened(site, deployment, show)
     try:
-        attempt.journal.line("the process that ran this deployment died; putting things back")
-        outcome = undo(attempt, _how_it_ends(site, deployment))
-        final = outcome.status in ("cancelled", "degraded")
-        if final or deployment.attempts >= MAX_ATTEMPTS:
-            attempt.conclude(outcome)
+        if deployment.phase == PROVEN:
+            attempt.journal.line(
+                "the process that ran this deployment died; what it deployed is well"
+            )
+            attempt.conclude(succeeded(attempt, _proven(site, deployment)))
         else:
-            prune(site, attempt.journal)
-            _put_back(site, deployment)
+            _put_back(attempt)
         refresh_page(site, attempt.journal)
     finally:
         attempt.close()
+
+
+def _proven(site: Site, deployment: Deployment) -> Target:
+    """What is live by now: it was built by this deployment, or gone back to."""
+    revision, name = deployment.revision or "", deployment.release
+    record = find_release(site, revision, name)
+    return Target(record.number if record else deployment.number, revision, name)
+
+
+def _put_back(attempt: Attempt) -> None:
+    site, deployment = attempt.site, attempt.deployment
+    attempt.journal.line("the process that ran this deployment died; putting things back")
+    outcome = undo(attempt, _how_it_ends(site, deployment))
+    final = outcome.status in ("cancelled", "degraded")
+    if final or deployment.attempts >= MAX_ATTEMPTS:
+        attempt.conclude(outcome)
+    else:
+        prune(site, attempt.journal)
+        _requeue(site, deployment)
 
 
 def end_leftovers(db: Database, deployment: Deployment) -> None:
@@ -91,7 +111,7 @@ def _previous(site: Site, deployment: Deployment) -> Live | None:
     return Live(deployment.previous_revision, site.layout.release_of(link), link)
 
 
-def _put_back(site: Site, deployment: Deployment) -> None:
+def _requeue(site: Site, deployment: Deployment) -> None:
     now = time.time()
     reason = (
         f"its process died; it runs again (attempt {deployment.attempts + 1} of {MAX_ATTEMPTS})"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from deployctl.secret import Secret
 from deployctl.sizes import MB
@@ -12,11 +13,30 @@ from deployctl.sizes import MB
 Command = str | tuple[str, ...]
 
 
+# Where a part of a pipeline comes from that the operator's own file says.
+OWN = "repos.yml"
+
+
+@dataclass(frozen=True)
+class When:
+    """On what a stage depends; what is empty does not matter, all the others must fit.
+
+    ``branch`` are patterns of names of branches and tags, ``paths`` are patterns as in gitignore
+    of what changed since what is live, ``task`` is deploy or rollback.
+    """
+
+    branch: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    task: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Stage:
     """A named phase of the pipeline: its steps run in order, the first failure ends it.
 
-    ``timeout`` is in seconds, for each step; ``dir`` is relative to the release.
+    ``timeout`` is in seconds, for each step; ``dir`` is relative to the release. ``retry`` is how
+    often a step that failed is tried again; with ``allow_failure`` the next stage runs all the
+    same; ``parallel`` steps run at the same time.
     """
 
     name: str
@@ -24,6 +44,10 @@ class Stage:
     timeout: float | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     dir: str = "."
+    when: When | None = None
+    retry: int = 0
+    allow_failure: bool = False
+    parallel: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,37 @@ class HealthCheck:
     interval: float = 1.0
     deadline: float = 30.0
     stable_for: float = 0.0
+
+
+@dataclass(frozen=True)
+class Post:
+    """Commands that run when it is known how a deployment ended, and change nothing of that."""
+
+    success: tuple[Command, ...] = ()
+    failure: tuple[Command, ...] = ()
+    always: tuple[Command, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How a project is built, started and checked.
+
+    ``env`` are the project's own variables. ``origins`` says by key who said so: :data:`OWN`, a
+    deployer or a file of the project; a key that nobody says is not in it.
+    """
+
+    stages: tuple[Stage, ...] = ()
+    restart: tuple[Command, ...] = ()
+    healthcheck: HealthCheck | None = None
+    on_rollback: tuple[Command, ...] = ()
+    post: Post = field(default_factory=Post)
+    env: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def over(self, values: Mapping[str, Any], origin: str) -> Pipeline:
+        """With what another source says, but for what the operator says."""
+        new = {key: value for key, value in values.items() if self.origins.get(key) != OWN}
+        return replace(self, **new, origins={**self.origins, **dict.fromkeys(new, origin)})
 
 
 @dataclass(frozen=True)
@@ -69,7 +124,8 @@ class Repo:
     ``tags``, a pattern of names, takes the place of ``branch``. ``on`` is push or ci_success;
     ``watch`` are patterns as in gitignore, of paths that are worth a deployment: none, all are.
     ``dir`` is the directory of the repository that is deployed, relative and without ``..``;
-    ``min_free`` is in bytes.
+    ``min_free`` is in bytes. ``pipeline`` is what repos.yml and the deployer say, before the
+    project's own ``pipeline_file``, a path in the repository (empty: it has none).
     """
 
     name: str
@@ -86,15 +142,15 @@ class Repo:
     webhook_secrets: tuple[Secret, ...] = ()
     strategy: str = "releases"
     deployer: str = "none"
-    stages: tuple[Stage, ...] = ()
-    restart: tuple[Command, ...] = ()
-    healthcheck: HealthCheck | None = None
+    pipeline: Pipeline = field(default_factory=Pipeline)
+    pipeline_file: str = ""
     auto_rollback: bool = True
     keep_releases: int = 5
     min_free: int = 200 * MB
     shared_dirs: tuple[str, ...] = ()
     shared_files: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    env_files: tuple[str, ...] = ()
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     ssh_key: str | None = None
     known_hosts: str | None = None

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from deployctl.deployment import IDLE, Deployment, Request
 from deployctl.errors import RefusedError, UsageError
-from deployctl.pipeline import describe
-from deployctl.site import Site, masker_of
+from deployctl.site import Site
 from deployctl.store import deployments, queue, releases, revisions
 from deployctl.store.releases import GONE, ReleaseRecord
 
@@ -88,23 +87,6 @@ def choose_target(site: Site, to: str | None) -> ReleaseRecord:
             )
         return target
     return _named(site, to.lstrip("#").lower())
-
-
-def plan(site: Site, target: ReleaseRecord) -> list[str]:
-    """What a rollback to that release would do, step by step."""
-    repo, revision = site.repo, target.revision[:12]
-    place = site.layout.directory(target.name if target.state != GONE else None)
-    build = [
-        f"build {revision} again in {place}: it is no longer on disk",
-        *(f"stage {stage.name}: {describe(step)}" for stage in repo.stages for step in stage.steps),
-    ]
-    steps = [
-        *(build if target.state == GONE else ()),
-        f"switch {repo.name} to {revision} in {place}",
-        *(f"restart: {describe(command)}" for command in repo.restart),
-        *([f"health check: {describe(repo.healthcheck)}"] if repo.healthcheck else []),
-    ]
-    return [*map(masker_of(repo).mask_text, steps)]
 
 
 def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:

@@ -46,6 +46,11 @@ class Secret:
         return hash(self.reference)
 
     @property
+    def is_reference(self) -> bool:
+        """Whether it says where the value is, and not the value itself."""
+        return self.reference.startswith(("env:", "file:"))
+
+    @property
     def env_name(self) -> str | None:
         """The variable that holds it, where one does."""
         kind, _, name = self.reference.partition(":")

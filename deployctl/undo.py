@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from deployctl.attempt import Attempt, Outcome, Target
 from deployctl.deployment import Failure
 from deployctl.errors import DeployctlError, in_words
-from deployctl.journal import StageFailed
-from deployctl.pipeline import check_health, restart
+from deployctl.journal import Journal, StageFailed
+from deployctl.pipeline import check_health, run_commands
 from deployctl.process import end_marked
+from deployctl.repo import Command
+from deployctl.steps import Surroundings
 
 _TRIES = 2
 
@@ -55,10 +58,24 @@ def _bring_back(attempt: Attempt) -> Failure | None:
         with journal.stage("rollback"):
             if trouble is not None:
                 raise trouble
+            config = attempt.previous_config()
         revision, release = (previous.revision, previous.release) if previous else (None, None)
-        around = attempt.surroundings(revision, release, site.layout.live_directory())
-        restart(journal, "rollback restart", site.repo.restart, around)
-        check_health(journal, "rollback healthcheck", site.repo.healthcheck, around)
+        around = attempt.surroundings(config, revision, release, site.layout.live_directory())
+        pipeline = config.pipeline
+        trouble_in_hook = _run_hook(journal, pipeline.on_rollback, around)
+        run_commands(journal, "rollback restart", pipeline.restart, around)
+        check_health(journal, "rollback healthcheck", pipeline.healthcheck, around)
+    except StageFailed as failed:
+        return failed.failure
+    return trouble_in_hook
+
+
+def _run_hook(
+    journal: Journal, commands: Sequence[Command], around: Surroundings
+) -> Failure | None:
+    """What fails in it does not keep what is live again from being restarted."""
+    try:
+        run_commands(journal, "rollback on_rollback", commands, around)
     except StageFailed as failed:
         return failed.failure
     return None

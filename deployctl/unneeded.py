@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployctl.attempt import Attempt
@@ -12,6 +11,7 @@ from deployctl.forges.fields import SKIP
 from deployctl.masking import escape_controls
 from deployctl.site import Site
 from deployctl.store import deployments
+from deployctl.watched import any_watched
 
 AUTOMATIC = ("webhook", "cron", "auto")
 _NAMED = 3  # changed files that a reason names
@@ -50,16 +50,17 @@ def why_unneeded(attempt: Attempt, revision: str, subject: str) -> Unneeded | No
 def _why_not_watched(site: Site, live: str, revision: str) -> Unneeded | None:
     """The true difference counts: after a force push, or after pushes that were never heard of.
 
-    Where ``watch`` says nothing, only what is in ``dir`` is deployed and so only that matters.
+    Where ``watch`` says nothing, only what is in ``dir`` is deployed and so only that matters, and
+    the file that says how.
     """
-    watch, below = site.repo.watch, site.repo.below
+    watch, below, how = site.repo.watch, site.repo.below, site.repo.pipeline_file
     if not watch and not below:
         return None
     changed = site.mirror.changed_paths(live, revision)
     if watch:
         matters = any_watched(watch, changed)
     else:
-        matters = any(path.startswith(f"{below}/") for path in changed)
+        matters = any(path.startswith(f"{below}/") or path == how for path in changed)
     if matters:
         return None
     named = ", ".join(map(_shown, changed[:_NAMED])) or "nothing"
@@ -73,15 +74,3 @@ def _shown(path: str) -> str:
     """A name as a sentence can hold it: git's may be of any bytes, and have line breaks in them."""
     text = os.fsencode(path).decode(errors="backslashreplace")
     return escape_controls(text).replace("\n", "\\n")
-
-
-def any_watched(patterns: Sequence[str], paths: Sequence[str]) -> bool:
-    """Whether one of the paths is meant by the patterns, as gitignore(5) has them.
-
-    Where the first pattern takes something out, it is taken out of everything.
-    """
-    from pathspec import GitIgnoreSpec
-
-    everything = ["*"] if patterns[0].startswith("!") else []
-    spec = GitIgnoreSpec.from_lines([*everything, *patterns])
-    return next(iter(spec.match_files(paths)), None) is not None

@@ -291,10 +291,10 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(app: App) -> None:
         f"fetch refs/heads/main from {app.upstream.url}: {revision[:12]} Second",
         f"live now: {app.status['live']['revision'][:12]}",
         f"prepare a release in {app.path}/releases/",
-        "stage test: grep . version",
+        "stage test: grep . version [repos.yml]",
         f"switch {app.path}/current",
-        "restart: test -e version",
-        "health check: ! grep bad version",
+        "restart: test -e version [repos.yml]",
+        "health check: ! grep bad version [repos.yml]",
     ]
     assert app.cli.json("deploy", "app", "-n")["plan"] == done.stdout.splitlines()
     assert app.cli("deploy", "app", "-n", "--revision", app.upstream.head[:7]).code == 0
@@ -458,7 +458,7 @@ def test_the_plan_shows_no_secret(app: App) -> None:
     app.configure(secrets={"PASSWORD": "opensesame"}, restart=["login", "opensesame"])
     app.push("1", "Use the password opensesame")
     done, shown = app.cli("deploy", "app", "-n"), app.cli("deploy", "app", "-n", "--json")
-    assert "restart: login [hidden]" in done.stdout.splitlines()
+    assert "restart: login [hidden] [repos.yml]" in done.stdout.splitlines()
     assert done.stdout.splitlines()[0].endswith(" Use the password [hidden]")
     assert shown.json["plan"] == done.stdout.splitlines()
     assert "opensesame" not in done.stdout + shown.stdout

@@ -157,8 +157,8 @@ def test_the_target_can_be_proved_without_switching(app: App, option: str, verb:
     assert done.code == 0
     assert done.stdout.splitlines() == [
         f"{verb} app to {first['revision'][:12]} in {app.path}/releases/{first['release']}",
-        "restart: touch x",
-        "health check: ! grep bad version",
+        "restart: touch x [repos.yml]",
+        "health check: ! grep bad version [repos.yml]",
     ]
     assert back(app, option)["revision"] == first["revision"]
     assert (app.live, app.snapshot()) == ("2", before)
@@ -178,9 +178,9 @@ def test_check_finds_out_that_a_release_is_gone(app: App) -> None:
     before = app.snapshot()
     assert app.cli("rollback", "app", "-n", "--to", "1").stdout.splitlines() == [
         f"build {revision} again in {app.path}/releases/: it is no longer on disk",
-        "stage test: grep . version",
+        "stage test: grep . version [repos.yml]",
         f"switch app to {revision} in {app.path}/releases/",
-        "health check: ! grep bad version",
+        "health check: ! grep bad version [repos.yml]",
     ]
     assert app.snapshot() == before
 
@@ -208,7 +208,7 @@ def test_the_plan_shows_no_secret(app: App) -> None:
     for words in (("-n",), ("--check",)):
         done = app.cli("rollback", "app", *words)
         assert done.code == 0
-        assert "restart: login [hidden]" in done.stdout.splitlines()
+        assert "restart: login [hidden] [repos.yml]" in done.stdout.splitlines()
         shown = app.cli("rollback", "app", *words, "--json")
         assert shown.json["subject"] == "Use the password [hidden]"
         assert "opensesame" not in done.stdout + shown.stdout

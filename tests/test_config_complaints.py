@@ -91,10 +91,11 @@ def test_the_message_is_a_line_for_each_with_the_file_in_front(tmp_path: Path) -
 
 def test_a_checkout_in_place_is_of_the_whole_repository(tmp_path: Path) -> None:
     assert complaints(repo("strategy: in_place\ndir: web"), tmp_path) == [
-        "6: repos.site.dir: in_place checks the whole repository out: remove dir, or use strategy: "
-        "releases"
+        (
+            "6: repos.site.dir: in_place checks the whole repository out: remove dir, or use "
+            "strategy: releases"
+        )
     ]
-    assert complaints(repo("strategy: in_place\ndir: ."), tmp_path) == []
 
 
 def test_a_branch_and_tags_exclude_each_other(tmp_path: Path) -> None:
@@ -394,10 +395,11 @@ URL = "not a URL: look at its host and port"
 OUT = "must be relative, without ..: it is inside the release"
 RELEASE = "must not be the release itself, REVISION or .complete"
 RESERVED = (
-    "reserved (fetch, prepare, switch, restart, healthcheck, rollback…): call it something else"
+    "reserved (fetch, prepare, switch, on_rollback, restart, healthcheck, post, rollback…): "
+    "call it something else"
 )
 DURATION = "wanted a duration: seconds, or like 90s, 10m, 1h30m"
-STAGE_KEYS = "dir, env, name, run, timeout"
+STAGE_KEYS = "allow_failure, dir, env, name, parallel, retry, run, timeout, when"
 LINK_LOCAL = "a link-local address (169.254.0.0/16, fe80::/10): name the service itself"
 RESERVED_VARIABLE = "reserved: deployctl sets the variables that start with DEPLOYCTL_"
 VARIABLE = "bad name of a variable: wanted letters, digits and _, and no digit first"

@@ -14,9 +14,10 @@ from deployctl.config.deployers import BUILT_IN
 from deployctl.config.document import List, Map, Node, read_document
 from deployctl.config.healthcheck import HEALTHCHECK_KEYS
 from deployctl.config.load import load, parse
+from deployctl.config.pipeline import POST_KEYS
 from deployctl.config.readers import Table
 from deployctl.config.reading import Reading
-from deployctl.config.stages import STAGE_KEYS
+from deployctl.config.stages import STAGE_KEYS, WHEN_KEYS
 from deployctl.repo import Channel, Config, HealthCheck, Repo
 from deployctl.secret import Secret
 
@@ -25,6 +26,18 @@ EXAMPLE = ROOT / "repos.yml"
 TEXT = EXAMPLE.read_text()
 # A "#" right in front of something hides it; a "#" and a space begin a remark.
 UNCOMMENTED = re.sub(r"(?m)^( *)#(?=[^\s#])", r"\1", TEXT)
+
+TABLES: dict[str, Table] = {
+    "TOP_KEYS": schema.TOP_KEYS,
+    "REPO_KEYS": schema.REPO_KEYS,
+    "STAGE_KEYS": STAGE_KEYS,
+    "WHEN_KEYS": WHEN_KEYS,
+    "POST_KEYS": POST_KEYS,
+    "HEALTHCHECK_KEYS": HEALTHCHECK_KEYS,
+    "DEPLOYER_KEYS": schema.DEPLOYER_KEYS,
+    "CHANNEL_KEYS": schema.CHANNEL_KEYS,
+    "NOTIFY_KEYS": schema.NOTIFY_KEYS,
+}
 
 
 def tree(text: str) -> Map:
@@ -38,11 +51,20 @@ def sections(top: Map) -> Iterator[tuple[Table, Map]]:
     yield from entries(schema.CHANNEL_KEYS, top.entries["channels"])
     for _, repo in [*entries(schema.REPO_KEYS, top.entries["repos"])]:
         yield schema.REPO_KEYS, repo
-        yield from items(STAGE_KEYS, repo.entries.get("stages"))
+        stages = [*items(STAGE_KEYS, repo.entries.get("stages"))]
+        yield from stages
+        yield from (each for _, stage in stages for each in named(WHEN_KEYS, stage, "when"))
+        yield from named(POST_KEYS, repo, "post")
         yield from items(schema.NOTIFY_KEYS, repo.entries.get("notify"))
         healthcheck = repo.entries["healthcheck"]
         assert isinstance(healthcheck, Map)
         yield HEALTHCHECK_KEYS, healthcheck
+
+
+def named(table: Table, node: Map, key: str) -> Iterator[tuple[Table, Map]]:
+    value = node.entries.get(key)
+    if isinstance(value, Map):
+        yield table, value
 
 
 def entries(table: Table, node: Node) -> Iterator[tuple[Table, Map]]:
@@ -55,20 +77,9 @@ def items(table: Table, node: Node | None) -> Iterator[tuple[Table, Map]]:
         yield from ((table, value) for value in node.items if isinstance(value, Map))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "TOP_KEYS",
-        "REPO_KEYS",
-        "STAGE_KEYS",
-        "HEALTHCHECK_KEYS",
-        "DEPLOYER_KEYS",
-        "CHANNEL_KEYS",
-        "NOTIFY_KEYS",
-    ],
-)
+@pytest.mark.parametrize("name", TABLES)
 def test_every_key_is_shown_and_no_other(name: str) -> None:
-    table: Table = getattr(schema, name)
+    table = TABLES[name]
     shown = {
         key for kind, node in sections(tree(UNCOMMENTED)) if kind is table for key in node.entries
     }
@@ -91,9 +102,9 @@ def test_as_it_stands_it_deploys_a_clone_of_the_project_beside_itself(tmp_path: 
     assert config.state_dir == str(clone / ".demo/state")
     assert (demo.url, demo.path) == (str(clone), str(clone / ".demo/site"))
     assert (demo.branch, demo.deployer) == ("main", "static")
-    assert [stage.name for stage in demo.stages] == ["check"]
-    assert demo.healthcheck is not None
-    assert demo.healthcheck.command == 'test -s REVISION && python3 -c "import deployctl"'
+    assert [stage.name for stage in demo.pipeline.stages] == ["check"]
+    assert demo.pipeline.healthcheck is not None
+    assert demo.pipeline.healthcheck.command == 'test -s REVISION && python3 -c "import deployctl"'
 
 
 def test_the_directory_of_the_demo_is_ignored_by_git() -> None:
@@ -110,12 +121,12 @@ def test_the_defaults_it_names_are_those_of_the_code() -> None:
     assert {key: schema_value(*key, written) for key, written in named.items()} == {
         key: default(*key) for key in named
     }
-    assert len(named) == 18
+    assert len(named) == 21
 
 
 def table_name(line: int) -> str:
     """The table of the mapping that has a key on this line."""
-    names = {id(getattr(schema, name)): name for name in dir(schema) if name.endswith("_KEYS")}
+    names = {id(table): name for name, table in TABLES.items()}
     for table, node in sections(tree(UNCOMMENTED)):
         if any(value.line == line for value in node.entries.values()):
             return names[id(table)]
@@ -126,7 +137,7 @@ def schema_value(table: str, key: str, written: str) -> object:
     node = tree(f"key: {written}").entries["key"]
     reading = Reading(str(EXAMPLE))
     reading.names = {"deployers": tuple(BUILT_IN)}
-    return getattr(schema, table)[key].read(node, reading)
+    return TABLES[table][key].read(node, reading)
 
 
 def default(table: str, key: str) -> object:
@@ -145,8 +156,7 @@ def test_it_lists_the_built_in_deployers_and_the_events() -> None:
 
 
 def test_every_key_has_a_line_of_explanation() -> None:
-    for name in dir(schema):
-        if name.endswith("_KEYS"):
-            for key in getattr(schema, name).values():
-                assert 10 < len(key.doc) < 80
-                assert "\n" not in key.doc
+    for table in TABLES.values():
+        for key in table.values():
+            assert 10 < len(key.doc) < 80
+            assert "\n" not in key.doc

@@ -228,8 +228,8 @@ def test_a_command_is_a_script_or_words_and_a_list_may_hold_several(
     written: Any, meant: tuple[Any, ...], tmp_path: Path
 ) -> None:
     repo = load_repo(tmp_path, restart=written, stages=[{"name": "build", "run": written}])
-    assert repo.restart == meant
-    assert repo.stages == (Stage("build", meant),)
+    assert repo.pipeline.restart == meant
+    assert repo.pipeline.stages == (Stage("build", meant),)
 
 
 def test_every_key_of_a_stage(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_every_key_of_a_stage(tmp_path: Path) -> None:
             {"name": "test", "run": "make test", "dir": "."},
         ],
     )
-    assert repo.stages == (
+    assert repo.pipeline.stages == (
         Stage("build it", ("make",), timeout=600, env={"A": "1"}, dir="a/b"),
         Stage("test", ("make test",)),
     )
@@ -260,7 +260,7 @@ def test_every_key_of_a_healthcheck(tmp_path: Path) -> None:
             "stable_for": "5s",
         },
     )
-    assert repo.healthcheck == HealthCheck(
+    assert repo.pipeline.healthcheck == HealthCheck(
         url="http://localhost:8000/health",
         status=(204,),
         contains="two words",
@@ -274,9 +274,9 @@ def test_every_key_of_a_healthcheck(tmp_path: Path) -> None:
 
 def test_a_healthcheck_may_be_a_command(tmp_path: Path) -> None:
     repo = load_repo(tmp_path, healthcheck={"command": ["curl", "-f", "a b"], "stable_for": 0})
-    assert repo.healthcheck == HealthCheck(command=("curl", "-f", "a b"))
+    assert repo.pipeline.healthcheck == HealthCheck(command=("curl", "-f", "a b"))
     repo = load_repo(tmp_path, healthcheck={"command": "test -s REVISION"})
-    assert repo.healthcheck == HealthCheck(command="test -s REVISION")
+    assert repo.pipeline.healthcheck == HealthCheck(command="test -s REVISION")
 
 
 def test_a_directory_of_the_repository_is_inside_it(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_a_built_in_deployer_brings_stages_and_restart(
     name: str, stages: tuple[Stage, ...], restart: tuple[Any, ...], tmp_path: Path
 ) -> None:
     repo = load_repo(tmp_path, deployer=name)
-    assert (repo.deployer, repo.stages, repo.restart) == (name, stages, restart)
+    assert (repo.deployer, repo.pipeline.stages, repo.pipeline.restart) == (name, stages, restart)
 
 
 def test_all_built_in_deployers_are_tested_above() -> None:
@@ -332,14 +332,17 @@ def test_all_built_in_deployers_are_tested_above() -> None:
 def test_a_deployer_of_ones_own_may_take_the_place_of_a_built_in(tmp_path: Path) -> None:
     top = {"deployers": {"npm": {"stages": [{"name": "a", "run": "b"}], "restart": "c"}}}
     repo = load_repo(tmp_path, top, deployer="npm")
-    assert (repo.stages, repo.restart) == ((Stage("a", ("b",)),), ("c",))
+    assert (repo.pipeline.stages, repo.pipeline.restart) == ((Stage("a", ("b",)),), ("c",))
 
 
 def test_a_repos_own_stages_and_restart_come_before_those_of_its_deployer(tmp_path: Path) -> None:
     repo = load_repo(tmp_path, deployer="docker-compose", restart="mine")
-    assert (repo.stages, repo.restart) == (BUILT_IN["docker-compose"].stages, ("mine",))
+    assert (repo.pipeline.stages, repo.pipeline.restart) == (
+        BUILT_IN["docker-compose"].stages,
+        ("mine",),
+    )
     repo = load_repo(tmp_path, deployer="docker-compose", stages=[], restart=[])
-    assert (repo.stages, repo.restart) == ((), ())
+    assert (repo.pipeline.stages, repo.pipeline.restart) == ((), ())
 
 
 def test_channels_are_a_url_or_a_mapping(tmp_path: Path) -> None:
@@ -389,8 +392,8 @@ repos:
     assert (one.branch, one.env, one.deployer) == ("live", {"A": "1", "B": "2"}, "npm")
     assert (two.branch, two.env, two.deployer) == ("main", {"C": "3"}, "none")
     assert one.keep_releases == two.keep_releases == 2
-    assert len(one.stages) == 2
-    assert two.stages == ()
+    assert len(one.pipeline.stages) == 2
+    assert two.pipeline.stages == ()
 
 
 def test_aliases_stand_for_whole_values(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tests.support.sshd import sshd
 from tests.support.upstream import Upstream, git
 from tests.test_git_command import processes_called
 
+ENDS = ("", ".lock")
 MAIN = "refs/heads/main"
 NOBODY = 65534
 
@@ -437,15 +438,29 @@ def test_a_fetch_leaves_alone_who_writes_a_tree_out_meanwhile(
 ) -> None:
     """Who has that number now and did not begin then is somebody else."""
     mirror.fetch(MAIN)
-    me = identity()
-    used, left = (
-        [Path(mirror.directory, f"1-abc.{me.pid}-{started}.index{end}") for end in ("", ".lock")]
-        for started in (me.started, me.started - 1)
-    )
-    for path in (*used, *left):
-        path.touch()
-    mirror.fetch(MAIN)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        them = identity(other.pid)
+        used, left = (
+            [Path(mirror.directory, f"1-abc.{them.pid}-{start}.index{end}") for end in ENDS]
+            for start in (them.started, them.started - 1)
+        )
+        for path in (*used, *left):
+            path.touch()
+        mirror.fetch(MAIN)
+        other.kill()
     assert [path.exists() for path in (*used, *left)] == [True, True, False, False]
+
+
+def test_what_this_process_could_not_remove_is_removed_later(
+    mirror: Mirror, upstream: Upstream
+) -> None:
+    mirror.fetch(MAIN)
+    me = identity()
+    left = [Path(mirror.directory, f"1-abc.{me.pid}-{me.started}.index{end}") for end in ENDS]
+    for path in left:
+        path.touch()
+    mirror.tidy()
+    assert [path.exists() for path in left] == [False, False]
 
 
 def test_a_damaged_mirror_stays_until_there_is_another(

@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
-        "announced attempt cancel check decide deliveries deploy deploy_request docs follow "
-        "foreground history notices page prune receive recover refusals rollback room run setup "
-        "site sync turn typed undo unneeded"
+        "announced attempt cancel check decide deliveries deploy deploy_request docs fetch follow "
+        "foreground history notices page plan post prune receive recover refusals release_config "
+        "rollback room run setup site succeeded sync turn typed undo unneeded"
     ),
-    "domain": "claim forges health inbox journal layout payload pipeline request",
+    "domain": "claim forges health inbox journal layout payload pipeline request steps watched",
     "adapters": "config git logfile notify output store worker",
     "system": (
         "durable environment leftovers lean lock masking mounts process process_child process_tree "

@@ -274,7 +274,7 @@ def test_the_setup_has_the_machine_changed_by_these_programs_only(machine: Machi
 def test_the_setup_writes_a_repos_yml_that_loads(machine: Machine) -> None:
     blog = machine.blog
     assert (blog.url, blog.path) == ("git@github.com:you/blog.git", f"{machine.root}/srv/blog")
-    assert [stage.name for stage in blog.stages] == ["install", "build"]
+    assert [stage.name for stage in blog.pipeline.stages] == ["install", "build"]
     assert Path(blog.path).is_dir()
     (secret,) = blog.webhook_secrets
     assert re.fullmatch("[0-9a-f]{64}", secret.reveal())
@@ -286,7 +286,7 @@ def test_the_setup_keeps_what_is_secret_from_others(machine: Machine) -> None:
 
 
 def test_the_restart_is_what_sudo_allows_and_nothing_more(machine: Machine) -> None:
-    assert machine.blog.restart == ("sudo -n systemctl restart blog",)
+    assert machine.blog.pipeline.restart == ("sudo -n systemctl restart blog",)
     rule = machine.root / "etc/sudoers.d/deployctl"
     assert rule.read_text() == "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl restart blog\n"
     assert rule.stat().st_mode & 0o777 == 0o440

@@ -10,7 +10,7 @@ import pytest
 
 from deployctl.config.webhook import load_webhook_config
 from deployctl.receive import Answer, receive
-from deployctl.unneeded import any_watched
+from deployctl.watched import any_watched
 from tests.support.app import App
 from tests.support.deliveries import SECRET, push, request
 

@@ -43,7 +43,7 @@ def live(config: Config, repo: Repo) -> Iterator[Finding]:
 
 def health(config: Config, repo: Repo) -> Iterator[Finding]:
     """One try of the health check, where something is live."""
-    layout, healthcheck = _layout(config, repo), repo.healthcheck
+    layout, healthcheck = _layout(config, repo), repo.pipeline.healthcheck
     found = layout.live()
     if healthcheck is None or found is None:
         return

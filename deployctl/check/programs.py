@@ -71,11 +71,11 @@ def _by_path(repo: Repo) -> dict[str, set[str]]:
     """The PATH that steps see -> the programs that they start by name."""
     env = {**base_environment(), **repo.env}
     wanted: dict[str, set[str]] = defaultdict(set)
-    for stage in repo.stages:
+    for stage in repo.pipeline.stages:
         _add(wanted[{**env, **stage.env}["PATH"]], stage.steps)
-    _add(wanted[env["PATH"]], repo.restart)
-    if repo.healthcheck and repo.healthcheck.command is not None:
-        _add(wanted[env["PATH"]], [repo.healthcheck.command])
+    _add(wanted[env["PATH"]], repo.pipeline.restart)
+    if repo.pipeline.healthcheck and repo.pipeline.healthcheck.command is not None:
+        _add(wanted[env["PATH"]], [repo.pipeline.healthcheck.command])
     return wanted
 
 

@@ -6,6 +6,7 @@ import time
 
 import click
 
+from deployctl import plan
 from deployctl.cli import text
 from deployctl.cli.session import Session, here, options
 from deployctl.deployment import REFUSED
@@ -15,7 +16,6 @@ from deployctl.rollback import (
     candidates,
     choose_target,
     default_target,
-    plan,
     refuse_if_unusable,
     request_rollback,
 )
@@ -66,7 +66,8 @@ def _list(session: Session, site: Site) -> int:
 def _describe(session: Session, site: Site, target: ReleaseRecord, *, check: bool) -> int:
     if check:
         refuse_if_unusable(site, target)
-    steps = ("usable: " if check else "") + "\n".join(map(text.one_line, plan(site, target)))
+    told = "\n".join(map(text.one_line, plan.rollback(site, target)))
+    steps = f"usable: {told}" if check else told
     default = default_target(site, releases.of_repo(site.db, site.repo.name))
     document = _json(target, target == default)
     if target.subject is not None:  # it may be older than the secret that it mentions

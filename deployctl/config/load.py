@@ -10,10 +10,11 @@ from deployctl.config.conflicts import complain_about_conflicts
 from deployctl.config.deployers import BUILT_IN, Deployer
 from deployctl.config.document import Map, read_document
 from deployctl.config.locate import default_state_dir, read_config
+from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.readers import fields, read_keys
 from deployctl.config.reading import Reading
 from deployctl.config.schema import REPO_KEYS, TOP_KEYS, Entry
-from deployctl.repo import Config, Repo
+from deployctl.repo import OWN, Config, Pipeline, Repo
 
 # Sections whose own absence, or a fault in them, must not make every repo's mention of it wrong.
 _NAMING_SECTIONS = {"channels": (), "deployers": tuple(BUILT_IN)}
@@ -66,7 +67,10 @@ def _config(path: str, values: dict[str, Any], repos: dict[str, Entry]) -> Confi
 
 
 def _repo(name: str, entry: Entry, deployers: dict[str, Deployer]) -> Repo:
-    """The repo's own stages and restart come before those of its deployer."""
-    deployer = deployers[entry.values.get("deployer", "none")]
-    resolved = {"stages": deployer.stages, "restart": deployer.restart}
-    return Repo(**{"name": name, **resolved, **fields(entry.values, REPO_KEYS)})
+    """The repo's own keys come before those of its deployer."""
+    by = entry.values.get("deployer", "none")
+    brought = {key: value for key, value in vars(deployers[by]).items() if value}
+    said = {key: entry.values[key] for key in PIPELINE_KEYS if key in entry.values}
+    pipeline = Pipeline().over(brought, f"deployer {by}").over(said, OWN)
+    others = {key: value for key, value in entry.values.items() if key not in said}
+    return Repo(**{"name": name, "pipeline": pipeline, **fields(others, REPO_KEYS)})

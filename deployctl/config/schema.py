@@ -13,7 +13,7 @@ from typing import Any
 from deployctl.config.commands import commands_or_none
 from deployctl.config.deployers import Deployer
 from deployctl.config.document import Map, Node, Scalar
-from deployctl.config.healthcheck import healthcheck
+from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.readers import (
     Key,
     boolean,
@@ -108,6 +108,11 @@ def directory(node: Node, reading: Reading) -> str:
     return place
 
 
+def pipeline_file(node: Node, reading: Reading) -> str:
+    """A path in the repository; empty for off."""
+    return "" if line(node, reading) == "off" else inside(node, reading)
+
+
 def deployer(node: Node, reading: Reading) -> Deployer:
     return Deployer(**read_keys(node, DEPLOYER_KEYS, reading))
 
@@ -185,15 +190,15 @@ REPO_KEYS = {
         choice("releases", "in_place"), "a directory for each release, or one checkout"
     ),
     "deployer": Key(defined("deployers"), "a named set of stages and restart"),
-    "stages": Key(stages, "what to run before the switch"),
-    "restart": Key(commands_or_none, "what to run after the switch"),
-    "healthcheck": Key(healthcheck, "how to tell that what is live works"),
+    **PIPELINE_KEYS,
+    "pipeline_file": Key(pipeline_file, "the project's own file that says these, or off"),
     "auto_rollback": Key(boolean, "whether to go back when restart or health check fails"),
     "keep_releases": Key(whole_number(1, 1000), "how many releases stay on disk"),
     "min_free": Key(size(MAX_FREE, zero=True), "how much must be free to build; 0: no matter"),
     "shared_dirs": Key(list_of(shared_path), "directories that all releases share"),
     "shared_files": Key(list_of(shared_path), "files that all releases share"),
     "env": Key(environment, "environment variables of all commands"),
+    "env_file": Key(one_or_more(path), "a dotenv file with more of them", "env_files"),
     "secrets": Key(mapping_of(secret, variable_fault), "the same, but hidden in all output"),
     "ssh_key": Key(path, "the private key that git uses"),
     "known_hosts": Key(path, "the host keys that git accepts"),

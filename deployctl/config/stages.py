@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from deployctl.config.commands import commands
+from deployctl.config.commands import command, commands
 from deployctl.config.document import List, Map, Node, Scalar
 from deployctl.config.readers import (
     Key,
+    boolean,
+    choice,
     duration,
     fields,
     inside,
     line,
     list_of,
+    mapping,
     mapping_of,
+    one_or_more,
     read_keys,
     text,
     variable_fault,
+    whole_number,
 )
 from deployctl.config.reading import ComplaintError, Reading
-from deployctl.repo import Stage
+from deployctl.config.selection import watch_pattern
+from deployctl.repo import Command, Stage, When
 
 # The phases that deployctl itself adds to a deployment; a stage with such a name would hide one.
-BUILT_IN_STAGES = ("fetch", "prepare", "switch", "restart", "healthcheck")
+BUILT_IN_STAGES = (
+    *("fetch", "prepare", "switch", "on_rollback", "restart", "healthcheck", "post"),
+)
 
 environment = mapping_of(text, variable_fault)
 timeout = duration()
@@ -36,8 +44,27 @@ def stage_name(node: Node, reading: Reading) -> str:
 
 
 def stage(node: Node, reading: Reading) -> Stage:
-    values = read_keys(node, STAGE_KEYS, reading, required=("name", "run"))
+    keys = mapping(node).entries
+    values = read_keys(node, STAGE_KEYS, reading, required=("name",))
+    if not {"run", "parallel"} & keys.keys():
+        reading.complain(node, f"missing key run: {STAGE_KEYS['run'].doc}")
+    elif {"run", "parallel"} <= keys.keys():
+        reading.complain(keys["parallel"], "stands beside run: keep one of the two")
+    at_once = values.pop("parallel", None)
+    if at_once is not None:
+        values |= {"run": at_once, "parallel": True}
     return Stage(**{"name": "", "steps": (), **fields(values, STAGE_KEYS)})
+
+
+def when(node: Node, reading: Reading) -> When:
+    return When(**read_keys(node, WHEN_KEYS, reading))
+
+
+def at_once(node: Node, reading: Reading) -> tuple[Command, ...]:
+    """Commands that run at the same time: each element of the list is one."""
+    if not isinstance(node, List) or len(node.items) < 2:
+        raise ComplaintError(node, "wanted a list of at least two commands that run at once")
+    return list_of(command)(node, reading)
 
 
 def stages(node: Node, reading: Reading) -> tuple[Stage, ...]:
@@ -57,10 +84,20 @@ def _stage_names(node: Node) -> list[Scalar]:
     return [name for name in names if isinstance(name, Scalar)]
 
 
+WHEN_KEYS = {
+    "branch": Key(one_or_more(line), "branches (or tags) by name or pattern, such as release/*"),
+    "paths": Key(one_or_more(watch_pattern), "paths, as in gitignore: one of them has changed"),
+    "task": Key(one_or_more(choice("deploy", "rollback")), "deploy, or rollback, or both"),
+}
+
 STAGE_KEYS = {
     "name": Key(stage_name, "what the stage is called in status, history and logs"),
     "run": Key(commands, "the command or commands to run", "steps"),
     "timeout": Key(timeout, "how long each of its commands may take"),
     "env": Key(environment, "environment variables of this stage only"),
     "dir": Key(inside, "where to run, relative to the release"),
+    "when": Key(when, "run it only for these branches, paths or tasks"),
+    "retry": Key(whole_number(0, 10), "how often a command that failed is tried again"),
+    "allow_failure": Key(boolean, "whether to go on where it fails"),
+    "parallel": Key(at_once, "commands that run at the same time, in place of run"),
 }

@@ -107,8 +107,10 @@ def remove(names: Iterable[str]) -> None:
 
 
 def _is_used(name: str) -> bool:
-    owner = _INDEX.search(name)
-    return owner is not None and is_alive(Identity(int(owner[1]), int(owner[2]), boot_id()))
+    """By another process: one of our own is only still there where it could not be removed."""
+    found = _INDEX.search(name)
+    owner = Identity(int(found[1]), int(found[2]), boot_id()) if found else None
+    return owner is not None and owner != identity() and is_alive(owner)
 
 
 def is_worked_in(path: str) -> bool:

@@ -18,7 +18,10 @@ GONE = "gone"
 
 @dataclass(frozen=True)
 class ReleaseRecord:
-    """One built revision, with what people recognise it by; ``size`` is in bytes on the disk."""
+    """One built revision, with what people recognise it by; ``size`` is in bytes on the disk.
+
+    ``config`` is what it was built with, as :mod:`deployctl.release_config` writes it.
+    """
 
     number: int
     name: str | None
@@ -28,16 +31,22 @@ class ReleaseRecord:
     actor: str
     built_at: float | None
     size: int | None = None
+    config: str | None = None
 
 
 def begin(
-    connection: sqlite3.Connection, repo: str, number: int, name: str | None, revision: str
+    connection: sqlite3.Connection,
+    repo: str,
+    number: int,
+    name: str | None,
+    revision: str,
+    config: str | None = None,
 ) -> None:
     """Say that a release is being built, before the first file of it exists."""
     connection.execute(
-        "INSERT OR REPLACE INTO releases (repo, number, name, revision, state)"
-        " VALUES (?, ?, ?, ?, 'building')",
-        (repo, number, name, revision),
+        "INSERT OR REPLACE INTO releases (repo, number, name, revision, state, config)"
+        " VALUES (?, ?, ?, ?, 'building', ?)",
+        (repo, number, name, revision, config),
     )
 
 
@@ -73,7 +82,8 @@ def forget(db: Database, repo: str, number: int) -> None:
 def of_repo(db: Database, repo: str) -> list[ReleaseRecord]:
     """All that the record knows of, newest first."""
     rows = db.connection.execute(
-        "SELECT r.number, r.name, r.revision, r.state, r.size, d.subject, d.actor, d.finished_at"
+        "SELECT r.number, r.name, r.revision, r.state, r.size, r.config,"
+        " d.subject, d.actor, d.finished_at"
         " FROM releases r LEFT JOIN deployments d ON d.number = r.number"
         " WHERE r.repo = ? ORDER BY r.number DESC",
         (repo,),
@@ -88,6 +98,7 @@ def of_repo(db: Database, repo: str) -> list[ReleaseRecord]:
             actor=row["actor"] or "",
             built_at=row["finished_at"],
             size=row["size"],
+            config=row["config"],
         )
         for row in rows
     ]

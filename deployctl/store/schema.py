@@ -149,4 +149,6 @@ STEPS = (
     ) WITHOUT ROWID;
     CREATE INDEX sendings_due ON sendings (due_at) WHERE state = 'waiting';
     """,
+    # What a release was built and runs with, so that a rollback brings that back too.
+    "ALTER TABLE releases ADD COLUMN config TEXT",
 )

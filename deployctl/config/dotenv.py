@@ -1,0 +1,54 @@
+"""Files of variables, as most tools know them: ``NAME=value`` lines."""
+
+from __future__ import annotations
+
+import io
+import os
+
+from deployctl.config.readers import variable_fault
+from deployctl.errors import ConfigError
+from deployctl.sizes import MB
+from deployctl.trust import require_trust
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """The variables of a dotenv file, in its order; nothing in a value is expanded.
+
+    :class:`ConfigError` where it cannot be read, where others may change it, or where a line is
+    none of a variable.
+    """
+    text = _read(path)
+    from dotenv.parser import parse_stream
+
+    values = {}
+    for binding in parse_stream(io.StringIO(text)):
+        line = binding.original.line
+        if binding.error:
+            raise ConfigError(f"{path}:{line}: not a line of a dotenv file: wanted NAME=value")
+        if binding.key is None:  # blank, or a comment
+            continue
+        fault = variable_fault(binding.key)
+        if fault:
+            raise ConfigError(f"{path}:{line}: {fault}")
+        values[binding.key] = binding.value or ""
+    return values
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            require_trust(f"the env_file {path}", path, os.fstat(file.fileno()))
+            data = file.read(MB + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the env_file {path}: {error.strerror}; create it, readable by this "
+            "account"
+        ) from None
+    if len(data) > MB:
+        raise ConfigError(f"the env_file {path} is larger than 1 MiB: is it the right file?")
+    if b"\0" in data:
+        raise ConfigError(f"the env_file {path} is not text: is it the right file?")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"the env_file {path} is not UTF-8: save it as UTF-8") from None

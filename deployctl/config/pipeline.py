@@ -1,0 +1,34 @@
+"""The keys that say how a project is built, started and checked.
+
+They stand in repos.yml, where the operator has the last word, and in the file that a project
+carries itself.
+"""
+
+from __future__ import annotations
+
+from deployctl.config.commands import commands_or_none
+from deployctl.config.document import Node
+from deployctl.config.healthcheck import healthcheck
+from deployctl.config.readers import Key, read_keys
+from deployctl.config.reading import Reading
+from deployctl.config.stages import stages
+from deployctl.repo import Post
+
+
+def post(node: Node, reading: Reading) -> Post:
+    return Post(**read_keys(node, POST_KEYS, reading))
+
+
+POST_KEYS = {
+    "success": Key(commands_or_none, "commands to run where it succeeded"),
+    "failure": Key(commands_or_none, "commands to run where it did not"),
+    "always": Key(commands_or_none, "commands to run after these, however it ended"),
+}
+
+PIPELINE_KEYS = {
+    "stages": Key(stages, "what to run before the switch"),
+    "restart": Key(commands_or_none, "what to run after the switch"),
+    "healthcheck": Key(healthcheck, "how to tell that what is live works"),
+    "on_rollback": Key(commands_or_none, "what to run after going back, before the restart"),
+    "post": Key(post, "what to run when it is known how it ended"),
+}

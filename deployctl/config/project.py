@@ -1,0 +1,47 @@
+"""The pipeline file that a project carries itself, such as ``.deployctl.yml``.
+
+It is written by whoever may push, so it says how the project is built, started and checked, and
+nothing else: what belongs to the machine (hosts, users, secrets, channels, paths) only repos.yml
+may say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployctl.config.document import Map, read_document
+from deployctl.config.pipeline import PIPELINE_KEYS
+from deployctl.config.readers import Key, read_keys
+from deployctl.config.reading import Reading
+from deployctl.config.schema import REPO_KEYS, TOP_KEYS
+from deployctl.config.stages import environment
+
+PROJECT_KEYS = {
+    **PIPELINE_KEYS,
+    "env": Key(environment, "environment variables of all commands, unless repos.yml sets them"),
+}
+# The machines and accounts that a project is deployed to are the operator's.
+_OF_THE_OPERATOR = {"hosts", "inventory", "rollout", "report", "user", "users"}
+_FORBIDDEN = ({*REPO_KEYS, *TOP_KEYS} | _OF_THE_OPERATOR) - PROJECT_KEYS.keys()
+
+
+def parse_project(data: bytes, file: str) -> Mapping[str, Any]:
+    """The fields of a :class:`deployctl.repo.Pipeline` that the file says.
+
+    :class:`deployctl.errors.ConfigError` has every complaint, as ``FILE:LINE: path: what``.
+    """
+    reading = Reading(file)
+    top = read_document(data, reading)
+    values = read_keys(_without_forbidden(top, reading), PROJECT_KEYS, reading)
+    reading.finish()
+    return values
+
+
+def _without_forbidden(top: Map, reading: Reading) -> Map:
+    for key in _FORBIDDEN & top.entries.keys():
+        reading.complain(
+            top.entries[key], "only repos.yml on the server may say this: remove it here"
+        )
+    kept = {key: node for key, node in top.entries.items() if key not in _FORBIDDEN}
+    return Map(top.line, top.path, kept)

@@ -1,0 +1,64 @@
+"""What a pipeline wants done once it is known how a deployment ended."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from deployctl.attempt import Attempt, Outcome
+from deployctl.deployment import IDLE, REFUSED
+from deployctl.errors import DeployctlError, Interrupted
+from deployctl.journal import StageFailed
+from deployctl.pipeline import run_commands
+from deployctl.release_config import of_release
+from deployctl.repo import Command
+from deployctl.signals import interruptible
+from deployctl.steps import Surroundings
+from deployctl.succeeded import PROVEN
+
+
+def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:
+    """Run the commands of ``post`` -> what interrupted them, if anything did.
+
+    Whatever they do, the outcome stays what it is. Those of a deployment that somebody ended are
+    only the ones that always run.
+    """
+    if outcome.phase in (*IDLE, REFUSED):
+        return None
+    try:
+        commands = _commands(attempt, outcome)
+        if not commands:
+            return None
+        if outcome.status == "succeeded":
+            attempt.enter(PROVEN)  # a crash from here on must not take back what is well
+        with interruptible():
+            run_commands(attempt.journal, "post", commands, _around(attempt, outcome))
+    except (DeployctlError, OSError, StageFailed) as error:
+        attempt.journal.line(f"warning: post: {error}; the deployment is {outcome.status} anyway")
+    except (KeyboardInterrupt, Interrupted) as interruption:
+        return interruption
+    return None
+
+
+def _commands(attempt: Attempt, outcome: Outcome) -> tuple[Command, ...]:
+    """Where a pipeline is not known, because its file is wrong, only what repos.yml says runs."""
+    pipeline = attempt.config.pipeline if attempt.config else attempt.site.repo.pipeline
+    post = pipeline.post
+    depends = {"succeeded": post.success, "cancelled": ()}.get(outcome.status, post.failure)
+    return (*depends, *post.always)
+
+
+def _around(attempt: Attempt, outcome: Outcome) -> Surroundings:
+    """In what is live now; where nothing is, in what was built, or in the root directory."""
+    site, target = attempt.site, attempt.target
+    places = [site.layout.live_directory()]
+    if target is not None:
+        places.append(site.layout.directory(target.name))
+    place = next(filter(os.path.isdir, places), "/")
+    around = attempt.surroundings(
+        attempt.config or of_release(site, None),
+        target.revision if target else attempt.deployment.revision,
+        target.name if target else None,
+        place,
+    )
+    return replace(around, env={**around.env, "DEPLOYCTL_STATUS": outcome.status})

@@ -1,0 +1,129 @@
+"""The steps of a stage: one after the other or at the same time, tried again where wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
+from dataclasses import dataclass, replace
+
+from deployctl.journal import StageFailed, StageJournal, StepJournal
+from deployctl.process import Outcome, run_step, show
+from deployctl.repo import Command
+
+_FIRST_PAUSE = 1.0  # seconds before a second try; doubled for each one after that
+_LONGEST_PAUSE = 30.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every step of a pipeline gets: a directory, an environment, a marker, a time limit.
+
+    ``noted`` is the file that says which step runs now.
+    """
+
+    directory: str
+    env: Mapping[str, str]
+    marker: str
+    timeout: float
+    noted: str | None
+
+
+def run_one(
+    telling: StepJournal, command: Command, around: Surroundings, stop: int | None = None
+) -> Outcome:
+    """Run one command and tell of it; ``stop`` as :func:`deployctl.process.run_step` has it."""
+    telling.begin_step(show(command))
+    outcome = run_step(
+        command,
+        cwd=around.directory,
+        env=around.env,
+        timeout=around.timeout,
+        marker=around.marker,
+        write=telling.output,
+        noted=around.noted,
+        stop=stop,
+    )
+    return telling.end_step(show(command), outcome)
+
+
+def run_with_retries(
+    telling: StepJournal,
+    command: Command,
+    around: Surroundings,
+    retries: int,
+    stop: int | None = None,
+) -> Outcome:
+    """Run it until it succeeds, at most so many times more -> how it ended the last time."""
+    pause = _FIRST_PAUSE
+    outcome = run_one(telling, command, around, stop)
+    for attempt in range(2, retries + 2):
+        if outcome.ok or outcome.stopped:
+            break
+        again = f"trying again in {pause:g}s ({attempt} of {retries + 1})"
+        telling.line(f"{outcome.describe()}; {again}")
+        if select.select([] if stop is None else [stop], [], [], pause)[0]:
+            break
+        pause = min(pause * 2, _LONGEST_PAUSE)
+        outcome = run_one(telling, command, around, stop)
+    return outcome
+
+
+def need_success(telling: StageJournal, position: int, command: Command, outcome: Outcome) -> None:
+    """Raise StageFailed where the step, counted from 1, did not succeed."""
+    if outcome.ok:
+        return
+    message = f"step {position} failed: {outcome.describe()}"
+    failure = telling.failure(message, command=show(command), tail=outcome.tail)
+    raise StageFailed(
+        replace(
+            failure,
+            step=position,
+            exit_code=outcome.exit_code,
+            signal=outcome.signal,
+            timed_out=outcome.timed_out,
+        )
+    )
+
+
+def run_parallel(
+    telling: StageJournal, commands: Sequence[Command], around: Surroundings, retries: int
+) -> None:
+    """Run all of them at the same time; the first that fails ends the others.
+
+    Their lines come as they are printed, each with the number of its step in front.
+    """
+    here = replace(around, noted=None)  # there is room for one; their marker tells of all
+    steps = [telling.beside(position) for position in range(1, len(commands) + 1)]
+    with _stop() as stop, futures.ThreadPoolExecutor(len(commands)) as pool:
+        running = [
+            pool.submit(run_with_retries, step, command, here, retries, stop)
+            for step, command in zip(steps, commands, strict=True)
+        ]
+        try:
+            failed = _first_failed(running)
+        finally:
+            os.eventfd_write(stop, 1)
+    telling.gather(steps)
+    if failed is not None:
+        need_success(telling, failed + 1, commands[failed], running[failed].result())
+
+
+@contextlib.contextmanager
+def _stop() -> Iterator[int]:
+    """A file descriptor that can be read once it is written to: whoever polls it ends."""
+    descriptor = os.eventfd(0, os.EFD_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _first_failed(running: Sequence[futures.Future[Outcome]]) -> int | None:
+    """The place of the first step that ends badly; None once all have ended well."""
+    for ended in futures.as_completed(running):
+        if not ended.result().ok:
+            return running.index(ended)
+    return None
