@@ -8,7 +8,8 @@ from deployctl import refusals
 from deployctl.announced import why_not_what_was_announced
 from deployctl.attempt import Attempt
 from deployctl.errors import RefusedError
-from deployctl.git.mirror import Mirror, is_sha
+from deployctl.git.mirror import Mirror
+from deployctl.git.repository import is_sha
 from deployctl.site import remote_tip
 from deployctl.store import freezes
 

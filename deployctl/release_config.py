@@ -7,6 +7,7 @@ back what it ran with and not what repos.yml says by then.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +96,8 @@ def _assemble(
 
 
 def _read_project(site: Site, revision: str) -> str:
-    file = site.repo.pipeline_file
+    """From the top of what is deployed, which ``dir`` may set below that of the repository."""
+    file = os.path.join(site.repo.below, site.repo.pipeline_file)
     data = read_blob(site.mirror.directory, revision, file, _LIMIT)
     if data is None:
         raise ConfigError(

@@ -138,6 +138,7 @@ class Repo:
 
     ``tags``, a pattern of names, takes the place of ``branch``. ``on`` is push or ci_success;
     ``watch`` are patterns as in gitignore, of paths that are worth a deployment: none, all are.
+    ``dir`` is the directory of the repository that is deployed, relative and without ``..``.
     ``probation`` is for how many seconds what went live is checked again.
     ``min_free`` is in bytes, and so is ``memory``, which with ``nice`` and ``ionice`` bounds what
     stages take (None: no limit, no ionice). ``pipeline`` is what repos.yml and the deployer say,
@@ -151,6 +152,7 @@ class Repo:
     tags: str | None = None
     on: str = "push"
     watch: tuple[str, ...] = ()
+    dir: str = "."
     forge: str | None = None
     id: str | None = None
     full_name: str | None = None
@@ -170,12 +172,19 @@ class Repo:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     ssh_key: str | None = None
     known_hosts: str | None = None
+    submodules: bool = False
+    lfs: bool = False
     fetch_timeout: float = 300.0
     timeout: float = 1800.0
     nice: int = 0
     ionice: str | None = None
     memory: int | None = None
     notify: tuple[Subscription, ...] = ()
+
+    @property
+    def below(self) -> str:
+        """``dir``; empty where it is the whole repository."""
+        return "" if self.dir == "." else self.dir
 
     @property
     def branch_ref(self) -> str | None:

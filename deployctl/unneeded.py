@@ -48,15 +48,25 @@ def why_unneeded(attempt: Attempt, revision: str, subject: str) -> Unneeded | No
 
 
 def _why_not_watched(site: Site, live: str, revision: str) -> Unneeded | None:
-    """The true difference counts: after a force push, or after pushes that were never heard of."""
-    if not site.repo.watch:
+    """The true difference counts: after a force push, or after pushes that were never heard of.
+
+    Where ``watch`` says nothing, only what is in ``dir`` is deployed and so only that matters, and
+    the file that says how.
+    """
+    watch, below, how = site.repo.watch, site.repo.below, site.repo.pipeline_file
+    if not watch and not below:
         return None
     changed = site.mirror.changed_paths(live, revision)
-    if any_watched(site.repo.watch, changed):
+    if watch:
+        matters = any_watched(watch, changed)
+    else:
+        matters = any(path.startswith(f"{below}/") or path == how for path in changed)
+    if matters:
         return None
     named = ", ".join(map(_shown, changed[:_NAMED])) or "nothing"
     more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
-    reason = f"since {live[:12]}, which is live, only {named}{more} changed; watch leaves that out"
+    key = "watch" if watch else "dir"
+    reason = f"since {live[:12]}, which is live, only {named}{more} changed; {key} leaves that out"
     return Unneeded(reason, IGNORED)
 
 

@@ -91,6 +91,15 @@ def test_the_message_is_a_line_for_each_with_the_file_in_front(tmp_path: Path) -
     )
 
 
+def test_a_checkout_in_place_is_of_the_whole_repository(tmp_path: Path) -> None:
+    assert complaints(repo("strategy: in_place\ndir: web"), tmp_path) == [
+        (
+            "6: repos.site.dir: in_place checks the whole repository out: remove dir, or use "
+            "strategy: releases"
+        )
+    ]
+
+
 def test_a_branch_and_tags_exclude_each_other(tmp_path: Path) -> None:
     assert complaints(repo("branch: a\ntags: v*"), tmp_path) == [
         "6: repos.site.tags: stands beside branch: keep one of the two"
@@ -412,6 +421,11 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
         ("full_name: site", "full_name: wanted owner/name, as the forge shows it"),
         ("full_name: you/site/", "full_name: wanted owner/name, as the forge shows it"),
         ("full_name: you/the site", "full_name: wanted owner/name, as the forge shows it"),
+        ("dir: ../other", "dir: must be relative, without ..: it is inside the release"),
+        ("dir: /srv", "dir: must be relative, without ..: it is inside the release"),
+        ("dir: web/.git", "dir: no commit has a .git: name another directory"),
+        ("submodules: recursive", "submodules: wanted true or false, found text"),
+        ("lfs: [media]", "lfs: wanted true or false, found a list"),
         ("strategy: release", "strategy: wanted one of releases, in_place"),
         ("auto_rollback: 'yes'", "auto_rollback: wanted true or false, found text"),
         ("probation: soon", f"probation: {DURATION}"),

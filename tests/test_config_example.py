@@ -123,7 +123,7 @@ def test_the_defaults_it_names_are_those_of_the_code() -> None:
     assert {key: schema_value(*key, written) for key, written in named.items()} == {
         key: default(*key) for key in named
     }
-    assert len(named) == 20
+    assert len(named) == 23
 
 
 def table_name(line: int) -> str:

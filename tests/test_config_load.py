@@ -294,6 +294,13 @@ def test_a_healthcheck_may_be_a_command(tmp_path: Path) -> None:
     assert repo.pipeline.healthcheck == HealthCheck(command="test -s REVISION")
 
 
+def test_a_directory_of_the_repository_is_inside_it(tmp_path: Path) -> None:
+    repo = load_repo(tmp_path, dir="./web//site/", submodules=True, lfs=True)
+    assert (repo.dir, repo.below, repo.submodules, repo.lfs) == ("web/site", "web/site", True, True)
+    repo = load_repo(tmp_path)
+    assert (repo.dir, repo.below, repo.submodules, repo.lfs) == (".", "", False, False)
+
+
 def test_shared_paths_are_normalised(tmp_path: Path) -> None:
     repo = load_repo(tmp_path, shared_dirs=["media/", "./var//log"], shared_files=[".env"])
     assert repo.shared_dirs == ("media", "var/log")

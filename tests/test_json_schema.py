@@ -29,6 +29,7 @@ REPOS, PROJECT = repos_yml(), project_file()
 # What only a reader knows: git's rules, what other keys say, what a value means.
 LOOSER = [
     *("branch: a..b", "branch: refs/tags/v1", "tags: v..1"),
+    "dir: web/.git",
     *("timeout: 0", "timeout: 8d", f"timeout: {'9' * 400}", "fetch_timeout: 0s"),
     *(f"known_hosts: {'a' * 4097}", "webhook_secret: env:HTTP_X"),
     *("shared_dirs: [.]", "shared_files: [./REVISION]", "shared_files: [.complete]"),

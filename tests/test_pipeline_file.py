@@ -165,7 +165,7 @@ def test_a_byte_order_mark_and_carriage_returns_do_no_harm(app: Project) -> None
 
 
 def test_every_key_that_is_the_servers_is_refused_by_its_name(good: Project) -> None:
-    own = {"stages", "restart", "healthcheck", "on_rollback", "post", "env"}
+    own = {"stages", "restart", "healthcheck", "on_rollback", "post", "cache", "env"}
     others = sorted({*REPO_KEYS, *TOP_KEYS, "hosts", "user"} - own)
     good.commit("".join(f"{key}: x\n" for key in others))
     word = "only repos.yml on the server may say this: remove it here"
@@ -201,6 +201,18 @@ def test_a_missing_file_fails_unless_none_is_wanted(good: Project) -> None:
     refused(good, f"{revision[:12]} has no {FILE}: {advice}")
     good.configure(pipeline_file="off", top={"defaults": {"pipeline_file": FILE}})
     assert good.deploy()["status"] == "succeeded"
+
+
+def test_the_file_stands_in_the_directory_that_is_deployed(app: Project) -> None:
+    app.configure(dir="web")
+    app.upstream.commit(
+        {FILE: "stages: 1", f"web/{FILE}": "restart: grep two index", "web/index": "one"}
+    )
+    assert app.deploy(code=1)["failure"]["command"] == "grep two index"
+    app.upstream.commit({"web/index": "two"})
+    assert app.deploy()["status"] == "succeeded"
+    app.upstream.commit({f"web/{FILE}": None})
+    assert f"has no web/{FILE}: commit one" in app.deploy(code=1)["failure"]["message"]
 
 
 def test_an_env_file_that_cannot_be_used_fails_before_anything_runs(good: Project) -> None:

@@ -36,6 +36,35 @@ def watching(app: App) -> App:
     return app
 
 
+def test_a_push_that_changes_nothing_of_the_deployed_directory_is_ignored(app: App) -> None:
+    app.configure(webhook_secret=SECRET, dir="web", stages=None, healthcheck=None)
+    live = app.upstream.commit({"web/page": "1\n", "api/page": "1\n"})
+    app.deploy()
+    app.upstream.commit({"api/page": "2\n", "website": "2\n"})
+    assert deliver(app, "d-1").result == "queued"
+    app.cli("run")
+    assert newest(app)["reason"] == (
+        f"since {live[:12]}, which is live, only api/page, website changed; dir leaves that out"
+    )
+    second = app.upstream.commit({"web/page": "2\n"})
+    deliver(app, "d-2")
+    app.cli("run")
+    assert app.status["live"]["revision"] == second
+    assert (app.path / "current" / "page").read_text() == "2\n"
+    assert (app.path / "current" / "REVISION").read_text() == f"{second}\n"
+
+
+def test_where_watch_is_given_it_alone_says_what_matters_to_a_directory(app: App) -> None:
+    watch = ["web/**", "shared/**"]
+    app.configure(webhook_secret=SECRET, dir="web", watch=watch, stages=None, healthcheck=None)
+    app.upstream.commit({"web/page": "1\n"})
+    app.deploy()
+    revision = app.upstream.commit({"shared/lib": "2\n"})
+    deliver(app, "d-1")
+    app.cli("run")
+    assert app.status["live"]["revision"] == revision
+
+
 def test_a_push_that_changes_nothing_watched_is_ignored_and_explained(watching: App) -> None:
     live = watching.upstream.head
     watching.upstream.commit({"docs/a": "x", "docs/deep/b": "x", "README.md": "x", "c.md": "x"})

@@ -16,6 +16,7 @@ def complain_about_conflicts(repos: Mapping[str, Entry], reading: Reading) -> No
     for repo in repos.values():
         _missing_keys(repo, reading)
         _checks(repo, reading)
+        _dir(repo, reading)
         _env_and_secrets(repo, reading)
         _shared_paths(repo, reading)
     _repo_paths(repos, reading)
@@ -34,6 +35,15 @@ def _checks(repo: Entry, reading: Reading) -> None:
         known = ", ".join(TELLING_OF_CHECKS)
         reading.complain(
             repo.node.entries["on"], f"{forge} tells of no checks: only {known} do; use push"
+        )
+
+
+def _dir(repo: Entry, reading: Reading) -> None:
+    """A checkout is one of the whole repository."""
+    if repo.values.get("strategy") == "in_place" and repo.values.get("dir", ".") != ".":
+        reading.complain(
+            repo.node.entries["dir"],
+            "in_place checks the whole repository out: remove dir, or use strategy: releases",
         )
 
 

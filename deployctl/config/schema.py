@@ -111,6 +111,14 @@ def ionice(node: Node, reading: Reading) -> str:
 
 
 @shaped(shapes.INSIDE)
+def directory(node: Node, reading: Reading) -> str:
+    place = inside(node, reading)
+    if ".git" in place.split("/"):
+        raise ComplaintError(node, "no commit has a .git: name another directory")
+    return place
+
+
+@shaped(shapes.INSIDE)
 def pipeline_file(node: Node, reading: Reading) -> str:
     """A path in the repository; empty for off."""
     return "" if line(node, reading) == "off" else inside(node, reading)
@@ -198,6 +206,7 @@ REPO_KEYS: Table = {
     "tags": Key(tags, "the tags that are deployed instead, a pattern"),
     "on": Key(choice(*ON), "whether a push is enough, or its checks must have passed"),
     "watch": Key(list_of(watch_pattern), "the paths that matter, as in gitignore"),
+    "dir": Key(directory, "the directory of the repository that is deployed"),
     "forge": Key(forge, "the forge that sends the webhooks"),
     "id": Key(line, "the forge's id of the repository"),
     "full_name": Key(full_name, "the repository as the forge calls it, owner/name"),
@@ -221,6 +230,8 @@ REPO_KEYS: Table = {
     "secrets": Key(mapping_of(secret, variable_fault), "the same, but hidden in all output"),
     "ssh_key": Key(path, "the private key that git uses"),
     "known_hosts": Key(path, "the host keys that git accepts"),
+    "submodules": Key(boolean, "whether to fetch the submodules too"),
+    "lfs": Key(boolean, "whether to fetch what git-lfs keeps"),
     "fetch_timeout": Key(timeout, "how long git may fetch"),
     "timeout": Key(timeout, "how long a command may take, unless its stage says otherwise"),
     "nice": Key(whole_number(0, 19), "how much the stages give way to all else, for the processor"),

@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import shutil
+from collections.abc import Sequence
 
 from deployctl.durable import sync_file_system
 from deployctl.errors import GitError, LayoutError
@@ -22,6 +23,7 @@ from deployctl.git.leftovers import (
     remove_stale_locks,
 )
 from deployctl.git.obstacles import obstacles, take_back
+from deployctl.git.repository import Repository
 
 _LIVE = "refs/deployctl/live"
 _NOTHING = "refs/heads/deployctl-nothing-deployed"
@@ -33,10 +35,11 @@ _FULL = re.compile(r"unable to (?:write|create) file|No space left|quota exceede
 
 
 class Checkout:
-    """One working tree with its own ``.git``."""
+    """One working tree with its own ``.git``; ``settings`` are words for every git."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, settings: Sequence[str] = ()) -> None:
         self.path = path
+        self.settings = settings
 
     def exists(self) -> bool:
         """Whether there is a whole ``.git``: a file that names it, or with what git makes last."""
@@ -130,6 +133,10 @@ class Checkout:
             raise
         self._git("update-ref", _LIVE, revision, what=f"cannot mark {revision} as live")
 
+    def fill_pointers(self) -> None:
+        """Put in the place of pointers of git-lfs what is here, also where git sees no change."""
+        self._git("lfs", "checkout", what=f"cannot write the LFS files of {self.path}")
+
     def keep(self, number: int, revision: str) -> None:
         """Keep a commit to go back to, whatever happens to the branch it was on."""
         self._git(
@@ -152,6 +159,13 @@ class Checkout:
         self._git("read-tree", "--reset", "-u", empty, what=what)
         self._git("symbolic-ref", "HEAD", _NOTHING, what=what)
 
+    def leave(self) -> None:
+        """Nothing deployed here any more: it goes, but for what is not ours or was saved."""
+        self.clear()
+        saved = self._ref_exists("refs/deployctl/saved")
+        if not saved and os.listdir(self.path) == [".git"]:
+            shutil.rmtree(self.path)
+
     def tidy(self) -> None:
         """Remove what git left; pack what many deployments brought, when it is worth the time."""
         self.remove_stale_locks()
@@ -159,6 +173,10 @@ class Checkout:
             "-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet",
             what=f"cannot pack {self.path}",
         )  # fmt: skip
+
+    def repository(self) -> Repository:
+        """What it has in git, to be read."""
+        return Repository(self.directories()[1], self.path)
 
     def has(self, revision: str) -> bool:
         try:
@@ -267,7 +285,7 @@ class Checkout:
         around = os.path.dirname(os.path.realpath(self.path))
         call = functools.partial(
             git,
-            ["-C", self.path, "--work-tree=.", *arguments],
+            ["-C", self.path, *self.settings, "--work-tree=.", *arguments],
             what=what,
             env={"GIT_CEILING_DIRECTORIES": around, **(env or {})},
             umask=_UMASK,

@@ -16,6 +16,9 @@ _SETTINGS = (
     "core.attributesFile=/dev/null",
     "core.excludesFile=/dev/null",
     "protocol.ext.allow=never",
+    # Submodules are ours to look after; git would ask the remotes that a checkout's have.
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
     # Refuse trees made to attack a checkout (a file named .git); the two exceptions are harmless
     # marks of old tools that many real histories carry.
     "fetch.fsckObjects=true",
@@ -64,6 +67,8 @@ _ADVICE = (
         "run deployctl as the account that owns it, or give it to this one (chown -R)",
     ),
     ("index.lock': File exists", "another git is at work there: try again when it has finished"),
+    ("'lfs' is not a git command", "install git-lfs: apt-get install git-lfs"),
+    ("git-lfs: not found", "install git-lfs: apt-get install git-lfs"),
     ("No space left on device", "free some disk space"),
     ("unable to write file", "free some disk space"),
 )

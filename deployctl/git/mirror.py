@@ -8,28 +8,23 @@ refs are in each other's way, is fetched anew beside and swapped in.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from deployctl.durable import sync_file_system
 from deployctl.errors import GitError
-from deployctl.git.command import git, local_environment, process_environment
+from deployctl.git.command import git
 from deployctl.git.leftovers import own_index, remove_index, remove_leftovers
 from deployctl.git.remote import local_path, remote_environment, trust
+from deployctl.git.repository import Repository
 from deployctl.leftovers import noted_holder
 from deployctl.lock import mirror_lock, mirror_note
 from deployctl.repo import Repo
-
-if TYPE_CHECKING:
-    from git import Repo as GitRepo
-
-_LONGEST_SUBJECT = 200  # characters; some tools write the whole message into one line
-_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 
 # What git says when the fault is on our side: a power cut, a full disk, refs a and a/b.
 _DAMAGED = re.compile(
@@ -40,22 +35,23 @@ _DAMAGED = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Commit:
-    """A commit as people recognise it: whole sha, first line of the message, author's name."""
-
-    revision: str
-    subject: str
-    author: str
+# What servers say that give a commit only by the name of a branch or tag.
+_NOT_BY_SHA = re.compile(r"unadvertised object|not our ref|couldn't find remote ref", re.IGNORECASE)
 
 
-class Mirror:
-    """The mirror of one url; repos with the same url share it."""
+class Mirror(Repository):
+    """The mirror of one url; repos with the same url share it.
 
-    def __init__(self, repo: Repo, state_dir: str) -> None:
+    ``trusted`` is a url that repos.yml names: its owner on this machine does not matter.
+    """
+
+    def __init__(self, repo: Repo, state_dir: str, *, trusted: bool = True) -> None:
         self.repo = repo
         self.name = mirror_name(repo.url)
-        self.directory = os.path.join(state_dir, "mirrors", self.name)
+        super().__init__(os.path.join(state_dir, "mirrors", self.name), repo.url)
+        self.lfs_storage = f"{self.directory}.lfs"
+        self._state_dir = state_dir
+        self._trusted = trusted
         self._new, self._old = f"{self.directory}.new", f"{self.directory}.old"
         self._mark = os.path.join(self.directory, "deployctl-damaged")
         self._lock = mirror_lock(state_dir, self.name)
@@ -85,10 +81,14 @@ class Mirror:
         names = [name for name in found if not name.endswith("^{}")]
         return [(name, found.get(f"{name}^{{}}", found[name])) for name in names]
 
+    def of_submodule(self, url: str) -> Mirror:
+        """The mirror of another url, one that the project names; key and limits are the repo's."""
+        return Mirror(replace(self.repo, url=url, dir="."), self._state_dir, trusted=False)
+
     def fetch(self, ref: str) -> str:
         """Bring one ref, by its full name, up to date -> the commit it points to."""
         try:
-            self._fetch(f"+{ref}:{ref}", f"cannot fetch {ref} from {self.repo.url}")
+            self._fetch(f"cannot fetch {ref} from {self.repo.url}", f"+{ref}:{ref}")
         except GitError as error:
             if "couldn't find remote ref" in error.output:
                 raise GitError(self._no_such_ref(ref), error.output) from None
@@ -97,7 +97,39 @@ class Mirror:
 
     def fetch_revision(self, revision: str) -> None:
         """Bring one commit that no configured ref leads to; servers may refuse."""
-        self._fetch(revision, f"cannot fetch {revision} from {self.repo.url}")
+        self._fetch(f"cannot fetch {revision} from {self.repo.url}", revision)
+
+    def pin(self, revision: str) -> None:
+        """Have a commit of which nothing but the sha is known, and keep it from here on."""
+        if self.has(revision):
+            return
+        what = f"cannot fetch {revision} from {self.repo.url}"
+        try:
+            self._fetch(what, f"+{revision}:refs/deployctl/pinned/{revision}")
+        except GitError as error:
+            if not _NOT_BY_SHA.search(error.output):
+                raise
+            self._fetch(what, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+            if not self.has(revision):
+                raise GitError(
+                    f"{self.repo.url} has no commit {revision}: push it there", error.output
+                ) from None
+        self.tidy()
+
+    def fetch_lfs(self, revision: str, url: str, below: str) -> None:
+        """Bring the contents that git-lfs keeps of a commit, or of one directory of it."""
+        with self._alone():
+            # Not lfs.storage: where the remote is a path, git-lfs would look for that one's there.
+            link = os.path.join(self.directory, "lfs")
+            os.makedirs(self.lfs_storage, 0o700, exist_ok=True)
+            if not os.path.lexists(link):
+                os.symlink(f"../{self.name}.lfs", link)
+            self._ask(
+                f"--git-dir={self.directory}", "-c", f"lfs.url={url}",
+                "lfs", "fetch", f"--include={below}", "--exclude=", self.repo.url, revision,
+                what=f"cannot fetch the LFS files of {revision} from {url}",
+            )  # fmt: skip
+            sync_file_system(self.lfs_storage)
 
     def bring(self, revision: str, ref: str) -> None:
         """Have a commit here: it is, or the remote gives it by its sha, or the ref leads to it."""
@@ -110,56 +142,33 @@ class Mirror:
             if not self.has(revision):
                 raise
 
-    def resolve(self, name: str) -> str:
-        """A full ref name or the beginning of a sha -> the commit's whole sha."""
-        return self._git(
-            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}",
-            what=f"{name} is not a commit of {self.repo.url}",
-        )  # fmt: skip
-
-    def has(self, revision: str) -> bool:
-        try:
-            self.resolve(revision)
-        except GitError as error:
-            if not error.is_answer:
-                raise
-            return False
-        return True
-
-    def commit(self, revision: str) -> Commit:
-        """What a commit says of itself."""
-        with self._reading() as repository:
-            found = repository.commit(revision)
-            subject = str(found.summary)[:_LONGEST_SUBJECT]
-            return Commit(found.hexsha, subject, found.author.name or "")
-
-    def is_ancestor(self, revision: str, of: str) -> bool:
-        """Whether a commit is reachable from another one."""
-        with self._reading() as repository:
-            return repository.is_ancestor(repository.commit(revision), repository.commit(of))
-
-    def changed_paths(self, old: str, new: str) -> list[str]:
-        """The files that differ between two commits; of a moved one both names."""
-        output = self._git(
-            "diff", "--name-only", "--no-renames", "-z", "--end-of-options", old, new, "--",
-            what=f"cannot compare {old} with {new}",
-        )  # fmt: skip
-        return [path for path in output.split("\0") if path]
-
-    def export(self, revision: str, directory: str) -> None:
+    def export(
+        self, revision: str, directory: str, *, below: str = "", settings: Sequence[str] = ()
+    ) -> None:
         """Write the whole tree of a commit into an empty directory, as the commit has it.
 
         Not ``git archive``: that obeys export-ignore and export-subst of the repository itself.
+        ``below`` is a directory of the commit, and ``settings`` are words for git.
         """
+        # A name that no commit can have, and that is on the right disk.
+        tree = os.path.join(directory, ".git") if below else directory
         index = own_index(self.directory, os.path.basename(directory))
+        call = functools.partial(
+            self._git, f"--work-tree={tree}", "-c", "core.sharedRepository=0600", *settings,
+            what=f"cannot write {revision} to {directory}",
+            env={"GIT_INDEX_FILE": index, "GIT_LITERAL_PATHSPECS": "1"},
+            umask=0o022,
+        )  # fmt: skip
         try:
-            self._git(
-                f"--work-tree={directory}", "-c", "core.sharedRepository=0600",
-                "read-tree", "--reset", "-u", revision,
-                what=f"cannot write {revision} to {directory}",
-                env={"GIT_INDEX_FILE": index},
-                umask=0o022,
-            )  # fmt: skip
+            if below:
+                os.mkdir(tree)
+                call("read-tree", revision)
+                # Through the whole index: .gitattributes further up have their say.
+                names = call("ls-files", "-z", "--", below).encode("utf-8", "surrogateescape")
+                call("checkout-index", "--quiet", "-z", "--stdin", stdin=names)
+                _move_up(tree, below, directory)
+            else:
+                call("read-tree", "--reset", "-u", revision)
         except GitError as error:
             if _DAMAGED.search(error.output):
                 self._distrust()
@@ -180,17 +189,17 @@ class Mirror:
     def exists(self) -> bool:
         return os.path.exists(os.path.join(self.directory, "HEAD"))
 
-    def _fetch(self, refspec: str, what: str) -> None:
+    def _fetch(self, what: str, *refspecs: str) -> None:
         with self._alone():
             if not self.exists() or os.path.lexists(self._mark):
-                self._renew(refspec, what)
+                self._renew(what, refspecs)
                 return
             try:
-                self._fetch_into(self.directory, refspec, what)
+                self._fetch_into(self.directory, what, refspecs)
             except GitError as error:
                 if not _DAMAGED.search(error.output):
                     raise
-                self._renew(refspec, what)
+                self._renew(what, refspecs)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -199,14 +208,14 @@ class Mirror:
             self._settle()
             yield
 
-    def _fetch_into(self, directory: str, refspec: str, what: str) -> None:
+    def _fetch_into(self, directory: str, what: str, refspecs: Sequence[str]) -> None:
         self._ask(
-            f"--git-dir={directory}", "fetch", "--quiet", "--no-tags",
-            "--update-shallow", "--no-write-fetch-head", "--end-of-options", self.repo.url, refspec,
+            f"--git-dir={directory}", "fetch", "--quiet", "--no-tags", "--update-shallow",
+            "--no-write-fetch-head", "--end-of-options", self.repo.url, *refspecs,
             what=what,
         )  # fmt: skip
 
-    def _renew(self, refspec: str, what: str) -> None:
+    def _renew(self, what: str, refspecs: Sequence[str]) -> None:
         """Another mirror in the place of this one, once it has been fetched; until then it stays.
 
         Even a damaged one may be all there is of a release to go back to while the remote is away.
@@ -216,7 +225,7 @@ class Mirror:
                 ["init", "--quiet", "--bare", "--template=", "--", self._new],
                 what=f"cannot create the mirror {self.directory}",
             )
-            self._fetch_into(self._new, refspec, what)
+            self._fetch_into(self._new, what, refspecs)
             sync_file_system(self._new)  # git syncs what it fetches, and not the HEAD it makes
             if os.path.lexists(self.directory):
                 os.rename(self.directory, self._old)
@@ -243,7 +252,7 @@ class Mirror:
         """git with the remote at the other end."""
         environment = remote_environment(self.repo)
         path = local_path(self.repo.url)
-        if path is not None:
+        if path is not None and self._trusted:
             environment.update(trust(path, f"{self.directory}.config"))
         return git(
             arguments,
@@ -253,11 +262,6 @@ class Mirror:
             env=environment,
         )
 
-    def _git(
-        self, *arguments: str, what: str, env: dict[str, str] | None = None, umask: int = 0o077
-    ) -> str:
-        return git([f"--git-dir={self.directory}", *arguments], what=what, env=env, umask=umask)
-
     def _no_such_ref(self, ref: str) -> str:
         kind, _, name = ref.removeprefix("refs/").partition("/")
         word = {"heads": "branch", "tags": "tag"}.get(kind, "ref")
@@ -265,17 +269,6 @@ class Mirror:
             f"{self.repo.url} has no {word} {name}: push it, or set {word} of {self.repo.name} "
             "in repos.yml"
         )
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[GitRepo]:
-        with process_environment(local_environment()):
-            import git as gitpython
-
-            try:
-                with gitpython.Repo(self.directory) as repository:
-                    yield repository
-            except (gitpython.exc.GitError, gitpython.exc.ODBError, ValueError) as error:
-                raise GitError(f"cannot read {self.directory}: {error}") from error
 
 
 def _refs(output: str) -> dict[str, str]:
@@ -291,6 +284,9 @@ def mirror_name(url: str) -> str:
     return f"{stem.lstrip('.-')[:64] or 'mirror'}-{digest}.git"
 
 
-def is_sha(text: str) -> bool:
-    """A whole object id, sha-1 or sha-256."""
-    return _SHA.fullmatch(text) is not None
+def _move_up(tree: str, below: str, directory: str) -> None:
+    """What was written to ``tree/below`` becomes all that the directory has."""
+    place = os.path.join(tree, below)
+    for name in os.listdir(place):
+        os.rename(os.path.join(place, name), os.path.join(directory, name))
+    os.removedirs(place)

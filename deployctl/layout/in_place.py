@@ -7,8 +7,11 @@ from collections.abc import Collection
 
 from deployctl.durable import sync_file_system
 from deployctl.errors import LayoutError
+from deployctl.git import lfs
 from deployctl.git.checkout import Checkout
 from deployctl.git.mirror import Mirror
+from deployctl.git.parts import Parts, gather
+from deployctl.layout import nested
 from deployctl.layout.live import Live
 from deployctl.repo import Repo
 
@@ -19,7 +22,7 @@ class InPlace:
     def __init__(self, repo: Repo, mirror: Mirror) -> None:
         self.repo = repo
         self.mirror = mirror
-        self.checkout = Checkout(repo.path)
+        self.checkout = Checkout(repo.path, lfs.settings(mirror) if repo.lfs else ())
 
     def check(self) -> None:
         for obstacle in self.obstacles():
@@ -59,19 +62,22 @@ class InPlace:
         return head
 
     def prepare(self, number: int, revision: str, name: str | None) -> list[str]:
+        parts = gather(self.mirror, revision)
         if not self.checkout.exists():
             self.checkout.create()
         self.checkout.receive(self.mirror.directory, revision)
-        told = self._move(number, revision)
+        told = self._move(number, revision, parts)
         self.checkout.keep(number, revision)
-        return told
+        return [*parts.told, *told]
 
     def complete(self, name: str | None, revision: str) -> None:
         """The tree was written by git and the stages; there is nothing to name."""
 
     def switch(self, number: int, revision: str, name: str | None) -> list[str]:
         """What the stages made of a revision that is checked out already stays as it is."""
-        told = [] if self.checkout.head() == revision else self._move(number, revision)
+        told = []
+        if self.checkout.head() != revision:
+            told = self._move(number, revision, self._parts(revision))
         self._sync()
         return told
 
@@ -81,7 +87,7 @@ class InPlace:
                 self.checkout.clear()
                 self._sync()
         elif previous.revision:
-            self.checkout.move(previous.revision)
+            self._go_back(previous.revision)
             self._sync()
 
     def usable(self, name: str | None, revision: str) -> bool:
@@ -109,14 +115,26 @@ class InPlace:
         for place in self.checkout.directories():
             sync_file_system(place)
 
-    def _move(self, number: int, revision: str) -> list[str]:
+    def _go_back(self, revision: str) -> None:
+        """What was live may never have been whole, or from before ``submodules`` and ``lfs``."""
+        settings = lfs.settings(self.mirror, required=False) if self.repo.lfs else ()
+        checkout = Checkout(self.repo.path, settings)
+        if self.repo.submodules:
+            nested.leave(checkout, revision)
+        checkout.move(revision)
+        if self.repo.submodules and (self.repo.lfs or not nested.back(checkout, revision)):
+            nested.move(checkout, self._parts(revision), number=0)
+
+    def _parts(self, revision: str) -> Parts:
+        """Of a commit that was live once; the mirror may not have it, if it was adopted."""
+        if not (self.repo.submodules or self.repo.lfs):
+            return Parts((), ())
+        return gather(self.mirror, revision, self.checkout.repository())
+
+    def _move(self, number: int, revision: str, parts: Parts) -> list[str]:
         saved = self.checkout.save_changes(revision, number)
+        if self.repo.submodules:
+            nested.leave(self.checkout, revision)
         self.checkout.move(revision)
-        if saved is None:
-            return []
-        return [
-            (
-                f"{self.repo.path} had changes that are in no commit: saved as {saved} "
-                f"(git -C {self.repo.path} show --stat {saved})"
-            )
-        ]
+        told = nested.move(self.checkout, parts, number)
+        return [*nested.told_of_saved(self.checkout.path, saved), *told]

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator
 from deployctl.durable import sync, sync_file_system
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
+from deployctl.git.parts import gather, write
 from deployctl.layout.files import (
     is_directory,
     make_directory,
@@ -76,17 +77,18 @@ class Releases:
         """A directory that we did not build cannot be told whole, so it is no release."""
 
     def prepare(self, number: int, revision: str, name: str | None) -> list[str]:
+        parts = gather(self.mirror, revision)
         directory = self.directory(name)
         if not make_directory(directory):
             raise LayoutError(f"{directory} is there already: remove it, then deploy again")
-        self.mirror.export(revision, directory)
+        write(parts, directory)
         remove(os.path.join(directory, COMPLETE))
         for shared in self.repo.shared_dirs:
             self._link_shared_dir(directory, shared)
         for shared in self.repo.shared_files:
             self._link_shared_file(directory, shared)
         write_line(os.path.join(directory, REVISION), revision)
-        return []
+        return list(parts.told)
 
     def complete(self, name: str | None, revision: str) -> None:
         directory = self.directory(name)

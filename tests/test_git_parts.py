@@ -1,0 +1,66 @@
+"""A directory of a repository, deployed as if it were the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployctl.errors import GitError
+from deployctl.git.parts import gather, write
+from tests.support.projects import add_submodule, library
+from tests.support.upstream import Upstream
+from tests.test_git_mirror import MAIN, mirror_of
+
+
+def test_only_the_directory_is_written(upstream: Upstream, tmp_path: Path) -> None:
+    upstream.commit(
+        {
+            "web/site/index.html": "page\n",
+            "web/site/.hidden/x": "x\n",
+            "web/site/run": "#!/bin/sh\n",
+            "web/site2/other": "other\n",
+            "web/[s]ite/other": "other\n",
+            ".gitattributes": "*.html text eol=crlf\n",
+        }
+    )
+    add_submodule(upstream, library(tmp_path, "lib"), "web/site/lib")
+    mirror = mirror_of(tmp_path, upstream.url, dir="web/site", submodules=True)
+    release = tmp_path / "release"
+    release.mkdir()
+    write(gather(mirror, mirror.fetch(MAIN)), str(release))
+    files = sorted(str(each.relative_to(release)) for each in release.rglob("*") if each.is_file())
+    assert files == [".hidden/x", "index.html", "lib/lib.txt", "run"]
+    assert (release / "index.html").read_bytes() == b"page\r\n", "attributes further up count"
+    assert (release / "run").stat().st_mode & 0o777 == 0o755
+    assert sorted(each.name for each in release.iterdir()) == [
+        ".hidden", "index.html", "lib", "run",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("directory", "why"),
+    [
+        ("gone", ""),
+        ("READM", ""),
+        ("README", ": README is a file"),
+        ("README/below", ": README is a file"),
+        ("link", ": link is a symlink"),
+        ("link/site", ": link is a symlink"),
+        ("lib", ": lib is a submodule"),
+        ("lib/inside", ": lib is a submodule"),
+    ],
+)
+def test_what_is_no_directory_of_the_commit_is_refused(
+    upstream: Upstream, tmp_path: Path, directory: str, why: str
+) -> None:
+    (upstream.work / "link").symlink_to("web")
+    upstream.commit({"web/site/index.html": "page\n"})
+    add_submodule(upstream, library(tmp_path, "lib"), "lib")
+    mirror = mirror_of(tmp_path, upstream.url, dir=directory)
+    revision = mirror.fetch(MAIN)
+    with pytest.raises(GitError) as caught:
+        gather(mirror, revision)
+    assert str(caught.value) == (
+        f"{revision[:12]} has no directory {directory}{why}; push one, or change dir in repos.yml"
+    )

@@ -1,0 +1,270 @@
+"""Submodules: whence they may come, and that the recorded commits are what is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployctl.errors import GitError
+from deployctl.git.mirror import Mirror
+from deployctl.git.parts import gather, write
+from deployctl.git.submodules import fault_of_url, url_of
+from tests.support.projects import add_submodule, library, link, record
+from tests.support.sshd import sshd
+from tests.support.upstream import Upstream, git
+from tests.test_git_mirror import MAIN, mirror_of
+
+SERVER = "https://example.org/you/blog.git"
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, upstream: Upstream) -> Mirror:
+    return mirror_of(tmp_path, upstream.url, submodules=True)
+
+
+def written(mirror: Mirror, directory: Path) -> list[str]:
+    """Write what the branch has, as a release -> the files of it."""
+    parts = gather(mirror, mirror.fetch(MAIN))
+    directory.mkdir()
+    write(parts, str(directory))
+    return sorted(
+        str(each.relative_to(directory)) for each in directory.rglob("*") if not each.is_dir()
+    )
+
+
+def complaint_of(mirror: Mirror) -> str:
+    revision = mirror.fetch(MAIN)
+    with pytest.raises(GitError) as caught:
+        gather(mirror, revision)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base", "said", "url"),
+    [
+        (SERVER, "../lib.git", "https://example.org/you/lib.git"),
+        (SERVER, "../../they/lib.git", "https://example.org/they/lib.git"),
+        (f"{SERVER}/", "./wiki", f"{SERVER}/wiki"),
+        ("git@example.org:you/blog.git", "../lib.git", "git@example.org:you/lib.git"),
+        ("git@example.org:blog.git", "../lib.git", "git@example.org:lib.git"),
+        ("ssh://git@example.org:22/you/blog", "../lib", "ssh://git@example.org:22/you/lib"),
+        (SERVER, "git@example.com:they/lib.git", "git@example.com:they/lib.git"),
+        (SERVER, "https://example.com/lib.git", "https://example.com/lib.git"),
+    ],
+)
+def test_a_url_is_what_git_takes_it_for(base: str, said: str, url: str) -> None:
+    assert url_of("lib", said, base, local=False) == url
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ("../../../lib.git", "leads too far up"),
+        ("-u./payload", "has characters that do not belong there"),
+        ("https://example.org/a\nb", "has characters that do not belong there"),
+        ("ext::sh -c true", "has characters that do not belong there"),
+        ("ext::sh", "names a transport helper, which can run commands"),
+        ("/srv/private.git", "is a path on this machine"),
+        ("file:///srv/private.git", "is a path on this machine"),
+        ("http://example.org/lib.git", "is neither https nor ssh, but http"),
+        ("git://example.org/lib.git", "is neither https nor ssh, but git"),
+        ("HTTPS://example.org/lib.git", "is neither https nor ssh, but HTTPS"),
+        ("ssh://-oProxyCommand=x/lib", "names no server"),
+        ("ssh://git@-oProxyCommand=x/lib", "names no server"),
+        ("-oProxyCommand=x:lib", "has characters that do not belong there"),
+        ("git@-oProxyCommand=x:lib", "names no server"),
+        ("https:///lib.git", "names no server"),
+        ("lib.git", "names no server"),
+        ("https://me:secret@example.org/lib.git", "has a password, which gets shown"),
+    ],
+)
+def test_a_url_that_could_do_more_than_be_fetched_is_refused(said: str, fault: str) -> None:
+    with pytest.raises(GitError) as caught:
+        url_of("lib", said, SERVER, local=False)
+    message = str(caught.value)
+    assert message.startswith("submodule lib: its url ")
+    assert message.endswith(f" {fault}; use an https or ssh url, or a relative one (../NAME.git)")
+    assert "secret" not in message
+
+
+def test_a_path_may_be_named_where_the_repo_itself_is_one() -> None:
+    assert fault_of_url("/srv/lib.git", local=True) is None
+    assert fault_of_url("file:///srv/lib.git", local=True) is None
+
+
+def test_the_recorded_commits_are_written_nested_ones_too(
+    mirror: Mirror, upstream: Upstream, tmp_path: Path
+) -> None:
+    deep, lib = library(tmp_path, "deep"), library(tmp_path, "lib")
+    add_submodule(lib, deep, "deep")
+    add_submodule(upstream, lib, "vendor/lib", "../lib/upstream.git")
+    recorded = lib.head
+    lib.commit({"lib.txt": "lib 2\n"})
+    names = written(mirror, tmp_path / "one")
+    assert names == [
+        ".gitmodules",
+        "README",
+        "vendor/lib/.gitmodules",
+        "vendor/lib/deep/lib.txt",
+        "vendor/lib/lib.txt",
+    ]
+    assert (tmp_path / "one/vendor/lib/lib.txt").read_text() == "lib 1\n"
+    assert recorded != lib.head
+    record(upstream, "vendor/lib", lib)
+    written(mirror, tmp_path / "two")
+    assert (tmp_path / "two/vendor/lib/lib.txt").read_text() == "lib 2\n"
+
+
+def test_what_was_fetched_once_is_written_again_without_a_remote(
+    mirror: Mirror, upstream: Upstream, tmp_path: Path
+) -> None:
+    lib = library(tmp_path, "lib")
+    revision = add_submodule(upstream, lib, "lib")
+    mirror.fetch(MAIN)
+    gather(mirror, revision)
+    shutil.rmtree(lib.bare)
+    (tmp_path / "again").mkdir()
+    write(gather(mirror, revision), str(tmp_path / "again"))
+    assert (tmp_path / "again/lib/lib.txt").read_text() == "lib 1\n"
+
+
+def test_a_commit_that_no_branch_has_is_fetched_by_its_sha_and_kept(
+    mirror: Mirror, upstream: Upstream, tmp_path: Path
+) -> None:
+    lib = library(tmp_path, "lib")
+    first = lib.head
+    second = lib.commit({"lib.txt": "lib 2\n"})
+    add_submodule(upstream, lib, "lib")
+    lib.rewind(first)
+    git(lib.bare, "config", "uploadpack.allowAnySHA1InWant", "true")
+    written(mirror, tmp_path / "one")
+    assert (tmp_path / "one/lib/lib.txt").read_text() == "lib 2\n"
+    inner = mirror.of_submodule(lib.url)
+    refs = git(Path(inner.directory), "for-each-ref", "--format=%(refname)").splitlines()
+    assert refs == [f"refs/deployctl/pinned/{second}"]
+
+
+def test_a_server_that_gives_no_commit_by_its_sha_is_asked_for_its_branches(
+    mirror: Mirror, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lib = library(tmp_path, "lib")
+    add_submodule(upstream, lib, "lib")
+    lib.commit({"lib.txt": "lib 2\n"})
+    monkeypatch.setattr("deployctl.git.command._SETTINGS", ("protocol.version=0",))
+    written(mirror, tmp_path / "one")
+    assert (tmp_path / "one/lib/lib.txt").read_text() == "lib 1\n"
+
+
+def test_a_commit_that_was_never_pushed_is_named_with_what_to_do(
+    mirror: Mirror, upstream: Upstream, tmp_path: Path
+) -> None:
+    lib = library(tmp_path, "lib")
+    sha, modules = "1" * 40, f'[submodule "lib"]\n\tpath = lib\n\turl = {lib.url}\n'
+    link(upstream, "lib", sha, modules)
+    assert complaint_of(mirror) == f"submodule lib: {lib.url} has no commit {sha}: push it there"
+
+
+def test_a_submodule_that_cannot_be_fetched_is_named_with_the_advice(
+    mirror: Mirror, upstream: Upstream, tmp_path: Path
+) -> None:
+    lib = library(tmp_path, "lib")
+    add_submodule(upstream, lib, "vendor/lib")
+    shutil.rmtree(lib.bare)
+    assert complaint_of(mirror) == (
+        f"submodule vendor/lib: cannot fetch {lib.head} from {lib.url}: '{lib.bare}' does not "
+        "appear to be a git repository; check url and what this account may read"
+    )
+
+
+def test_a_link_without_a_url_is_named_with_what_to_do(mirror: Mirror, upstream: Upstream) -> None:
+    link(upstream, "lib", "1" * 40, "")
+    assert complaint_of(mirror) == (
+        "submodule lib: .gitmodules has no url for it; add one (git submodule add), or take it out "
+        "of the commit (git rm --cached lib)"
+    )
+
+
+@pytest.mark.parametrize("setting", ["update = !touch pwned", "url = -u./payload"])
+def test_what_gitmodules_says_is_never_run(
+    mirror: Mirror, upstream: Upstream, tmp_path: Path, setting: str
+) -> None:
+    """CVE-2018-17456 and CVE-2019-19604; git itself refuses to fetch such a file."""
+    lib = library(tmp_path, "lib")
+    link(upstream, "lib", lib.head, f'[submodule "lib"]\n\tpath = lib\n\t{setting}\n')
+    with pytest.raises(GitError, match=r"gitmodules(Url|Update)"):
+        mirror.fetch(MAIN)
+
+
+def test_a_name_that_leads_elsewhere_is_refused(
+    mirror: Mirror, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CVE-2018-11235; git refuses it when it fetches, and we do where it did not look."""
+    lib = library(tmp_path, "lib")
+    text = f'[submodule "../../hooks"]\n\tpath = lib\n\turl = {lib.url}\n'
+    link(upstream, "lib", lib.head, text)
+    with pytest.raises(GitError, match="gitmodulesName"):
+        mirror.fetch(MAIN)
+    monkeypatch.setattr("deployctl.git.command._SETTINGS", ())
+    assert complaint_of(mirror) == (
+        ".gitmodules has a submodule called '../../hooks': names with .. are refused"
+    )
+
+
+def test_a_submodule_is_not_written_through_a_symlink(
+    mirror: Mirror, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CVE-2024-32002: where names differ in case alone, a link of the commit leads elsewhere."""
+    lib = library(tmp_path, "lib")
+    add_submodule(upstream, lib, "lib")
+    parts = gather(mirror, mirror.fetch(MAIN))
+    release, outside = tmp_path / "release", tmp_path / "outside"
+    release.mkdir()
+    outside.mkdir()
+    export = mirror.export
+
+    def export_and_turn(*arguments: Any, **keys: Any) -> None:
+        export(*arguments, **keys)
+        (release / "lib").rmdir()
+        (release / "lib").symlink_to(outside)
+
+    monkeypatch.setattr(mirror, "export", export_and_turn)
+    with pytest.raises(GitError) as caught:
+        write(parts, str(release))
+    assert str(caught.value) == (
+        f"submodule lib: {release}/lib is no empty directory of its own; look for a symlink or a "
+        "file in its way in the commit"
+    )
+    assert os.listdir(outside) == []
+
+
+def test_a_path_on_this_machine_is_not_read_for_a_repo_from_elsewhere(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    private, lib = library(tmp_path, "private"), library(tmp_path, "lib")
+    add_submodule(upstream, lib, "lib", "../lib/upstream.git")
+    with sshd(tmp_path / "ssh") as server:
+        known = tmp_path / "known_hosts"
+        known.write_text(server.known_host)
+        keys = {"ssh_key": str(server.key), "known_hosts": str(known), "submodules": True}
+        mirror = mirror_of(tmp_path, server.url(upstream.bare), **keys)
+        assert "lib/lib.txt" in written(mirror, tmp_path / "one"), "with the key of the repo"
+        add_submodule(upstream, private, "private")
+        assert complaint_of(mirror) == (
+            f"submodule private: its url '{private.url}' is a path on this machine; use an https "
+            "or ssh url, or a relative one (../NAME.git)"
+        )
+
+
+def test_without_the_key_a_warning_says_what_stays_empty(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    add_submodule(upstream, library(tmp_path, "lib"), "lib")
+    mirror = mirror_of(tmp_path, upstream.url)
+    parts = gather(mirror, mirror.fetch(MAIN))
+    assert parts.told == (
+        "warning: submodules stay empty (lib): set submodules: true of blog in repos.yml",
+    )
