@@ -13,6 +13,7 @@ from deployctl.check.finding import Finding
 from deployctl.deployment import IDLE, Deployment, Failure, StageRecord
 from deployctl.history import RepoStatus
 from deployctl.masking import escape_controls
+from deployctl.sizes import in_bytes
 from deployctl.store.releases import ReleaseRecord
 from deployctl.times import age, duration, local
 
@@ -140,6 +141,7 @@ def _release_row(release: ReleaseRecord, default: bool, now: float) -> list[str]
         ("* " if default else "  ") + (f"#{release.number}" if release.number else "-"),
         short(release.revision),
         age(release.built_at, now) if release.built_at else "before deployctl",
+        in_bytes(release.size) if release.size is not None else "",
         one_line(f"{release.subject or ''} ({release.actor or 'unknown'})"),
     ]
 
