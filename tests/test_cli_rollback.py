@@ -138,6 +138,7 @@ def test_the_candidates_are_listed_with_age_subject_and_actor(app: App) -> None:
     assert lines[0].endswith(f"Version 2 ({app.cli.json('show', '1')['actor']})")
     assert " ago  " in lines[1] or "just now" in lines[1]
     listed = back(app, "--list")["releases"]
+    assert {f" {each['size'] // 1024} KB  " in lines[0] for each in listed} == {True}
     assert [(each["deployment"], each["default"]) for each in listed] == [(2, True), (1, False)]
     assert set(listed[0]) >= {"deployment", "release", "revision", "subject", "actor"}
     assert listed[0]["built_at"] == app.cli.json("show", "2")["finished_at"]

@@ -91,5 +91,6 @@ def _json(release: ReleaseRecord, default: bool) -> dict[str, object]:
         "subject": release.subject,
         "actor": release.actor or None,
         "built_at": iso(release.built_at),
+        "size": release.size,
         "default": default,
     }

@@ -14,6 +14,7 @@ from deployctl.deployment import IDLE, Deployment, Failure, StageRecord
 from deployctl.history import OnProbation, RepoStatus
 from deployctl.masking import escape_controls
 from deployctl.sections import is_section
+from deployctl.sizes import in_bytes
 from deployctl.store.releases import ReleaseRecord
 from deployctl.times import age, clock_time, duration, local
 
@@ -161,6 +162,7 @@ def _release_row(release: ReleaseRecord, default: bool, now: float) -> list[str]
         ("* " if default else "  ") + (f"#{release.number}" if release.number else "-"),
         short(release.revision),
         age(release.built_at, now) if release.built_at else "before deployctl",
+        in_bytes(release.size) if release.size is not None else "",
         one_line(f"{release.subject or ''} ({release.actor or 'unknown'})"),
     ]
 

@@ -23,7 +23,8 @@ _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 # A line of ls-tree -l: mode, kind, sha, size and path; it begins after the NUL of the one before.
 _LINK = re.compile(r"(?:\A|(?<=\0))160000 commit ([0-9a-f]+) +-\t([^\0]+)", re.ASCII)
 _SMALL_FILE = re.compile(
-    r"(?:\A|(?<=\0))100[0-7]{3} blob ([0-9a-f]+) +([0-9]{3}|10[0-9]{2})\t([^\0]+)", re.ASCII
+    r"(?:\A|(?<=\0))100[0-7]{3} blob ([0-9a-f]+) +(1[2-9][0-9]|[2-9][0-9]{2}|10[0-9]{2})\t([^\0]+)",
+    re.ASCII,
 )
 _KINDS = {"120000": "a symlink", "160000": "a submodule"}
 
@@ -48,7 +49,7 @@ class Listing:
         return [(path, sha) for sha, path in _LINK.findall(self.text)]
 
     def small_files(self) -> list[tuple[str, str]]:
-        """Path and sha of the regular files of 100 to 1,099 bytes."""
+        """Path and sha of the regular files of 120 to 1,099 bytes."""
         return [(path, sha) for sha, _, path in _SMALL_FILE.findall(self.text)]
 
     def below(self, directory: str) -> Listing:
