@@ -25,12 +25,14 @@ from deployctl.masking import Masker
 from deployctl.moment import this_moment
 from deployctl.output import Output
 from deployctl.prune import make_room
-from deployctl.release_config import ReleaseConfig, known_secrets, of_live, revealed
+from deployctl.release_config import ReleaseConfig, of_live, old_secrets
+from deployctl.secret import Secret
 from deployctl.site import Site
 from deployctl.steps import Surroundings
 from deployctl.store import deliveries, deployments, freezes, inbox, probations, releases
 from deployctl.store.database import Database
 from deployctl.store.freezes import Hold
+from deployctl.story import first_line, last_line
 from deployctl.times import clock_time
 from deployctl.worker import start_worker
 
@@ -75,17 +77,18 @@ class Attempt:
         self.deployment = deployment
         self.marker = marker_of(site.db, deployment)
         self.trouble: DeployctlError | None = None
-        self.secrets = self._reveal()
-        masker = Masker({*self.secrets.values(), *known_secrets(site)})
+        self.values = {**self._reveal(), **old_secrets(site)}
+        masker = Masker(self.values.values())
         self.journal = Journal(site.db, deployment, masker=masker, show=show)
         self.previous = self._find_live()
         self.target: Target | None = None
         self.config: ReleaseConfig | None = None
         self.phase = deployment.phase
 
-    def _reveal(self) -> Mapping[str, str]:
+    def _reveal(self) -> Mapping[Secret, str]:
+        """Read once: a value that is changed meanwhile would be one that nobody hides."""
         try:
-            return {name: secret.reveal() for name, secret in self.site.repo.secrets.items()}
+            return {secret: secret.reveal() for secret in self.site.repo.secrets.values()}
         except ConfigError as error:
             self.trouble = error
             return {}
@@ -113,7 +116,7 @@ class Attempt:
         actor = masked(self.deployment.actor)
         if actor != self.deployment.actor:
             deployments.note(db, number, actor=actor)
-        if self.secrets and self.deployment.delivery is not None:
+        if self.values and self.deployment.delivery is not None:
             inbox.hide(db, self.deployment.delivery, masked)
 
     def announce(self) -> None:
@@ -140,7 +143,10 @@ class Attempt:
     def surroundings(
         self, config: ReleaseConfig, revision: str | None, release: str | None, place: str
     ) -> Surroundings:
-        """What steps get that run for a revision in a directory."""
+        """What steps get that run for a revision in a directory.
+
+        A secret that is gone by now is left out: the command that needs it will say so.
+        """
         facts = {
             "REPO": self.site.repo.name,
             "REVISION": revision,
@@ -154,9 +160,14 @@ class Attempt:
             "HOST": os.uname().nodename,
         }
         named = {f"DEPLOYCTL_{name}": value or "" for name, value in facts.items()}
+        secrets = {
+            name: self.values[secret]
+            for name, secret in config.secrets.items()
+            if secret in self.values
+        }
         return Surroundings(
             directory=place,
-            env=step_environment(config.env, revealed(config), named),
+            env=step_environment(config.env, secrets, named),
             marker=self.marker,
             timeout=self.site.repo.timeout,
             noted=step_note(self.site.config.state_dir, self.site.repo.name),
@@ -177,9 +188,12 @@ class Attempt:
         except StoreError:
             make_room(self.site)
             ended = self.site.db.write(record, urgent=True)
-        self.journal.line(_last_line(ended))
-        self._tell_of_probation(ended.number)
         return ended
+
+    def tell_end(self, ended: Deployment) -> None:
+        """The last lines, of what is in the record by now."""
+        self.journal.line(last_line(ended))
+        self._tell_of_probation(ended.number)
 
     def _tell_of_probation(self, number: int) -> None:
         repo = self.site.repo
@@ -244,7 +258,7 @@ def begin(site: Site, deployment: Deployment, show: Output) -> Iterator[Attempt]
     """Open the log, find out what is live, and write that down before anything changes."""
     attempt = Attempt(site, deployment, show)
     try:
-        attempt.journal.line(_first_line(deployment))
+        attempt.journal.line(first_line(deployment))
         attempt.hide_secrets()
         if attempt.trouble is None:
             previous = attempt.previous or Live(None)
@@ -266,25 +280,3 @@ def _reread(db: Database, number: int) -> Deployment:
     if found is None:
         raise LookupError(f"deployment {number} vanished from the record")
     return found
-
-
-def _first_line(deployment: Deployment) -> str:
-    what = deployment.rollback_to or deployment.wanted_revision or deployment.ref
-    task = f"{deployment.task} {what}" if what else deployment.task
-    by = f"({deployment.trigger}, asked by {deployment.actor})"
-    return f"{deployment.repo} #{deployment.number}: {task} {by} on {os.uname().nodename}"
-
-
-def _last_line(deployment: Deployment) -> str:
-    revision = (deployment.revision or "")[:12]
-    before = (deployment.previous_revision or "")[:12]
-    had_live = deployment.previous_revision or deployment.previous_link
-    says = {
-        "succeeded": f"{revision} is live",
-        "rolled_back": f"{revision} failed; {before} is live again",
-        "degraded": "DEGRADED: it failed and going back failed too; look at it now",
-        "failed": "failed; " + ("what was live stays live" if had_live else "nothing is live"),
-        "cancelled": "cancelled",
-    }
-    reason = f" ({deployment.reason})" if deployment.reason else ""
-    return f"{deployment.repo} #{deployment.number}: {says[deployment.status]}{reason}"

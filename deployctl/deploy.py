@@ -42,9 +42,11 @@ def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
         if isinstance(raised, Interrupted) and _is_to_run_again(attempt, outcome):
             _put_back(attempt, raised)
             raise raised
-        raised = run_post(attempt, outcome) or raised
         with shielded():
             ended = attempt.conclude(outcome)
+        raised = run_post(attempt, outcome) or raised
+        attempt.tell_end(ended)
+        ended = deployments.get(site.db, ended.number) or ended  # with the stage of post
         prune(site, attempt.journal)
         remember_sizes(site, attempt.journal)
         refresh_page(site, attempt.journal)
@@ -175,7 +177,8 @@ def _run_through_stages(attempt: Attempt, target: Target) -> Target:
 
 def _occasion(attempt: Attempt, target: Target) -> Occasion:
     """What stages may depend on."""
-    mirror, live = attempt.site.mirror, attempt.previous
+    site, live, deployment = attempt.site, attempt.previous, attempt.deployment
+    mirror = site.mirror
 
     @functools.cache
     def changed() -> list[str] | None:
@@ -183,7 +186,9 @@ def _occasion(attempt: Attempt, target: Target) -> Occasion:
             return None
         return mirror.changed_paths(live.revision, target.revision)
 
-    return Occasion(attempt.deployment.ref, attempt.deployment.task, changed)
+    built_by = deployments.get(site.db, target.number)  # a rollback itself has no ref
+    ref = deployment.ref or (built_by.ref if built_by else None)
+    return Occasion(ref, deployment.task, changed)
 
 
 def _adopt(attempt: Attempt) -> None:
@@ -232,6 +237,7 @@ def _chosen(attempt: Attempt) -> ReleaseRecord:
         chosen = choose_target(site, attempt.deployment.rollback_to)
     except UsageError as error:  # whoever asked is not there any more to say it in other words
         raise RefusedError(str(error)) from None
+    attempt.deployment = replace(attempt.deployment, revision=chosen.revision, release=chosen.name)
     undone = None
     if live is not None:
         undone = deployments.made_live(site.db, site.repo.name, live.revision, live.release)

@@ -44,6 +44,10 @@ class Request:
     now: float
 
 
+# The stages that ask a URL where there is no command.
+_ASKING = ("healthcheck", "rollback healthcheck", "probation")
+
+
 @dataclass(frozen=True)
 class Failure:
     """Which step failed and how; ``tail`` is the last lines of its output."""
@@ -61,7 +65,7 @@ class Failure:
     @property
     def is_of_answer(self) -> bool:
         """Whether ``tail`` is rather the first lines of what a URL answered."""
-        return self.stage in ("healthcheck", "rollback healthcheck") and self.command is None
+        return self.stage in _ASKING and self.command is None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -96,7 +100,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A stage as it ran; ``status`` is running, succeeded, failed or cancelled.
+    """A stage as it ran; ``status`` is running, succeeded, failed, cancelled or skipped.
 
     ``usual`` is the median of the times that it took before, where it ran often enough.
     """

@@ -21,9 +21,10 @@ BUILD, RESTART = "build", "restart"
 
 @dataclass(frozen=True)
 class Occasion:
-    """What a stage's ``when`` is compared with.
+    """What a stage's ``when`` is compared with; what is not known keeps no stage from running.
 
-    ``changed`` are the paths that differ from what is live; None where that cannot be told.
+    ``changed`` are the paths that differ from what is live; None where that cannot be told, as is
+    ``ref`` of a release that deployctl did not build.
     """
 
     ref: str | None
@@ -69,8 +70,8 @@ def why_skipped(stage: Stage, occasion: Occasion) -> str | None:
     if when.task and occasion.task not in when.task:
         return f"this is a {occasion.task}"
     name = (occasion.ref or "").removeprefix("refs/heads/").removeprefix("refs/tags/")
-    if when.branch and not any(fnmatchcase(name, pattern) for pattern in when.branch):
-        return f"{name or 'what is deployed'} is not {' or '.join(when.branch)}"
+    if when.branch and name and not any(fnmatchcase(name, pattern) for pattern in when.branch):
+        return f"{name} is not {' or '.join(when.branch)}"
     changed = occasion.changed() if when.paths else None
     if changed is not None and not any_watched(when.paths, changed):
         return f"nothing in {', '.join(when.paths)} changed"

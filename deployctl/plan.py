@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from deployctl.masking import Masker
 from deployctl.pipeline import describe
-from deployctl.release_config import ReleaseConfig, known_secrets, of_release, of_revision, revealed
+from deployctl.release_config import ReleaseConfig, of_release, of_revision, old_secrets, revealed
 from deployctl.repo import Command, Pipeline, Stage
 from deployctl.site import Site
 from deployctl.store.releases import GONE, ReleaseRecord
@@ -34,10 +34,13 @@ def deployment(site: Site, ref: str, revision: str, subject: str) -> list[str]:
 def rollback(site: Site, target: ReleaseRecord) -> list[str]:
     """The plan to go back to a release."""
     revision, gone = target.revision[:12], target.state == GONE
+    if gone:
+        site.mirror.bring(target.revision, f"refs/heads/{site.repo.branch}")
     config = of_revision(site, target.revision) if gone else of_release(site, target)
     place = site.layout.directory(target.name if not gone else None)
     steps = [
         *([f"build {revision} again in {place}: it is no longer on disk"] if gone else []),
+        *(_environment(config) if gone else ()),
         *(_build(config.pipeline) if gone else ()),
         f"switch {site.repo.name} to {revision} in {place}",
         *_commands(config.pipeline, "on_rollback", config.pipeline.on_rollback),
@@ -48,7 +51,7 @@ def rollback(site: Site, target: ReleaseRecord) -> list[str]:
 
 
 def _masked(site: Site, config: ReleaseConfig, steps: Sequence[str]) -> list[str]:
-    masker = Masker({*revealed(config).values(), *known_secrets(site)})
+    masker = Masker({*revealed(config).values(), *old_secrets(site).values()})
     return [*map(masker.mask_text, steps)]
 
 

@@ -1,4 +1,4 @@
-"""What a pipeline wants done once it is known how a deployment ended."""
+"""What a pipeline wants done once a deployment has ended, and that is in the record."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from deployctl.release_config import of_release
 from deployctl.repo import Command
 from deployctl.signals import interruptible
 from deployctl.steps import Surroundings
-from deployctl.succeeded import PROVEN
+from deployctl.store import deployments
 
 
 def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:
-    """Run the commands of ``post`` -> what interrupted them, if anything did.
+    """Run the commands of ``post`` -> what interrupted them, if it was more than a cancel.
 
     Whatever they do, the outcome stays what it is. Those of a deployment that somebody ended are
     only the ones that always run.
@@ -29,14 +29,13 @@ def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:
         commands = _commands(attempt, outcome)
         if not commands:
             return None
-        if outcome.status == "succeeded":
-            attempt.enter(PROVEN)  # a crash from here on must not take back what is well
         with interruptible():
             run_commands(attempt.journal, "post", commands, _around(attempt, outcome))
     except (DeployctlError, OSError, StageFailed) as error:
         attempt.journal.line(f"warning: post: {error}; the deployment is {outcome.status} anyway")
     except (KeyboardInterrupt, Interrupted) as interruption:
-        return interruption
+        by = deployments.cancelled_by(attempt.site.db, attempt.deployment.number)
+        return None if by else interruption
     return None
 
 
@@ -58,7 +57,7 @@ def _around(attempt: Attempt, outcome: Outcome) -> Surroundings:
     around = attempt.surroundings(
         attempt.config or of_release(site, None),
         target.revision if target else attempt.deployment.revision,
-        target.name if target else None,
+        target.name if target else attempt.deployment.release,
         place,
     )
     return replace(around, env={**around.env, "DEPLOYCTL_STATUS": outcome.status})

@@ -75,7 +75,7 @@ def _is_due(worker: Worker, probation: Probation, now: Moment) -> bool:
     if probation.since.until(now) < lasts:
         return not _is_seen_to(db, probation)
     if probation.failure is None or not lasts:
-        _end(db, probation.repo)
+        _end(db, probation)
     return False
 
 
@@ -97,7 +97,7 @@ def _look(worker: Worker, site: Site, probation: Probation) -> None:
     end_step(step_note(db.state_dir, name))  # of a check whose process died
     watched = _watched(site, _counted_anew(db, probation))
     if watched is None:
-        _end(db, name)
+        _end(db, probation)
         return
     failure = _late_failure(watched)
     told = _well(watched) if failure is None else _unwell(watched, failure)
@@ -141,7 +141,7 @@ def _watched(site: Site, probation: Probation) -> _Watched | None:
 def _late_failure(watched: _Watched) -> Failure | None:
     """One try, and only where that is bad all that a deployment asks: a lost request is no news."""
     noted = step_note(watched.site.db.state_dir, watched.site.repo.name)
-    for healthcheck in (once(watched.healthcheck), watched.healthcheck):
+    for decides, healthcheck in enumerate((once(watched.healthcheck), watched.healthcheck)):
         result = probe(
             watched.site,
             watched.live,
@@ -151,6 +151,7 @@ def _late_failure(watched: _Watched) -> Failure | None:
             trigger="auto",
             actor=probations.ACTOR,
             noted=noted,
+            explained=bool(decides),
         )
         if result.ok:
             return None
@@ -228,6 +229,7 @@ def _save(db: Database, probation: Probation) -> None:
         probations.save(connection, probation)
 
 
-def _end(db: Database, repo: str) -> None:
+def _end(db: Database, probation: Probation) -> None:
+    """This one: a newer deployment may have begun its own meanwhile."""
     with db.writing() as connection:
-        probations.end(connection, repo)
+        probations.end(connection, probation.repo, probation.deployment)

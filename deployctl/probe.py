@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 from deployctl.deployment import Deployment
 from deployctl.environment import step_environment
-from deployctl.health import HealthResult, check
+from deployctl.health import HealthResult, check, evidence
 from deployctl.layout import Live
 from deployctl.masking import Masker
 from deployctl.process import Outcome, run_step
-from deployctl.release_config import ReleaseConfig, known_secrets, revealed
+from deployctl.release_config import ReleaseConfig, old_secrets, revealed
 from deployctl.repo import Command, HealthCheck
 from deployctl.site import Site
 
@@ -31,32 +32,55 @@ def probe(
     trigger: str,
     actor: str,
     noted: str | None = None,
+    explained: bool = False,
 ) -> HealthResult:
     """Ask as a deployment does, with what the live release runs with; no secret is in the answer.
 
     ``brought`` is the deployment that made it live, None where that is not known; ``noted`` is as
-    :func:`deployctl.process.run_step` has it.
+    :func:`deployctl.process.run_step` has it; ``explained``: a failure comes with its evidence.
     """
     secrets = revealed(config)
+    masker = Masker({*secrets.values(), *old_secrets(site).values()})
     known = {**_facts(site, live, brought), "TRIGGER": trigger, "ACTOR": actor}
     named = {f"DEPLOYCTL_{name}": value or "" for name, value in known.items()}
     env = step_environment(config.env, secrets, named)
 
     def run_command(command: Command, timeout: float) -> Outcome:
-        return run_step(
-            command,
-            cwd=site.layout.live_directory(),
-            env=env,
-            timeout=timeout,
-            marker=f"check-{os.getpid()}",
-            write=lambda _: None,
-            noted=noted,
-        )
+        return _run(command, timeout, site.layout.live_directory(), env, masker.another(), noted)
 
     result = check(healthcheck, run_command=run_command)
-    masker = Masker({*secrets.values(), *known_secrets(site)})
+    if explained and not result.ok:
+        place = site.layout.live_directory()
+        why = evidence.explain(
+            healthcheck, result, directory=place, run_command=run_command,
+            mask=masker.mask_text, tell=lambda _: None,
+        )  # fmt: skip
+        result = replace(result, tail=why)
     masked = masker.mask_text(result.message), masker.mask_text(result.tail)
     return replace(result, message=masked[0], tail=masked[1])
+
+
+def _run(
+    command: Command,
+    timeout: float,
+    directory: str,
+    env: Mapping[str, str],
+    masker: Masker,
+    noted: str | None,
+) -> Outcome:
+    """What is kept of its output is masked before half of it is cut off."""
+    shown = evidence.last_lines()
+    outcome = run_step(
+        command,
+        cwd=directory,
+        env=env,
+        timeout=timeout,
+        marker=f"check-{os.getpid()}",
+        write=lambda chunk: shown(masker.mask(chunk)),
+        noted=noted,
+    )
+    shown(masker.flush())
+    return replace(outcome, tail=shown.tail())
 
 
 def _facts(site: Site, live: Live, brought: Deployment | None) -> dict[str, str | None]:

@@ -19,16 +19,18 @@ from deployctl.page import refresh_page
 from deployctl.pipeline import BUILD
 from deployctl.process import Identity, end_marked
 from deployctl.prune import prune
-from deployctl.rollback import find_release
 from deployctl.site import Site
 from deployctl.store import deployments, releases
 from deployctl.store.database import Database
-from deployctl.succeeded import PROVEN, succeeded
 from deployctl.undo import undo
 
 
 def recover(site: Site, show: Output) -> None:
-    """Finish the story of an interrupted deployment; the caller holds the repo's lock."""
+    """Finish the story of an interrupted deployment; the caller holds the repo's lock.
+
+    Also where that has ended, a command of its ``post`` may have outlived the process.
+    """
+    end_step(step_note(site.db.state_dir, site.repo.name))
     end_step(step_note(site.db.state_dir, site.repo.name))  # a check of what is on probation, too
     deployment = deployments.running(site.db, site.repo.name)
     while deployment is not None:
@@ -40,23 +42,10 @@ def _recover(site: Site, deployment: Deployment, show: Output) -> None:
     end_leftovers(site.db, deployment)
     attempt = _reopened(site, deployment, show)
     try:
-        if deployment.phase == PROVEN:
-            attempt.journal.line(
-                "the process that ran this deployment died; what it deployed is well"
-            )
-            attempt.conclude(succeeded(attempt, _proven(site, deployment)))
-        else:
-            _put_back(attempt)
+        _put_back(attempt)
         refresh_page(site, attempt.journal)
     finally:
         attempt.close()
-
-
-def _proven(site: Site, deployment: Deployment) -> Target:
-    """What is live by now: it was built by this deployment, or gone back to."""
-    revision, name = deployment.revision or "", deployment.release
-    record = find_release(site, revision, name)
-    return Target(record.number if record else deployment.number, revision, name)
 
 
 def _put_back(attempt: Attempt) -> None:
@@ -65,7 +54,7 @@ def _put_back(attempt: Attempt) -> None:
     outcome = undo(attempt, _how_it_ends(site, deployment))
     final = outcome.status in ("cancelled", "degraded")
     if final or not has_attempts_left(deployment):
-        attempt.conclude(outcome)
+        attempt.tell_end(attempt.conclude(outcome))
     else:
         prune(site, attempt.journal)
         queue_again(site, deployment, "its process died")

@@ -1,7 +1,8 @@
 """What a release is built and run with: its pipeline, its environment, its secrets.
 
-All of it but the values of secrets is stored with the release, so that going back to it brings
-back what it ran with and not what repos.yml says by then.
+Its variables, the text of the project's own file and where its secrets are is stored with the
+release, so that going back to it brings back what it ran with. What repos.yml and a deployer say of
+the pipeline is always what they say now: whoever mends a restart there wants it for the way back.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from deployctl.config.dotenv import read_env_file
 from deployctl.config.project import parse_project
@@ -61,18 +61,23 @@ def of_release(site: Site, release: ReleaseRecord | None) -> ReleaseConfig:
     if release is None or release.config is None:
         return _assemble(repo, None, repo.env, repo.secrets)
     kept = json.loads(release.config)
-    return _assemble(repo, kept["project"], kept["env"], {**repo.secrets, **_references(kept)})
+    references = {name: Secret(each) for name, each in kept["secrets"].items() if each}
+    secrets = {**repo.secrets, **references}  # those of now too: its restart is that of now
+    try:
+        return _assemble(repo, kept["project"], kept["env"], secrets)
+    except ConfigError:  # valid then, and not for this version: the way back is worth more
+        return _assemble(repo, None, kept["env"], secrets)
 
 
 def of_live(site: Site, revision: str | None, name: str | None) -> ReleaseConfig:
     return of_release(site, find_release(site, revision, name))
 
 
-def known_secrets(site: Site) -> set[str]:
-    """The values that releases on disk were built with, as far as they can still be read."""
+def old_secrets(site: Site) -> dict[Secret, str]:
+    """What releases on disk were built with, and its values as far as they can still be read."""
     known = [json.loads(each.config) for each in of_repo(site.db, site.repo.name) if each.config]
-    secrets = {secret for kept in known for secret in _references(kept).values()}
-    return {value for secret in secrets if (value := _try(secret)) is not None}
+    secrets = {Secret(each) for kept in known for each in kept["secrets"].values() if each}
+    return {secret: value for secret in secrets if (value := _try(secret)) is not None}
 
 
 def revealed(config: ReleaseConfig) -> dict[str, str]:
@@ -113,10 +118,6 @@ def _read_project(site: Site, revision: str) -> str:
 
 def _reference(secret: Secret) -> str | None:
     return secret.reference if secret.is_reference else None
-
-
-def _references(kept: Mapping[str, Any]) -> dict[str, Secret]:
-    return {name: Secret(reference) for name, reference in kept["secrets"].items() if reference}
 
 
 def _try(secret: Secret) -> str | None:

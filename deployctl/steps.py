@@ -121,7 +121,8 @@ def run_parallel(
             failed = _first_failed(running)
         finally:
             os.eventfd_write(stop, 1)
-    telling.gather(steps)
+            futures.wait(running)
+            telling.gather(steps)
     if failed is not None:
         need_success(telling, failed + 1, commands[failed], running[failed].result())
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from deployctl.attempt import Attempt, Outcome, Target
 from deployctl.rollback import find_release
 
-# From here on the release is proven: what is left to do changes nothing of what is live.
-PROVEN = "proven"
-
 
 def succeeded(attempt: Attempt, target: Target) -> Outcome:
     """A rollback holds the revision that it left."""

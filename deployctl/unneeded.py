@@ -50,17 +50,16 @@ def why_unneeded(attempt: Attempt, revision: str, subject: str) -> Unneeded | No
 def _why_not_watched(site: Site, live: str, revision: str) -> Unneeded | None:
     """The true difference counts: after a force push, or after pushes that were never heard of.
 
-    Where ``watch`` says nothing, only what is in ``dir`` is deployed and so only that matters, and
-    the file that says how.
+    Where ``watch`` says nothing, only what is in ``dir`` is deployed and so only that matters.
     """
-    watch, below, how = site.repo.watch, site.repo.below, site.repo.pipeline_file
+    watch, below = site.repo.watch, site.repo.below
     if not watch and not below:
         return None
     changed = site.mirror.changed_paths(live, revision)
     if watch:
         matters = any_watched(watch, changed)
     else:
-        matters = any(path.startswith(f"{below}/") or path == how for path in changed)
+        matters = any(path.startswith(f"{below}/") for path in changed)
     if matters:
         return None
     named = ", ".join(map(_shown, changed[:_NAMED])) or "nothing"

@@ -57,7 +57,7 @@ def complaint_of(mirror: Mirror) -> str:
     ],
 )
 def test_a_url_is_what_git_takes_it_for(base: str, said: str, url: str) -> None:
-    assert url_of("lib", said, base, local=False) == url
+    assert url_of("lib", said, base, below=None) == url
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_url_is_what_git_takes_it_for(base: str, said: str, url: str) -> None:
 )
 def test_a_url_that_could_do_more_than_be_fetched_is_refused(said: str, fault: str) -> None:
     with pytest.raises(GitError) as caught:
-        url_of("lib", said, SERVER, local=False)
+        url_of("lib", said, SERVER, below=None)
     message = str(caught.value)
     assert message.startswith("submodule lib: its url ")
     assert message.endswith(f" {fault}; use an https or ssh url, or a relative one (../NAME.git)")
@@ -94,6 +94,14 @@ def test_a_url_that_could_do_more_than_be_fetched_is_refused(said: str, fault: s
 def test_a_path_may_be_named_where_the_repo_itself_is_one() -> None:
     assert fault_of_url("/srv/lib.git", local=True) is None
     assert fault_of_url("file:///srv/lib.git", local=True) is None
+
+
+@pytest.mark.parametrize("said", ["/etc/secret.git", "file:///srv/secret.git", "../../etc/x.git"])
+def test_a_path_that_is_not_beside_the_repository_is_refused(said: str) -> None:
+    """Whoever may push is not to read what else this machine has."""
+    assert url_of("lib", "../lib.git", "/srv/git/blog.git", below="/srv/git") == "/srv/git/lib.git"
+    with pytest.raises(GitError, match="is a path on this machine; use an https or ssh url"):
+        url_of("lib", said, "/srv/git/blog.git", below="/srv/git")
 
 
 def test_the_recorded_commits_are_written_nested_ones_too(

@@ -21,7 +21,8 @@ LAYERS = {
         "undo unneeded"
     ),
     "domain": (
-        "claim forges health inbox journal layout limits payload pipeline request steps watched"
+        "claim forges health inbox journal layout limits payload pipeline request steps story "
+        "watched"
     ),
     "adapters": "config git logfile notify output store worker",
     "system": (

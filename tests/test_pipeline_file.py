@@ -20,6 +20,7 @@ from tests.support.workers import wait_until
 
 FILE = ".deployctl.yml"
 SECRET = "hunter2-hunter2"
+CHECK = {"command": "! grep bad version", "deadline": 0.2, "interval": 0.1}
 
 
 class Project(App):
@@ -417,10 +418,70 @@ def test_a_process_that_dies_afterwards_has_deployed(app: Project) -> None:
     assert app.cli("run").code == 0
     assert app.cli.json("show", "1")["status"] == "succeeded"
     assert (app.live, app.status["live"]["deployment"]) == ("1", 1)
+    app.say("2")
+    app.deploy()
     assert not is_running(pid)
 
 
+def test_a_process_that_dies_after_a_failure_does_not_try_it_again(app: Project) -> None:
+    app.say("1", healthcheck=CHECK)
+    app.deploy()
+    gate = Gate(app.directory)
+    app.say("bad", healthcheck=CHECK, post={"failure": gate.command})
+    process = app.cli.start("deploy", "app")
+    gate.wait()
+    os.kill(process.pid, signal.SIGKILL)
+    finish(process)
+    assert app.cli("run").stdout == ""
+    assert (app.cli.json("show", "2")["status"], app.live) == ("rolled_back", "1")
+    assert app.status["hold"] is not None
+
+
+def test_what_is_cancelled_afterwards_has_ended_already(app: Project) -> None:
+    gate = Gate(app.directory)
+    app.say("1", post={"success": gate.command})
+    process = app.cli.start("deploy", "app")
+    gate.wait()
+    done = app.cli("cancel", "1")
+    assert (done.code, "succeeded" in done.error) == (5, True)
+    gate.open()
+    assert finish(process).code == 0
+
+
+def test_a_rollback_that_fails_says_of_what_afterwards(app: Project) -> None:
+    app.say("1")
+    first = app.deploy()
+    app.say("2")
+    app.deploy()
+    word = app.tell("$DEPLOYCTL_STATUS $DEPLOYCTL_REVISION")
+    app.configure(restart="grep 2 version", post={"failure": word})
+    app.cli("rollback", "app")
+    assert app.told == [f"rolled_back {first['revision']}"]
+
+
+def test_a_secret_that_changes_meanwhile_is_not_shown(app: Project) -> None:
+    file = app.directory / "secret"
+    file.write_text("first-value")
+    file.chmod(0o600)
+    app.configure(secrets={"S": f"file:{file}"})
+    app.say("1", stages=[{"name": "a", "run": f"echo later-value > {file}"}], restart="echo $S")
+    done = app.cli("deploy", "app")
+    assert "later-value" not in done.stdout.split("==> restart")[1]
+
+
 # ---- Stages ---------------------------------------------------------------------------------
+
+
+def test_a_release_built_again_runs_the_stages_of_its_branch(app: Project) -> None:
+    app.configure(keep_releases=1)
+    stages = [{"name": "build", "run": "touch built", "when": {"branch": "main"}}]
+    first = app.say("1", stages=stages)
+    app.deploy()
+    for version in ("2", "3", "4"):
+        app.say(version, stages=stages)
+        app.deploy()
+    back(app, "--to", first)
+    assert (app.live, (app.path / "current" / "built").exists()) == ("1", True)
 
 
 def test_a_stage_depends_on_the_branch_and_on_what_changed(app: Project) -> None:

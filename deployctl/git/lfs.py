@@ -102,7 +102,7 @@ def _url(own: str, reading: Repository, revision: str) -> str:
     settings_of_project = reading.settings(revision, _FILE, r"^lfs\.url$")
     if settings_of_project:
         said = settings_of_project[-1][1]
-        fault = fault_of_url(said, local=path is not None)
+        fault = fault_of_url(said, local=False)
         if fault:
             raise GitError(f"{_FILE}: its url {said!r} {fault}; use an https or ssh url")
         return said

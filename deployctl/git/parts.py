@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from deployctl.errors import GitError
 from deployctl.git import lfs
 from deployctl.git.mirror import Mirror
-from deployctl.git.remote import local_path
 from deployctl.git.repository import Listing, Repository
-from deployctl.git.submodules import Submodule, submodules
+from deployctl.git.submodules import Submodule, directory_of, submodules
 from deployctl.git.wording import some_of
 
 
@@ -51,7 +50,7 @@ def gather(mirror: Mirror, revision: str, reading: Repository | None = None) -> 
     :class:`GitError` where some of it cannot be had, or would be deployed half.
     """
     told: list[str] = []
-    gathering = _Gathering(local=local_path(mirror.repo.url) is not None, told=told)
+    gathering = _Gathering(directory_of(mirror.repo.url), told)
     return Parts(tuple(gathering.parts(mirror, revision, "", reading or mirror)), tuple(told))
 
 
@@ -76,9 +75,9 @@ def _is_free(place: str, directory: str, name: str) -> bool:
 
 @dataclass(frozen=True)
 class _Gathering:
-    """``local`` says whether paths on this machine may be named."""
+    """``directory`` is where submodules on this machine may be; None: nowhere."""
 
-    local: bool
+    directory: str | None
     told: list[str]
 
     def parts(
@@ -94,8 +93,8 @@ class _Gathering:
         if not mirror.repo.submodules:
             self._warn(listing, mirror.repo.name)
             return
-        url, local = mirror.repo.url, self.local
-        for submodule in submodules(reading, revision, listing, url=url, local=local):
+        url, near = mirror.repo.url, self.directory
+        for submodule in submodules(reading, revision, listing, url=url, below=near):
             inside = submodule.path[len(below) :].lstrip("/")
             yield from self._nested(mirror, submodule, os.path.join(place, inside))
 

@@ -6,6 +6,7 @@ https or ssh and nothing else; never a program, an option or a place to write to
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -30,16 +31,18 @@ class Submodule:
 
 
 def submodules(
-    repository: Repository, revision: str, listing: Listing, *, url: str, local: bool
+    repository: Repository, revision: str, listing: Listing, *, url: str, below: str | None
 ) -> list[Submodule]:
-    """Those of the listed files; relative urls start at ``url``, ``local`` allows paths.
+    """Those of the listed files; relative urls start at ``url``.
+
+    ``below`` is a directory of this machine that they may lead into; None: into none.
 
     :class:`GitError` where one has no url, or one that is refused.
     """
     links = listing.links()
     urls = _urls(repository, revision) if links else {}
     return [
-        Submodule(path, url_of(path, urls.get(path), url, local=local), sha) for path, sha in links
+        Submodule(path, url_of(path, urls.get(path), url, below=below), sha) for path, sha in links
     ]
 
 
@@ -57,15 +60,17 @@ def _urls(repository: Repository, revision: str) -> dict[str, str]:
     return {section["path"]: section["url"] for section in whole}
 
 
-def url_of(path: str, said: str | None, base: str, *, local: bool) -> str:
+def url_of(path: str, said: str | None, base: str, *, below: str | None) -> str:
     """The url that git is given for what ``.gitmodules`` says of a path."""
     if said is None:
         raise GitError(
             f"submodule {path}: {_FILE} has no url for it; add one (git submodule add), or take it "
             f"out of the commit (git rm --cached {path})"
         )
-    url = _join(base, said) if said.startswith(("./", "../")) else said
-    fault = "leads too far up" if url is None else fault_of_url(url, local=local)
+    relative = said.startswith(("./", "../"))
+    url = _join(base, said) if relative else said
+    near = url is not None and _is_below(below, url)
+    fault = "leads too far up" if url is None else fault_of_url(url, local=near)
     if url is None or fault:
         shown = re.sub(r"//[^/]*@", "//", said)
         raise GitError(f"submodule {path}: its url {shown!r} {fault}; {_ADVICE}")
@@ -87,6 +92,19 @@ def _join(base: str, relative: str) -> str | None:
             parts.append(part)
     root = "/" if path.startswith("/") else ""
     return f"{server}{root}{'/'.join(parts)}"
+
+
+def directory_of(url: str) -> str | None:
+    """Where a repository on this machine has others beside it: what else is here is not theirs."""
+    path = local_path(url)
+    return None if path is None else os.path.dirname(os.path.normpath(path))
+
+
+def _is_below(directory: str | None, url: str) -> bool:
+    path = local_path(url)
+    if directory is None or path is None:
+        return False
+    return os.path.normpath(path).startswith(os.path.join(directory, ""))
 
 
 def fault_of_url(url: str, *, local: bool) -> str | None:

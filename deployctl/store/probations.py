@@ -52,9 +52,12 @@ def begin(connection: sqlite3.Connection, repo: str, deployment: int, now: Momen
     )
 
 
-def end(connection: sqlite3.Connection, repo: str) -> None:
-    """Whether or not there was one, inside the caller's transaction."""
-    connection.execute("DELETE FROM probations WHERE repo = ?", (repo,))
+def end(connection: sqlite3.Connection, repo: str, deployment: int | None = None) -> None:
+    """That of one deployment, or whichever there is, inside the caller's transaction."""
+    connection.execute(
+        "DELETE FROM probations WHERE repo = ? AND deployment = coalesce(?, deployment)",
+        (repo, deployment),
+    )
 
 
 def save(connection: sqlite3.Connection, probation: Probation) -> None:
