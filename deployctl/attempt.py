@@ -22,14 +22,16 @@ from deployctl.journal import Journal
 from deployctl.layout import Live
 from deployctl.lock import step_note
 from deployctl.masking import Masker
+from deployctl.moment import this_moment
 from deployctl.output import Output
 from deployctl.prune import make_room
 from deployctl.release_config import ReleaseConfig, known_secrets, of_live, revealed
 from deployctl.site import Site
 from deployctl.steps import Surroundings
-from deployctl.store import deliveries, deployments, freezes, inbox, releases
+from deployctl.store import deliveries, deployments, freezes, inbox, probations, releases
 from deployctl.store.database import Database
 from deployctl.store.freezes import Hold
+from deployctl.times import clock_time
 from deployctl.worker import start_worker
 
 _BROKEN = ("failed", "rolled_back", "degraded")
@@ -168,7 +170,7 @@ class Attempt:
         if outcome.reason is not None:
             outcome = replace(outcome, reason=self.journal.masked(outcome.reason))
         before = deployments.newest_tried(self.site.db, self.site.repo.name)
-        recovered = before is not None and before.status in _BROKEN
+        recovered = before is not None and (before.status in _BROKEN or before.went_back_by_itself)
         record = partial(self._record, outcome, recovered=recovered, now=time.time())
         try:
             ended = self.site.db.write(record, urgent=True)
@@ -176,7 +178,18 @@ class Attempt:
             make_room(self.site)
             ended = self.site.db.write(record, urgent=True)
         self.journal.line(_last_line(ended))
+        self._tell_of_probation(ended.number)
         return ended
+
+    def _tell_of_probation(self, number: int) -> None:
+        repo = self.site.repo
+        probation = probations.of_repo(self.site.db, repo.name)
+        if probation is not None and probation.deployment == number:
+            until = clock_time(probation.since.wall + repo.probation, time.time())
+            self.journal.line(
+                f"{repo.name} #{number}: on probation until {until}; "
+                "deployctl run and sync, from cron or a timer, keep checking it"
+            )
 
     def _record(
         self, outcome: Outcome, connection: sqlite3.Connection, *, recovered: bool, now: float
@@ -205,6 +218,10 @@ class Attempt:
         if target and outcome.status == "succeeded":
             releases.set_state(connection, repo, target.number, "good")
             freezes.lift_hold(connection, repo, target.revision)
+            if self._is_to_be_watched():
+                probations.begin(connection, repo, self.deployment.number, this_moment())
+            else:
+                probations.end(connection, repo)
         elif target:
             releases.set_state(connection, repo, target.number, "bad")
         if outcome.left is not None:
@@ -212,6 +229,11 @@ class Attempt:
         if outcome.held:
             why = f"deployment #{self.deployment.number} rolled back from it"
             freezes.set_hold(connection, repo, Hold(outcome.held, now, why))
+
+    def _is_to_be_watched(self) -> bool:
+        """Recovery does not know what a release is checked with: whoever watches it looks."""
+        checked = self.config is None or self.config.pipeline.healthcheck is not None
+        return checked and self.site.repo.probation > 0
 
     def close(self) -> None:
         self.journal.close()
@@ -250,7 +272,7 @@ def _first_line(deployment: Deployment) -> str:
     what = deployment.rollback_to or deployment.wanted_revision or deployment.ref
     task = f"{deployment.task} {what}" if what else deployment.task
     by = f"({deployment.trigger}, asked by {deployment.actor})"
-    return f"{deployment.repo} #{deployment.number}: {task} {by}"
+    return f"{deployment.repo} #{deployment.number}: {task} {by} on {os.uname().nodename}"
 
 
 def _last_line(deployment: Deployment) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from dataclasses import replace
 
+from deployctl.again import has_attempts_left, queue_again
 from deployctl.attempt import Attempt, Outcome, Target, begin
+from deployctl.caches import bring_caches
 from deployctl.deployment import REFUSED, Deployment, Failure
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
 from deployctl.fetch import fetch
 from deployctl.journal import StageFailed, StageJournal
+from deployctl.limits import limits_of
 from deployctl.output import Output
 from deployctl.page import refresh_page
 from deployctl.pipeline import Occasion, check_health, run_commands, run_stages
@@ -23,7 +28,7 @@ from deployctl.store import deployments, releases
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.succeeded import succeeded
 from deployctl.undo import go_back, undo
-from deployctl.unneeded import Unneeded, why_unneeded
+from deployctl.unneeded import AUTOMATIC, Unneeded, why_unneeded
 
 
 def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
@@ -34,6 +39,9 @@ def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
     """
     with begin(site, deployment, show) as attempt:
         outcome, raised = _settle(attempt)
+        if isinstance(raised, Interrupted) and _is_to_run_again(attempt, outcome):
+            _put_back(attempt, raised)
+            raise raised
         raised = run_post(attempt, outcome) or raised
         with shielded():
             ended = attempt.conclude(outcome)
@@ -43,6 +51,21 @@ def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
     if raised is not None:
         raise raised
     return ended
+
+
+def _is_to_run_again(attempt: Attempt, outcome: Outcome) -> bool:
+    """Who waits for one at a terminal knows that it was stopped; nobody knows it of the others."""
+    deployment, stopped = attempt.deployment, outcome.status == "cancelled"
+    return stopped and deployment.trigger in AUTOMATIC and has_attempts_left(deployment)
+
+
+def _put_back(attempt: Attempt, interruption: Interrupted) -> None:
+    site, deployment = attempt.site, attempt.deployment
+    with shielded():
+        prune(site, attempt.journal)
+        reason = queue_again(site, deployment, f"interrupted ({_name(interruption)})")
+        attempt.journal.line(f"{deployment.repo} #{deployment.number}: {reason}")
+        refresh_page(site, attempt.journal)
 
 
 def _settle(attempt: Attempt) -> tuple[Outcome, BaseException | None]:
@@ -69,6 +92,7 @@ def _settle(attempt: Attempt) -> tuple[Outcome, BaseException | None]:
 def _bring_live(attempt: Attempt) -> Outcome:
     if attempt.trouble is not None:
         return Outcome("failed", failure=_why_not_begun(attempt, attempt.trouble))
+    _tell_what_asked_for_it(attempt)
     try:
         if attempt.deployment.task == "rollback":
             target = _earlier(attempt)
@@ -83,6 +107,17 @@ def _bring_live(attempt: Attempt) -> Outcome:
     except StageFailed as failed:
         return undo(attempt, Outcome("failed", failure=failed.failure))
     return _go_live(attempt, target)
+
+
+def _tell_what_asked_for_it(attempt: Attempt) -> None:
+    """A late failure of what is live: the check of that is the first stage of the way back."""
+    failure = attempt.deployment.failure
+    if failure is None:
+        return
+    with contextlib.suppress(StageFailed), attempt.journal.stage(failure.stage) as stage:
+        for line in (attempt.deployment.reason or "", *failure.tail.splitlines()):
+            stage.line(line)
+        raise StageFailed(failure)
 
 
 def _why_not_begun(attempt: Attempt, trouble: DeployctlError) -> Failure:
@@ -121,6 +156,8 @@ def _prepare(attempt: Attempt, stage: StageJournal, number: int, revision: str) 
     _adopt(attempt)
     for told in layout.prepare(number, revision, target.name):
         stage.line(told)
+    for told in bring_caches(site, attempt.need_config().pipeline.cache, target.name):
+        stage.line(told)
     return target
 
 
@@ -129,6 +166,7 @@ def _run_through_stages(attempt: Attempt, target: Target) -> Target:
     directory = attempt.site.layout.directory(target.name)
     config = attempt.need_config()
     around = attempt.surroundings(config, target.revision, target.name, directory)
+    around = replace(around, limits=limits_of(attempt.site.repo, attempt.journal.line))
     failed = run_stages(attempt.journal, config.pipeline.stages, around, _occasion(attempt, target))
     if failed:
         attempt.journal.note(reason=f"failed, as allow_failure lets it: {', '.join(failed)}")
@@ -194,7 +232,12 @@ def _chosen(attempt: Attempt) -> ReleaseRecord:
         chosen = choose_target(site, attempt.deployment.rollback_to)
     except UsageError as error:  # whoever asked is not there any more to say it in other words
         raise RefusedError(str(error)) from None
-    undone = live and deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    undone = None
+    if live is not None:
+        undone = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    asked = attempt.deployment.rollback_of
+    if asked is not None and asked != (undone.number if undone else None):
+        raise RefusedError(f"what #{asked} brought, which this was to undo, is not live any more")
     attempt.journal.note(
         revision=chosen.revision,
         release=chosen.name,

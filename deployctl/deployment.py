@@ -28,6 +28,10 @@ EXIT_CODES = {
     "cancelled": 1,
 }
 
+# By how much a stage is much slower than usual: by both.
+_TIMES_SLOWER = 3
+_SECONDS_SLOWER = 10
+
 _WHOLE_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 
 
@@ -54,6 +58,11 @@ class Failure:
     host: str | None = None
     tail: str = ""
 
+    @property
+    def is_of_answer(self) -> bool:
+        """Whether ``tail`` is rather the first lines of what a URL answered."""
+        return self.stage in ("healthcheck", "rollback healthcheck") and self.command is None
+
     def to_json(self) -> dict[str, Any]:
         return {
             "stage": self.stage,
@@ -70,11 +79,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One command that ran: ``exit_code`` is None where a signal ended it; seconds."""
+    """One command that ran: ``exit_code`` is None where a signal ended it; seconds.
+
+    Where it stands in the log is unknown of what an older version ran.
+    """
 
     command: str
     exit_code: int | None
     duration: float | None
+    log_start: int | None = None
+    log_end: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"command": self.command, "exit_code": self.exit_code, "duration": self.duration}
@@ -82,7 +96,10 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A stage as it ran; ``status`` is running, succeeded, failed or cancelled."""
+    """A stage as it ran; ``status`` is running, succeeded, failed or cancelled.
+
+    ``usual`` is the median of the times that it took before, where it ran often enough.
+    """
 
     name: str
     status: str
@@ -92,6 +109,19 @@ class StageRecord:
     log_start: int = 0
     log_end: int | None = None
     steps: tuple[StepRecord, ...] = ()
+    usual: float | None = None
+
+    @property
+    def word(self) -> str:
+        """The status as a person is told it."""
+        return "ok" if self.status == "succeeded" else self.status
+
+    @property
+    def slow(self) -> bool:
+        """Whether it took so much longer than usual that somebody should know."""
+        if self.usual is None or self.duration is None:
+            return False
+        return self.duration >= max(_TIMES_SLOWER * self.usual, self.usual + _SECONDS_SLOWER)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -99,6 +129,7 @@ class StageRecord:
             "status": self.status,
             "started_at": iso(self.started_at),
             "duration": self.duration,
+            "usual": self.usual,
             "host": self.host,
             "steps": [step.to_json() for step in self.steps],
         }
@@ -152,6 +183,15 @@ class Deployment:
             return None
         # Not negative where the clock was set back meanwhile.
         return round(max(self.finished_at - self.started_at, 0), 3)
+
+    @property
+    def is_own_rollback(self) -> bool:
+        """Whether deployctl itself asked for it, as what is live is not well."""
+        return self.task == "rollback" and self.trigger == "auto"
+
+    @property
+    def went_back_by_itself(self) -> bool:
+        return self.is_own_rollback and self.status == "succeeded"
 
     @property
     def exit_code(self) -> int:

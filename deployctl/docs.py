@@ -1,20 +1,27 @@
-"""The manual, which travels inside the package: one Markdown file a topic."""
+"""The manual, which travels inside the package: one Markdown file a topic, and two schemas."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import os
 
 from deployctl.errors import UsageError
 
 MANUAL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "manual")
 _END = ".md"
+# What editors read: made of the tables that read the files, so that neither can say less.
+SCHEMAS = {
+    "schema": "JSON Schema of repos.yml, for editors",
+    "schema-project": "JSON Schema of .deployctl.yml, for editors",
+}
 
 
 def topics() -> dict[str, str]:
     """Each topic and its title, by name."""
-    names = sorted(name for name in os.listdir(MANUAL) if name.endswith(_END))
-    return {name.removesuffix(_END): _title(name) for name in names}
+    names = [name for name in os.listdir(MANUAL) if name.endswith(_END)]
+    found = {name.removesuffix(_END): _title(name) for name in names}
+    return dict(sorted({**found, **SCHEMAS}.items()))
 
 
 def read(topic: str) -> str:
@@ -24,8 +31,17 @@ def read(topic: str) -> str:
         close = difflib.get_close_matches(topic, known, 1)
         guess = f", did you mean {close[0]}?" if close else ""
         raise UsageError(f"the manual has no topic {topic}{guess} (there are: {', '.join(known)})")
+    if topic in SCHEMAS:
+        return _schema(topic)
     with open(_path(topic + _END), encoding="utf-8") as file:
         return file.read()
+
+
+def _schema(topic: str) -> str:
+    from deployctl.config import json_schema
+
+    make = {"schema": json_schema.repos_yml, "schema-project": json_schema.project_file}[topic]
+    return json.dumps(make(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _title(name: str) -> str:

@@ -6,17 +6,43 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployctl.deployment import Deployment
+from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.follow import read_log
 from deployctl.layout import Live
+from deployctl.moment import this_moment
 from deployctl.rollback import default_target
 from deployctl.site import Site
-from deployctl.store import deployments, freezes, releases
+from deployctl.store import deployments, freezes, probations, releases
 from deployctl.store.database import Database
 from deployctl.store.freezes import Hold, Lock
+from deployctl.store.probations import Probation
 from deployctl.store.releases import ReleaseRecord
 from deployctl.times import iso
+
+
+@dataclass(frozen=True)
+class OnProbation:
+    """That of what is live: when it ends, by the clock, and in how many seconds, 0 where it has.
+
+    Past its end only one that failed is still told of.
+    """
+
+    record: Probation
+    until: float
+    left: float
+
+    def to_json(self) -> dict[str, Any]:
+        record = self.record
+        return {
+            "deployment": record.deployment,
+            "since": iso(record.since.wall),
+            "until": iso(self.until),
+            "left": round(self.left, 3),
+            "failure": record.failure.to_json() if record.failure else None,
+            "reason": record.why,
+            "rollback": record.rollback,
+        }
 
 
 @dataclass(frozen=True)
@@ -36,6 +62,7 @@ class RepoStatus:
     lock: Lock | None
     rollback_to: ReleaseRecord | None
     problem: str | None = None
+    probation: OnProbation | None = None
 
     def to_json(self) -> dict[str, Any]:
         repo = self.site.repo
@@ -53,6 +80,7 @@ class RepoStatus:
             "lock": _lock_json(self.lock),
             "rollback_to": _target_json(self.rollback_to),
             "problem": self.problem,
+            "probation": self.probation.to_json() if self.probation else None,
         }
 
 
@@ -78,7 +106,19 @@ def status(site: Site) -> RepoStatus:
         lock=freezes.lock_of(db, name),
         rollback_to=target,
         problem=problem,
+        probation=_on_probation(site, made_live_by),
     )
+
+
+def _on_probation(site: Site, made_live_by: Deployment | None) -> OnProbation | None:
+    record = probations.of_repo(site.db, site.repo.name)
+    if record is None or made_live_by is None or record.deployment != made_live_by.number:
+        return None
+    now = this_moment()
+    left = max(site.repo.probation - record.since.until(now), 0.0)
+    if not left and (record.failure is None or not site.repo.probation):
+        return None
+    return OnProbation(record, now.wall + left, left)
 
 
 def show(db: Database, number: int) -> Deployment:
@@ -99,13 +139,48 @@ def newest(db: Database, repo: str | None) -> Deployment:
 
 
 def log_of(db: Database, deployment: Deployment, *, failed: bool) -> Iterator[bytes]:
-    """A deployment's output as it was kept; ``failed``: only that of the stage that failed."""
+    """A deployment's output as it was kept; ``failed``: only that of the step that failed."""
     if not failed:
         return read_log(db.state_dir, deployment.number)
-    stage = next((stage for stage in deployment.stages if stage.status == "failed"), None)
+    stage = failed_stage(deployment)
     if stage is None:
         return iter(())
-    return read_log(db.state_dir, deployment.number, stage.log_start, stage.log_end)
+    step = _failed_step(deployment, stage)
+    if step is None or step.log_start is None:
+        return read_log(db.state_dir, deployment.number, stage.log_start, stage.log_end)
+    output = read_log(db.state_dir, deployment.number, step.log_start, step.log_end)
+    return _only(deployment.failure, output) if _ran_beside(step, stage.steps) else output
+
+
+def _ran_beside(step: StepRecord, steps: Sequence[StepRecord]) -> bool:
+    """Whether what others printed at the same time stands between what it printed."""
+    end, start = step.log_end or 0, step.log_start or 0
+    return any(
+        other is not step and (other.log_start or 0) < end and (other.log_end or 0) > start
+        for other in steps
+    )
+
+
+def _only(failure: Failure | None, output: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines that have the number of the step that failed in front."""
+    mark = f"[{failure.step if failure else ''}] ".encode()
+    lines = b"".join(output).splitlines(keepends=True)
+    return (line for line in lines if line.startswith(mark))
+
+
+def failed_stage(deployment: Deployment) -> StageRecord | None:
+    """The one that the deployment failed in; the way back, which may fail too, comes after it."""
+    name = deployment.failure.stage if deployment.failure else None
+    failed = [stage for stage in deployment.stages if stage.status == "failed"]
+    return next((stage for stage in failed if stage.name == name), failed[0] if failed else None)
+
+
+def _failed_step(deployment: Deployment, stage: StageRecord) -> StepRecord | None:
+    """Its last try; None where no command failed, but a fetch, or a health check that asks."""
+    failure = deployment.failure
+    command = failure.command if failure and failure.stage == stage.name else None
+    tries = [step for step in stage.steps if step.command == command]
+    return tries[-1] if tries else None
 
 
 def _live_json(live: Live | None, made_live_by: Deployment | None) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
@@ -13,11 +13,10 @@ from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, RefusedError, in_words
 from deployctl.logfile import LogFile, log_path
 from deployctl.masking import Masker
-from deployctl.output import Output
+from deployctl.output import Output, ending, heading, prompt
 from deployctl.process import LastLines, Outcome
-from deployctl.store import deployments
+from deployctl.store import deployments, timings
 from deployctl.store.database import Database
-from deployctl.times import duration
 
 _LONGEST_LINE = 8 * 1024  # bytes; of steps that run beside each other, longer ones are broken
 
@@ -49,13 +48,22 @@ class StepJournal(Protocol):
 class StageJournal:
     """One running stage: its lines, its steps' output and their outcomes."""
 
-    def __init__(self, name: str, log: LogFile, show: Output, masker: Masker) -> None:
+    def __init__(
+        self,
+        name: str,
+        log: LogFile,
+        show: Output,
+        masker: Masker,
+        last_lines: Callable[[], LastLines],
+    ) -> None:
         self.name = name
         self.steps: list[StepRecord] = []
         self._log = log
         self._show = show
         self._masker = masker
-        self._last = LastLines()
+        self._last_lines = last_lines
+        self._last = last_lines()
+        self._log_start = 0
         self._alone = threading.Lock()
 
     def line(self, text: str) -> None:
@@ -80,9 +88,27 @@ class StageJournal:
             self._show.raw(chunk)
 
     def begin_step(self, command: str) -> None:
-        self.line(f"$ {command}")
-        self._log.begin_step()
-        self._last = LastLines()
+        self._log_start = self.enter_step(prompt(command))
+        self._last = self._last_lines()
+
+    def enter_step(self, prompt: str) -> int:
+        """Tell of its beginning -> where the log of it begins."""
+        prompt = self._masker.mask_text(prompt)
+        with self._alone:
+            self._log.end_step()
+            start = self._log.position()
+            self._log.line(prompt)
+            self._log.begin_step()
+            self._show.begin_step(prompt)
+        return start
+
+    def record(self, command: str, outcome: Outcome, start: int) -> StepRecord:
+        """What is kept of a step that has ended; its log began at ``start``."""
+        with self._alone:
+            self._log.end_step()
+            end = self._log.position()
+        command = self._masker.mask_text(command)
+        return StepRecord(command, outcome.exit_code, outcome.duration, start, end)
 
     def output(self, chunk: bytes) -> None:
         self._tell(self._masker.mask(chunk))
@@ -90,9 +116,7 @@ class StageJournal:
     def end_step(self, command: str, outcome: Outcome) -> Outcome:
         """The outcome again: what is kept of the output is masked before half of it is cut off."""
         self._tell(self._masker.flush())
-        self._log.end_step()
-        record = StepRecord(self._masker.mask_text(command), outcome.exit_code, outcome.duration)
-        self.steps.append(record)
+        self.steps.append(self.record(command, outcome, self._log_start))
         return replace(outcome, tail=self._last.tail())
 
     def failure(self, message: str, *, command: str | None = None, tail: str = "") -> Failure:
@@ -120,13 +144,14 @@ class _Beside:
         self._masker = masker
         self._last = LastLines()
         self._rest = b""
+        self._log_start = 0
 
     def line(self, text: str) -> None:
         self._stage.line(f"{self._prefix}{text}")
 
     def begin_step(self, command: str) -> None:
         self._last = LastLines()
-        self.line(f"$ {command}")
+        self._log_start = self._stage.enter_step(f"{self._prefix}{prompt(command)}")
 
     def output(self, chunk: bytes) -> None:
         self._tell(self._masker.mask(chunk))
@@ -135,8 +160,7 @@ class _Beside:
         self._tell(self._masker.flush())
         if self._rest:
             self._tell(b"\n")
-        command = self._masker.mask_text(command)
-        self.records.append(StepRecord(command, outcome.exit_code, outcome.duration))
+        self.records.append(self._stage.record(command, outcome, self._log_start))
         return replace(outcome, tail=self._last.tail())
 
     def _tell(self, chunk: bytes) -> None:
@@ -176,53 +200,58 @@ class Journal:
         deployments.note(self._db, self._number, **columns)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[StageJournal]:
-        """Tell of a stage; what goes wrong in it leaves as :class:`StageFailed`."""
-        record = StageRecord(name, "running", time.time(), log_start=self._log.position())
+    def stage(
+        self, name: str, last_lines: Callable[[], LastLines] = LastLines
+    ) -> Iterator[StageJournal]:
+        """Tell of a stage; what goes wrong in it leaves as :class:`StageFailed`.
+
+        ``last_lines`` makes what keeps the end of each step's output.
+        """
+        usual = timings.usual(self._db, self._number, name)
+        start = self._log.position()
+        record = StageRecord(name, "running", time.time(), log_start=start, usual=usual)
         # The way back is told of even on a full disk, and so is what failed.
         urgent = name.startswith("rollback")
         row = deployments.begin_stage(self._db, self._number, record, urgent=urgent)
         began = time.monotonic()
-        stage = StageJournal(name, self._log, self._show, self._masker)
-        self.line(f"==> {name}")
-        status, why = "cancelled", ""
+        stage = StageJournal(name, self._log, self._show, self._masker, last_lines)
+        self._log.line(heading(record))
+        self._show.begin_stage(record)
+        status, why, failure = "cancelled", "", None
         try:
             yield stage
             status = "succeeded"
         except StageFailed as failed:
-            status, why = "failed", failed.failure.message
+            status, failure = "failed", failed.failure
             raise
         except RefusedError as refused:
-            why = str(refused)
+            why = self.masked(str(refused))
             raise
         except (DeployctlError, OSError) as error:
             failure = stage.failure(in_words(error), tail=getattr(error, "output", ""))
-            status, why = "failed", failure.message
+            status = "failed"
             raise StageFailed(failure) from error
         finally:
             passed = round(time.monotonic() - began, 3)
-            self.line(_ending(name, status, passed, why))
-            end = self._log.position()
-            ended = replace(
-                record, status=status, duration=passed, log_end=end, steps=tuple(stage.steps)
-            )
-            urgent = urgent or status != "succeeded"
-            deployments.end_stage(self._db, row, ended, urgent=urgent)
+            ended = replace(record, status=status, duration=passed, steps=tuple(stage.steps))
+            self._end(row, ended, why, failure, urgent=urgent)
+
+    def _end(
+        self, row: int, stage: StageRecord, why: str, failure: Failure | None, *, urgent: bool
+    ) -> None:
+        why = failure.message if failure is not None else why
+        self._log.line(ending(stage, why))
+        self._show.end_stage(stage, why, failure)
+        stage = replace(stage, log_end=self._log.position())
+        urgent = urgent or stage.status not in ("succeeded", "skipped")
+        deployments.end_stage(self._db, row, stage, urgent=urgent)
 
     def skip(self, name: str, why: str) -> None:
         """Tell of a stage that does not run this time."""
-        position = self._log.position()
-        self.line(f"<== {name}: skipped: {why}")
-        record = StageRecord(
-            name, "skipped", time.time(), 0.0, None, position, self._log.position()
-        )
+        start = self._log.position()
+        record = StageRecord(name, "skipped", time.time(), 0.0, log_start=start)
         row = deployments.begin_stage(self._db, self._number, record)
-        deployments.end_stage(self._db, row, record)
+        self._end(row, record, self.masked(why), None, urgent=False)
 
     def close(self) -> None:
         self._log.close()
-
-
-def _ending(name: str, status: str, passed: float, why: str) -> str:
-    word = "ok" if status == "succeeded" else status
-    return f"<== {name}: {word}, {duration(passed)}" + (f": {why}" if why else "")

@@ -44,8 +44,10 @@ class LogFile:
             self._fd = os.open(path, flags, 0o600)
 
     def position(self) -> int:
-        """Where the next byte goes."""
-        return os.fstat(self._fd).st_size if self._fd is not None else 0
+        """Where the next line of ours begins."""
+        if self._fd is None:
+            return 0
+        return os.fstat(self._fd).st_size + (not self._at_line_start)
 
     def line(self, text: str) -> None:
         """One whole line of ours, on a line of its own."""

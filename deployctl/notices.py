@@ -6,13 +6,14 @@ import re
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from deployctl.deployment import Deployment, Failure
 from deployctl.masking import escape_controls
 from deployctl.notice import Notice, Sending
 from deployctl.notify import Message, send, send_all
 from deployctl.repo import Channel, Repo
+from deployctl.sections import FIRST, is_section, sections
 from deployctl.store import notices as store
 from deployctl.store.database import Database
 from deployctl.times import duration
@@ -28,8 +29,10 @@ _LEASE = 60.0
 _KEPT = 90 * 86400.0  # seconds; how long past notices can be looked at
 
 _LINE = 300  # bytes of a subject, a command and the like
+_GAP = "\n\n"
 _TAIL_LINES = 15
 _TAIL = 1500  # bytes
+_PIECES = 10  # of evidence; with more of them nobody would have room to say anything
 # bytes; a push to a phone is 4 KB with all around it, and what is larger is refused
 # (https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification).
 _BODY = 3000
@@ -42,13 +45,12 @@ def compose(deployment: Deployment, *, recovered: bool, host: str) -> tuple[str,
     """Put an outcome in words -> (event, title, body).
 
     ``recovered``: the repo's previous finished deployment had not succeeded. The body is at most
-    3,000 bytes; of a failed step it has the last lines that fit.
+    3,000 bytes; of a failed step it has the last lines that fit, of the evidence of a health check
+    a share of each piece.
     """
     event = _event(deployment, recovered)
     head = "\n".join(filter(None, _head(deployment, host)))
-    tail = deployment.failure.tail if deployment.failure else ""
-    room = min(_TAIL, _BODY - len(head.encode()))
-    body = "\n\n".join(filter(None, (head, _last_lines(tail, room))))
+    body = _GAP.join([head, *_excerpts(deployment.failure, _BODY - len(head.encode()))])
     return event, f"{deployment.repo}: {_headline(deployment, event)}", body
 
 
@@ -157,6 +159,8 @@ def _record(db: Database, notice: Notice, sending: Sending, error: str | None, n
 def _event(deployment: Deployment, recovered: bool) -> str:
     if deployment.status == "running":
         return "started"
+    if deployment.went_back_by_itself:
+        return "rolled_back"
     return "recovered" if recovered and deployment.status == "succeeded" else deployment.status
 
 
@@ -185,9 +189,18 @@ def _head(deployment: Deployment, host: str) -> list[str]:
         _line(deployment.subject or ""),
         f"{revision} on {_line(ref)}" if ref else revision,
         f"by {_line(deployment.actor)} ({deployment.trigger}){took}",
+        *_slow_stages(deployment),
         f"deployment {deployment.number} on {host}",
         *_what_went_wrong(deployment),
         f"more: deployctl logs {deployment.number}",
+    ]
+
+
+def _slow_stages(deployment: Deployment) -> list[str]:
+    return [
+        f"{_line(stage.name)} took {duration(stage.duration)}, usually {duration(stage.usual)}"
+        for stage in deployment.stages
+        if stage.slow and deployment.finished
     ]
 
 
@@ -195,7 +208,7 @@ def _what_went_wrong(deployment: Deployment) -> list[str]:
     """The failure and the reason, where that is not the same."""
     told = _failure(deployment.failure) if deployment.failure else []
     reason = _line(deployment.reason or "")
-    return told if reason in told else [*told, reason]
+    return told if reason in told else [*(each for each in told if each not in reason), reason]
 
 
 def _failure(failure: Failure) -> list[str]:
@@ -215,11 +228,45 @@ def _how(failure: Failure) -> str:
     return f"exit code {failure.exit_code}" if failure.exit_code is not None else ""
 
 
-def _last_lines(text: str, size: int) -> str:
-    """What of the last lines fits into that many bytes; the end of an output says why."""
-    last = "\n".join(_shown(text).rstrip().split("\n")[-_TAIL_LINES:])
-    data = last.encode()
-    return last if len(data) <= size else "…" + data[-size:].decode(errors="ignore")
+def _excerpts(failure: Failure | None, room: int) -> list[str]:
+    """What of a failure's tail fits into that many bytes."""
+    parts = sections(failure.tail)[:_PIECES] if failure else []
+    parts = [_shown(part).rstrip() for part in parts]
+    if failure and len(parts) == 1 and not is_section(parts[0]):
+        lines, size = parts[0].split("\n"), min(_TAIL, room)
+        if failure.is_of_answer:
+            return [_beginning("\n".join(lines[:_TAIL_LINES]), size)]
+        return [_end("\n".join(lines[-_TAIL_LINES:]), size)]
+    sizes = _shares([len(part.encode()) for part in parts], room - len(_GAP) * len(parts))
+    return [_excerpt(part, size) for part, size in zip(parts, sizes, strict=True)]
+
+
+def _shares(wanted: Sequence[int], room: int) -> list[int]:
+    """An equal part of the room for everybody; who wants less leaves the rest to the others."""
+    shares = [0] * len(wanted)
+    for served, index in enumerate(sorted(range(len(wanted)), key=lambda each: wanted[each])):
+        equal = (room - sum(shares)) // (len(wanted) - served)
+        shares[index] = max(min(wanted[index], equal), 0)
+    return shares
+
+
+def _excerpt(section: str, size: int) -> str:
+    """Its heading and, of the lines below it, the end that says most."""
+    heading, _, text = section.partition("\n")
+    heading = _beginning(heading, min(_LINE, size))
+    room = size - len(heading.encode()) - 1
+    cut = _beginning if section.startswith(FIRST) else _end
+    return f"{heading}\n{cut(text, room)}" if text and room > len("…".encode()) else heading
+
+
+def _beginning(text: str, size: int) -> str:
+    data = text.encode()
+    return text if len(data) <= size else data[: max(size - 3, 0)].decode(errors="ignore") + "…"
+
+
+def _end(text: str, size: int) -> str:
+    data = text.encode()
+    return text if len(data) <= size else "…" + data[3 - size :].decode(errors="ignore")
 
 
 def _line(text: str) -> str:

@@ -10,10 +10,10 @@ from html import escape
 
 from deployctl.deployment import Deployment
 from deployctl.errors import DeployctlError, in_words
-from deployctl.history import RepoStatus, status
-from deployctl.journal import Journal
+from deployctl.history import OnProbation, RepoStatus, status
 from deployctl.layout.files import make_directory
 from deployctl.masking import escape_controls
+from deployctl.prune import Told
 from deployctl.site import Site, open_site
 from deployctl.store import deployments
 from deployctl.store.database import Database
@@ -64,7 +64,7 @@ footer {{ font-size: .875rem; opacity: .7 }}
 _TONES = {"succeeded": "good", "queued": "busy", "running": "busy", "superseded": "busy"}
 
 
-def refresh_page(site: Site, journal: Journal) -> None:
+def refresh_page(site: Site, journal: Told) -> None:
     """Write ``status_page``, if there is one; a failure to is told of and changes no outcome."""
     config, db = site.config, site.db
     if config.status_page is None:
@@ -116,6 +116,8 @@ def render(repos: Sequence[tuple[RepoStatus, Sequence[Deployment]]], now: float)
 
 def _section(repo: RepoStatus, recent: Sequence[Deployment]) -> str:
     lines = [f"<h2>{_text(repo.site.repo.name)}</h2>", f"<p>{_live(repo)}</p>"]
+    if repo.probation:
+        lines.append(_on_probation(repo.probation))
     if repo.running:
         number = repo.running.number
         lines.append(f'<p class="busy">Deployment #{number} is running.</p>')
@@ -130,6 +132,13 @@ def _section(repo: RepoStatus, recent: Sequence[Deployment]) -> str:
     if recent:
         lines.append(_table(recent))
     return "<section>\n" + "\n".join(lines) + "\n</section>"
+
+
+def _on_probation(probation: OnProbation) -> str:
+    failure = probation.record.failure
+    if failure is None:
+        return f'<p class="busy">On probation until {_time(probation.until)}.</p>'
+    return f'<p class="bad">Failed on probation: {_text(failure.message)}</p>'
 
 
 def _live(repo: RepoStatus) -> str:

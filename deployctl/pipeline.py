@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from deployctl.health import check
+from deployctl.health import check, evidence
 from deployctl.journal import Journal, StageFailed
-from deployctl.process import show
+from deployctl.process import Outcome, show
 from deployctl.repo import Command, HealthCheck, Stage
 from deployctl.steps import Surroundings, need_success, run_one, run_parallel, run_with_retries
 from deployctl.watched import any_watched
@@ -112,18 +112,24 @@ def check_health(
     if healthcheck is None:
         return
     around = replace(around, marker=f"{around.marker}/{BUILD}")
-    with journal.stage(name) as telling:
-        result = check(
-            healthcheck,
-            run_command=lambda command, timeout: run_one(
-                telling, command, replace(around, timeout=timeout)
-            ),
-        )
+    with journal.stage(name, evidence.last_lines) as telling:
+
+        def run_command(command: Command, timeout: float) -> Outcome:
+            return run_one(telling, command, replace(around, timeout=timeout))
+
+        result = check(healthcheck, run_command=run_command)
         if not result.ok:
             failure = telling.failure(
                 result.message,
                 command=show(result.command) if result.command else None,
-                tail=result.tail,
+                tail=evidence.explain(
+                    healthcheck,
+                    result,
+                    directory=around.directory,
+                    run_command=run_command,
+                    mask=journal.masked,
+                    tell=telling.line,
+                ),
             )
             raise StageFailed(
                 replace(

@@ -21,6 +21,7 @@ def deployment(site: Site, ref: str, revision: str, subject: str) -> list[str]:
         f"live now: {(live.revision or 'unknown')[:12] if live else 'nothing'}",
         f"prepare a release in {site.layout.directory(None)}",
         *_environment(config),
+        *_caches(site, pipeline),
         *_build(pipeline),
         f"switch {site.layout.live_directory()}",
         *_after_switch(pipeline),
@@ -55,6 +56,11 @@ def _environment(config: ReleaseConfig) -> Iterator[str]:
     names = sorted({*config.env, *config.secrets})
     if names:
         yield f"environment: {', '.join(names)}"
+
+
+def _caches(site: Site, pipeline: Pipeline) -> Iterator[str]:
+    if pipeline.cache and site.repo.strategy == "releases":
+        yield f"copy caches: {', '.join(pipeline.cache)}{_says(pipeline, 'cache')}"
 
 
 def _build(pipeline: Pipeline) -> Iterator[str]:

@@ -54,7 +54,7 @@ class Outcome:
     """How a step ended; ``exit_code`` is None where it did not exit but a signal ended it.
 
     ``duration`` is in seconds. ``tail`` is the last lines of the output (20 lines, 4 KiB) as they
-    came: secrets and control characters included. ``detail`` completes :meth:`describe`.
+    came: secrets and control characters included. ``detail``, ``hint`` complete :meth:`describe`.
     ``stopped``: it was ended because another step had failed.
     """
 
@@ -66,6 +66,7 @@ class Outcome:
     tail: str = ""
     detail: str = ""
     stopped: bool = False
+    hint: str = ""
 
     @property
     def ok(self) -> bool:
@@ -75,9 +76,10 @@ class Outcome:
         """``exit code 3``, ``killed by SIGKILL``, ``timed out after 30s``: part of a sentence."""
         if self.timed_out:
             return f"timed out after {self.detail}"
+        hint = f"; {self.hint}" if self.hint else ""
         if self.exit_code is None:
-            return f"killed by {self.signal}"
-        return f"exit code {self.exit_code}" + (f": {self.detail}" if self.detail else "")
+            return f"killed by {self.signal}{hint}"
+        return f"exit code {self.exit_code}" + (f": {self.detail}" if self.detail else "") + hint
 
 
 @dataclass(frozen=True)
@@ -268,18 +270,19 @@ class _Tail:
 
 
 class LastLines(_Tail):
-    """Keeps the last lines of an output, at most 20 and 4 KiB."""
+    """Keeps the last lines of an output: so many, and so many bytes, at most."""
 
-    def __init__(self) -> None:
-        super().__init__(_TAIL_BYTES)
+    def __init__(self, lines: int = _TAIL_LINES, size: int = _TAIL_BYTES) -> None:
+        super().__init__(size)
+        self._lines = lines
 
     def tail(self) -> str:
         """The last lines; a first word that was cut is left out."""
         data = self.data
-        if self.size > len(data) and (cut := re.search(rb"\s", data)):
+        if self.size > len(data) and (cut := re.search(rb"\s", data.rstrip())):
             data = data[cut.end() :]
         lines = data.decode(errors="backslashreplace").splitlines()
-        return "\n".join(lines[-_TAIL_LINES:])
+        return "\n".join(lines[-self._lines :])
 
 
 class _Output(LastLines):

@@ -7,8 +7,8 @@ more. It is undone by the phase that was written before each effect, and queued 
 from __future__ import annotations
 
 import json
-import time
 
+from deployctl.again import has_attempts_left, queue_again
 from deployctl.attempt import Attempt, Outcome, Target, marker_of
 from deployctl.deployment import Deployment
 from deployctl.layout import Live
@@ -21,16 +21,15 @@ from deployctl.process import Identity, end_marked
 from deployctl.prune import prune
 from deployctl.rollback import find_release
 from deployctl.site import Site
-from deployctl.store import deployments, queue, releases
+from deployctl.store import deployments, releases
 from deployctl.store.database import Database
 from deployctl.succeeded import PROVEN, succeeded
 from deployctl.undo import undo
 
-MAX_ATTEMPTS = 3
-
 
 def recover(site: Site, show: Output) -> None:
     """Finish the story of an interrupted deployment; the caller holds the repo's lock."""
+    end_step(step_note(site.db.state_dir, site.repo.name))  # a check of what is on probation, too
     deployment = deployments.running(site.db, site.repo.name)
     while deployment is not None:
         _recover(site, deployment, show)
@@ -65,11 +64,11 @@ def _put_back(attempt: Attempt) -> None:
     attempt.journal.line("the process that ran this deployment died; putting things back")
     outcome = undo(attempt, _how_it_ends(site, deployment))
     final = outcome.status in ("cancelled", "degraded")
-    if final or deployment.attempts >= MAX_ATTEMPTS:
+    if final or not has_attempts_left(deployment):
         attempt.conclude(outcome)
     else:
         prune(site, attempt.journal)
-        _requeue(site, deployment)
+        queue_again(site, deployment, "its process died")
 
 
 def end_leftovers(db: Database, deployment: Deployment) -> None:
@@ -109,13 +108,3 @@ def _previous(site: Site, deployment: Deployment) -> Live | None:
         return None
     link = deployment.previous_link
     return Live(deployment.previous_revision, site.layout.release_of(link), link)
-
-
-def _requeue(site: Site, deployment: Deployment) -> None:
-    now = time.time()
-    reason = (
-        f"its process died; it runs again (attempt {deployment.attempts + 1} of {MAX_ATTEMPTS})"
-    )
-    with site.db.writing() as connection:
-        deployments.forget_stages(connection, deployment.number)
-        queue.requeue(connection, site.repo.name, deployment.number, reason, now)

@@ -7,7 +7,8 @@ back what it ran with and not what repos.yml says by then.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,8 @@ def of_revision(site: Site, revision: str) -> ReleaseConfig:
     env: dict[str, str] = {}
     for path in repo.env_files:
         env.update(read_env_file(path))
-    return _assemble(repo, project, {**env, **repo.env}, repo.secrets)
+    shared = (*repo.shared_dirs, *repo.shared_files)
+    return _assemble(repo, project, {**env, **repo.env}, repo.secrets, shared)
 
 
 def of_release(site: Site, release: ReleaseRecord | None) -> ReleaseConfig:
@@ -80,17 +82,22 @@ def revealed(config: ReleaseConfig) -> dict[str, str]:
 
 
 def _assemble(
-    repo: Repo, project: str | None, env: Mapping[str, str], secrets: Mapping[str, Secret]
+    repo: Repo,
+    project: str | None,
+    env: Mapping[str, str],
+    secrets: Mapping[str, Secret],
+    shared: Collection[str] = (),
 ) -> ReleaseConfig:
     pipeline = repo.pipeline
     if project is not None:
         file = repo.pipeline_file or "the project's pipeline file"
-        pipeline = pipeline.over(parse_project(project.encode(), file), file)
+        pipeline = pipeline.over(parse_project(project.encode(), file, shared), file)
     return ReleaseConfig(pipeline, {**pipeline.env, **env}, secrets, project)
 
 
 def _read_project(site: Site, revision: str) -> str:
-    file = site.repo.pipeline_file
+    """From the top of what is deployed, which ``dir`` may set below that of the repository."""
+    file = os.path.join(site.repo.below, site.repo.pipeline_file)
     data = read_blob(site.mirror.directory, revision, file, _LIMIT)
     if data is None:
         raise ConfigError(

@@ -51,11 +51,23 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What may explain a failed health check: the end of a file, or of what a command prints.
+
+    ``file`` is absolute or relative to what is live.
+    """
+
+    file: str | None = None
+    command: Command | None = None
+
+
+@dataclass(frozen=True)
 class HealthCheck:
     """How to tell that what is live works: a URL to ask, or a command that exits 0.
 
     ``timeout`` bounds one try, ``deadline`` all of them, ``interval`` is the pause between two,
     ``stable_for`` how long the answers must stay good; all in seconds. ``status`` empty: any 2xx.
+    ``evidence`` is looked at once, when it has failed.
     """
 
     url: str | None = None
@@ -67,6 +79,7 @@ class HealthCheck:
     interval: float = 1.0
     deadline: float = 30.0
     stable_for: float = 0.0
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,7 @@ class Post:
 class Pipeline:
     """How a project is built, started and checked.
 
+    ``cache`` are directories, relative to the release, that are copied from the last good one.
     ``env`` are the project's own variables. ``origins`` says by key who said so: :data:`OWN`, a
     deployer or a file of the project; a key that nobody says is not in it.
     """
@@ -90,6 +104,7 @@ class Pipeline:
     restart: tuple[Command, ...] = ()
     healthcheck: HealthCheck | None = None
     on_rollback: tuple[Command, ...] = ()
+    cache: tuple[str, ...] = ()
     post: Post = field(default_factory=Post)
     env: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -123,9 +138,11 @@ class Repo:
 
     ``tags``, a pattern of names, takes the place of ``branch``. ``on`` is push or ci_success;
     ``watch`` are patterns as in gitignore, of paths that are worth a deployment: none, all are.
-    ``dir`` is the directory of the repository that is deployed, relative and without ``..``;
-    ``min_free`` is in bytes. ``pipeline`` is what repos.yml and the deployer say, before the
-    project's own ``pipeline_file``, a path in the repository (empty: it has none).
+    ``dir`` is the directory of the repository that is deployed, relative and without ``..``.
+    ``probation`` is for how many seconds what went live is checked again.
+    ``min_free`` is in bytes, and so is ``memory``, which with ``nice`` and ``ionice`` bounds what
+    stages take (None: no limit, no ionice). ``pipeline`` is what repos.yml and the deployer say,
+    before the project's own ``pipeline_file``, a path in the repository (empty: it has none).
     """
 
     name: str
@@ -145,6 +162,7 @@ class Repo:
     pipeline: Pipeline = field(default_factory=Pipeline)
     pipeline_file: str = ""
     auto_rollback: bool = True
+    probation: float = 0.0
     keep_releases: int = 5
     min_free: int = 200 * MB
     shared_dirs: tuple[str, ...] = ()
@@ -158,6 +176,9 @@ class Repo:
     lfs: bool = False
     fetch_timeout: float = 300.0
     timeout: float = 1800.0
+    nice: int = 0
+    ionice: str | None = None
+    memory: int | None = None
     notify: tuple[Subscription, ...] = ()
 
     @property

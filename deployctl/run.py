@@ -21,11 +21,12 @@ from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.lock import repo_lock
 from deployctl.logfile import prune_logs
 from deployctl.output import Output
+from deployctl.probation import look_after
 from deployctl.process import identity
 from deployctl.prune import prune, surplus
 from deployctl.recover import end_leftovers, recover
 from deployctl.site import Site, Worker, open_site
-from deployctl.store import deliveries, deployments, freezes, queue, reserve
+from deployctl.store import deliveries, deployments, freezes, probations, queue, reserve
 from deployctl.turn import Turn
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ def run(worker: Worker) -> list[Deployment]:
     done: list[Deployment] = []
     try:
         recover_all(worker)
-        for ended in _run_queue(worker):
+        for ended in _work(worker):
             done.append(ended)
             notices.send_due(worker.db, worker.config.channels)
         _remove_what_is_old(worker)
@@ -45,6 +46,17 @@ def run(worker: Worker) -> list[Deployment]:
     finally:
         notices.send_due(worker.db, worker.config.channels)
     return done
+
+
+def _work(worker: Worker) -> Iterator[Deployment]:
+    """The queue, and then what is on probation, which may fill it again.
+
+    Also with what came meanwhile: that started no worker, as the repo's lock was taken.
+    """
+    yield from _run_queue(worker)
+    for probation in probations.every(worker.db):
+        if look_after(worker, probation):
+            yield from _run_queue(worker)
 
 
 def _forget_what_is_old(worker: Worker) -> None:

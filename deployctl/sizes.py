@@ -7,6 +7,14 @@ MB = 1024 * KB
 GB = 1024 * MB
 
 
+def as_configured(count: int) -> str:
+    """As repos.yml would say it, exactly: ``1G``, ``1536M``, ``1000``."""
+    for unit, letter in ((GB, "G"), (MB, "M"), (KB, "K")):
+        if count % unit == 0:
+            return f"{count // unit}{letter}"
+    return str(count)
+
+
 def in_bytes(count: int) -> str:
     """``1.5 GB``, ``200 MB``, ``12 KB``."""
     if count >= GB:

@@ -10,9 +10,12 @@ from concurrent import futures
 from dataclasses import dataclass, replace
 
 from deployctl.journal import StageFailed, StageJournal, StepJournal
+from deployctl.limits import NONE, Limits
 from deployctl.process import Outcome, run_step, show
 from deployctl.repo import Command
+from deployctl.tools import advice, missed
 
+NOT_FOUND = 127  # the exit code of a shell that does not find a program
 _FIRST_PAUSE = 1.0  # seconds before a second try; doubled for each one after that
 _LONGEST_PAUSE = 30.0
 
@@ -21,7 +24,7 @@ _LONGEST_PAUSE = 30.0
 class Surroundings:
     """What every step of a pipeline gets: a directory, an environment, a marker, a time limit.
 
-    ``noted`` is the file that says which step runs now.
+    ``noted`` is the file that says which step runs now, ``limits`` what it may take.
     """
 
     directory: str
@@ -29,6 +32,7 @@ class Surroundings:
     marker: str
     timeout: float
     noted: str | None
+    limits: Limits = NONE
 
 
 def run_one(
@@ -37,7 +41,7 @@ def run_one(
     """Run one command and tell of it; ``stop`` as :func:`deployctl.process.run_step` has it."""
     telling.begin_step(show(command))
     outcome = run_step(
-        command,
+        around.limits.wrap(command),
         cwd=around.directory,
         env=around.env,
         timeout=around.timeout,
@@ -46,7 +50,18 @@ def run_one(
         noted=around.noted,
         stop=stop,
     )
-    return telling.end_step(show(command), outcome)
+    outcome = telling.end_step(show(command), outcome)
+    return replace(outcome, hint=_hint(command, outcome, around))
+
+
+def _hint(command: Command, outcome: Outcome, around: Surroundings) -> str:
+    """What may help whoever reads how a step ended; empty where nothing is known."""
+    if outcome.timed_out or outcome.stopped:
+        return ""
+    if outcome.exit_code != NOT_FOUND:
+        return around.limits.hint(outcome)
+    program = missed(command, outcome.tail)
+    return (advice(program, around.env, around.directory) or "") if program else ""
 
 
 def run_with_retries(

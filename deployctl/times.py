@@ -23,6 +23,12 @@ def local(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
+def clock_time(moment: float, now: float) -> str:
+    """Seconds since the epoch -> ``14:05``, with the date where that is not today's."""
+    shown, today = local(moment)[:16], local(now)[:10]
+    return shown.removeprefix(f"{today} ")
+
+
 def parse_duration(text: str) -> float | None:
     """``90``, ``90s``, ``10m``, ``1h30m``, ``2d`` -> seconds; None where it is none of these."""
     if _SECONDS.fullmatch(text):

@@ -49,7 +49,7 @@ def _left(attempt: Attempt, target: Target) -> str | None:
     return target.revision if is_deployment or target.revision != previous else None
 
 
-def _bring_back(attempt: Attempt) -> Failure | None:
+def _bring_back(attempt: Attempt, *, checked: bool = True) -> Failure | None:
     """Switch back, restart, check -> what went wrong, if anything did."""
     site, journal, previous = attempt.site, attempt.journal, attempt.previous
     # Before a word of it is written down: a full disk must not keep a broken release live.
@@ -64,7 +64,8 @@ def _bring_back(attempt: Attempt) -> Failure | None:
         pipeline = config.pipeline
         trouble_in_hook = _run_hook(journal, pipeline.on_rollback, around)
         run_commands(journal, "rollback restart", pipeline.restart, around)
-        check_health(journal, "rollback healthcheck", pipeline.healthcheck, around)
+        if checked:
+            check_health(journal, "rollback healthcheck", pipeline.healthcheck, around)
     except StageFailed as failed:
         return failed.failure
     return trouble_in_hook
@@ -86,7 +87,8 @@ def undo(attempt: Attempt, outcome: Outcome) -> Outcome:
     if attempt.phase == "claimed":
         return outcome
     if attempt.phase == "switching" and attempt.previous is not None:
-        second = _bring_back(attempt)
+        # What deployctl itself went back from is known not to be well.
+        second = _bring_back(attempt, checked=not attempt.deployment.is_own_rollback)
         return outcome if second is None else _degraded(attempt, outcome, second.message)
     trouble = _restore(attempt)
     if trouble is not None:

@@ -82,7 +82,7 @@ def way(state_dir: str) -> Way:
 
 def by_ourselves() -> Way:
     """The way where no unit answers."""
-    return "scope" if _runtime_dir() else "session"
+    return "scope" if runtime_dir() else "session"
 
 
 def wake_dir(state_dir: str) -> str:
@@ -161,17 +161,17 @@ def spawn_detached(argv: list[str], env: dict[str, str], *, inherit: int | None 
         return False
     try:
         _let_go(inherit)
-        runtime_dir = _runtime_dir()
-        if not runtime_dir:
+        directory = runtime_dir()
+        if not directory:
             os.posix_spawn(argv[0], argv, env)
         elif os.fork() == 0:
-            _run_in_scope(argv, env, runtime_dir)
+            _run_in_scope(argv, env, directory)
         os._exit(0)
     finally:
         os._exit(1)
 
 
-def _runtime_dir() -> str | None:
+def runtime_dir() -> str | None:
     """That of the account's own systemd, where that does not end with the last login."""
     from deployctl.environment import account
 

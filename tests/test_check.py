@@ -85,12 +85,13 @@ def test_a_health_check_that_fails_now_is_asked_once_and_warned_of(app: App) -> 
 
 
 def test_a_command_that_checks_health_sees_what_it_sees_in_a_deployment(app: App) -> None:
-    live = app.release("1")
     seen = app.directory / "seen"
     wanted = 'echo "$DEPLOYCTL_REPO $DEPLOYCTL_REVISION $DEPLOYCTL_RELEASE $WORD $TOKEN $CI $PWD"'
     app.configure(
         healthcheck={"command": f"{wanted} >{seen}"}, env={"WORD": "hi"}, secrets={"TOKEN": "t0ken"}
     )
+    live = app.release("1")
+    seen.unlink()
     app.cli.json("check")
     place = app.path / "releases" / live["release"]
     assert seen.read_text().split() == [

@@ -22,6 +22,7 @@ from deployctl.process import identity
 from deployctl.repo import Config
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
+from deployctl.tools import first_word
 from tests.conftest import WriteConfig
 from tests.support.bark import KEY
 from tests.support.checks import levels, only
@@ -335,12 +336,13 @@ def test_git_is_there_in_some_version(loaded: Config) -> None:
         ("echo 'two\nlines'", None),
         ("./build.sh", None),
         ("X=1", None),
+        ('[ -w / ] || set -- sudo -n\n"$@" nginx -t', "nginx"),
     ],
 )
 def test_a_command_begins_with_a_program_or_with_what_only_its_shell_knows(
     command: str | tuple[str, ...], word: str | None
 ) -> None:
-    assert programs.first_word(command) == word
+    assert first_word(command) == word
 
 
 def test_programs_of_the_steps_are_looked_for_where_the_steps_look(
@@ -385,7 +387,8 @@ def test_every_deployer_has_its_program(
     write_config: WriteConfig, deployer: str, program: str
 ) -> None:
     loaded = configured(write_config, deployer=deployer, env={"PATH": "/nonexistent"})
-    assert only(programs.step_programs(loaded, loaded.repos["app"])) == (
+    *_, last = programs.step_programs(loaded, loaded.repos["app"])  # pm2 builds with npm
+    assert (last.level, last.message, last.fix) == (
         "warn",
         f"{program} is not on the PATH of the steps: /nonexistent",
         f"install {program}, or set PATH under env of app",
@@ -422,6 +425,14 @@ def test_without_anything_that_starts_the_worker_the_lines_to_install_are_given(
         "or, without systemd:",
         f"deployctl setup cron -c {loaded.path} | sudo tee /etc/cron.d/deployctl",
     ]
+
+
+def test_without_a_worker_nobody_looks_after_what_is_on_probation(
+    write_config: WriteConfig, places: Places
+) -> None:
+    loaded = configured(write_config, probation="10m")
+    _, message, _ = only(worker.worker(loaded, places))
+    assert message.endswith("; nobody would look after what is on probation (app)")
 
 
 @pytest.mark.parametrize(

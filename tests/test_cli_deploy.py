@@ -87,8 +87,8 @@ def test_the_document_of_a_deployment_has_every_field(app: App) -> None:
     names = ["fetch", "prepare", "test", "switch", "healthcheck"]
     assert [stage["name"] for stage in document["stages"]] == names
     stage = document["stages"][2]
-    assert set(stage) == {"name", "status", "started_at", "duration", "host", "steps"}
-    assert (stage["status"], stage["host"]) == ("succeeded", None)
+    assert set(stage) == {"name", "status", "started_at", "duration", "usual", "host", "steps"}
+    assert (stage["status"], stage["host"], stage["usual"]) == ("succeeded", None, None)
     assert TIME.fullmatch(stage["started_at"])
     (step,) = stage["steps"]
     assert set(step) == {"command", "exit_code", "duration"}
@@ -133,7 +133,7 @@ def test_a_failing_stage_changes_nothing_that_is_live(app: App) -> None:
     assert done.stdout.splitlines()[-3:] == [
         "app #3: failed; what was live stays live",
         "failed in build: step 2 failed: exit code 7",
-        "more: deployctl show 3",
+        "more: deployctl show 3, deployctl logs 3",
     ]
 
 
@@ -173,7 +173,7 @@ def test_a_first_deployment_that_fails_its_check_leaves_nothing_live(app: App) -
         outcome == "app #1: failed; nothing is live (a first deployment has nothing to go back to)"
     )
     assert failure.startswith("failed in healthcheck: the command failed: exit code 1 (")
-    assert more == "more: deployctl show 1"
+    assert more == "more: deployctl show 1, deployctl logs 1"
     document = app.deploy(code=1)
     assert (document["status"], document["previous_revision"]) == ("failed", None)
     assert not (app.path / "current").is_symlink()

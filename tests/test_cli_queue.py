@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import time
 from collections.abc import Iterator
@@ -74,7 +75,8 @@ def test_run_works_the_queue_off(app: App) -> None:
     number = enqueue(app)
     done = app.cli("run")
     assert done.code == 0
-    assert done.stdout.startswith(f"app #{number}: deploy (webhook, asked by octocat)\n")
+    host = os.uname().nodename
+    assert done.stdout.startswith(f"app #{number}: deploy (webhook, asked by octocat) on {host}\n")
     assert app.live == "1"
     app.push("bad")
     enqueue(app)

@@ -264,7 +264,9 @@ def test_a_rollback_that_fails_goes_back_again(app: App) -> None:
     assert (document["status"], document["failure"]["stage"]) == ("rolled_back", "healthcheck")
     assert app.live == "2"
     assert app.status["hold"]["revision"] == first["revision"], "what it left is held, too"
-    assert app.cli("rollback", "app").stdout.endswith("\nmore: deployctl show 4\n")
+    assert app.cli("rollback", "app").stdout.endswith(
+        "\nmore: deployctl show 4, deployctl logs 4\n"
+    )
 
 
 def test_where_to_is_chosen_when_its_turn_comes(app: App, gate: Gate) -> None:

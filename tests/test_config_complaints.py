@@ -16,9 +16,11 @@ import yaml
 from deployctl.config import document
 from deployctl.config.load import load
 from deployctl.config.locate import MAX_SIZE
+from deployctl.config.project import parse_project
 from deployctl.config.schema import FORGES, REPO_KEYS, TOP_KEYS
 from deployctl.errors import ConfigError
 
+IONICE = "wanted idle, or best-effort 0 (first) to best-effort 7 (last)"
 KINDS = "https://, ssh://, git@host:path, file:/// or a path"
 
 
@@ -395,8 +397,8 @@ URL = "not a URL: look at its host and port"
 OUT = "must be relative, without ..: it is inside the release"
 RELEASE = "must not be the release itself, REVISION or .complete"
 RESERVED = (
-    "reserved (fetch, prepare, switch, on_rollback, restart, healthcheck, post, rollback…): "
-    "call it something else"
+    "reserved (fetch, prepare, switch, on_rollback, restart, healthcheck, post, probation, "
+    "rollback…): call it something else"
 )
 DURATION = "wanted a duration: seconds, or like 90s, 10m, 1h30m"
 STAGE_KEYS = "allow_failure, dir, env, name, parallel, retry, run, timeout, when"
@@ -426,6 +428,8 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
         ("lfs: [media]", "lfs: wanted true or false, found a list"),
         ("strategy: release", "strategy: wanted one of releases, in_place"),
         ("auto_rollback: 'yes'", "auto_rollback: wanted true or false, found text"),
+        ("probation: soon", f"probation: {DURATION}"),
+        ("probation: -1", f"probation: {DURATION}"),
         ("auto_rollback: 1", "auto_rollback: wanted true or false, found a whole number"),
         ("keep_releases: 0", "keep_releases: out of range: wanted 1 to 1000"),
         ("timeout: 0", "timeout: must be more than 0"),
@@ -483,6 +487,19 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
         ("shared_files: [./REVISION]", f"shared_files[0]: {RELEASE}"),
         ("shared_files: [.complete]", f"shared_files[0]: {RELEASE}"),
         ("shared_dirs: [a, a/]", "shared_dirs[1]: shared twice, first on line 5: keep one"),
+        # caches and limits
+        ("cache: node_modules", "cache: wanted a list, found text"),
+        ("cache: [/var/cache]", f"cache[0]: {OUT}"),
+        ("cache: [.]", f"cache[0]: {RELEASE}"),
+        ("cache: [REVISION]", f"cache[0]: {RELEASE}"),
+        ("cache: [a, a/]", "cache[1]: cached twice, first on line 5: keep one"),
+        ("cache: [a/b/c, a]", "cache[0]: inside a, which is a cache too: keep one"),
+        ("nice: 20", "nice: out of range: wanted 0 to 19"),
+        ("nice: -5", "nice: wanted a whole number in plain decimal digits"),
+        ("ionice: realtime", f"ionice: {IONICE}"),
+        ("ionice: best-effort 8", f"ionice: {IONICE}"),
+        ("memory: lots", "memory: wanted a size: bytes, or like 512K, 200M or 2G"),
+        ("memory: 0", "memory: out of range: wanted 1 byte to 1048576M"),
         ("shared_dirs: [a/b/c, a]", "shared_dirs[0]: inside a, which is shared: keep one"),
         # commands and stages
         ("restart: ' '", "restart: a blank command: write one, or remove the key"),
@@ -559,6 +576,29 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
             "healthcheck.interval: must be more than 0",
         ),
         ("healthcheck: {url: 'http://a', stable_for: -1}", f"healthcheck.stable_for: {DURATION}"),
+        (
+            "healthcheck: {command: a, evidence: {}}",
+            "healthcheck.evidence: nothing to look at: write file or command",
+        ),
+        (
+            "healthcheck: {command: a, evidence: a.log}",
+            "healthcheck.evidence: wanted a mapping, found text",
+        ),
+        (
+            "healthcheck: {command: a, evidence: [{file: a.log}, {log: b}]}",
+            "healthcheck.evidence[1].log: unknown key, known: command, file",
+        ),
+        (
+            "healthcheck: {command: a, evidence: {file: ../a.log}}",
+            (
+                "healthcheck.evidence.file: "
+                "relative to what is live, so without ..: write the whole path"
+            ),
+        ),
+        (
+            "healthcheck: {command: a, evidence: {file: ~you/a.log}}",
+            "healthcheck.evidence.file: only ~/ stands for a home: write the whole path",
+        ),
         # notify
         ("notify: phone", "notify: wanted a list, found text"),
         ("notify: [phone]", "notify[0]: no such name under channels, none is defined"),
@@ -575,6 +615,17 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
 )
 def test_a_wrong_value_in_a_repo_is_explained(line: str, expected: str, tmp_path: Path) -> None:
     assert complaints(repo(line), tmp_path) == [f"5: repos.site.{expected}"]
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("/etc/passwd", OUT), ("log/../../a.log", OUT), ("~/.netrc", OUT.replace("..:", "~:"))],
+)
+def test_a_project_may_name_only_files_of_its_release_as_evidence(file: str, expected: str) -> None:
+    text = f"healthcheck: {{command: a, evidence: {{file: {file}}}}}"
+    with pytest.raises(ConfigError) as error:
+        parse_project(text.encode(), ".deployctl.yml")
+    assert str(error.value) == f".deployctl.yml:1: healthcheck.evidence.file: {expected}"
 
 
 @pytest.mark.parametrize(
@@ -645,6 +696,16 @@ def test_a_variable_stands_under_env_or_secrets_but_not_both(tmp_path: Path) -> 
     text = repo("env: {A: 1}\nsecrets:\n  A: hunter2\n  B: x")
     assert complaints(text, tmp_path) == [
         "7: repos.site.secrets.A: stands under env too: keep one of the two"
+    ]
+
+
+def test_caches_must_not_be_shared(tmp_path: Path) -> None:
+    text = repo("shared_dirs: [var]\nshared_files: [www/x]\ncache:\n  - var\n  - var/a\n  - www")
+    assert complaints(text, tmp_path) == [
+        "8: repos.site.cache[0]: shared too (shared_dirs, shared_files): keep one of the two",
+        "9: repos.site.cache[1]: inside var, which is a cache too: keep one",
+        "9: repos.site.cache[1]: inside var, which is shared: keep one",
+        "10: repos.site.cache[2]: www/x in it is shared: keep one of the two",
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from deployctl.config import locate, schema
 from deployctl.config.deployers import BUILT_IN
 from deployctl.config.document import List, Map, Node, read_document
-from deployctl.config.healthcheck import HEALTHCHECK_KEYS
+from deployctl.config.healthcheck import EVIDENCE_KEYS, HEALTHCHECK_KEYS
 from deployctl.config.load import load, parse
 from deployctl.config.pipeline import POST_KEYS
 from deployctl.config.readers import Table
@@ -34,6 +34,7 @@ TABLES: dict[str, Table] = {
     "WHEN_KEYS": WHEN_KEYS,
     "POST_KEYS": POST_KEYS,
     "HEALTHCHECK_KEYS": HEALTHCHECK_KEYS,
+    "EVIDENCE_KEYS": EVIDENCE_KEYS,
     "DEPLOYER_KEYS": schema.DEPLOYER_KEYS,
     "CHANNEL_KEYS": schema.CHANNEL_KEYS,
     "NOTIFY_KEYS": schema.NOTIFY_KEYS,
@@ -59,6 +60,7 @@ def sections(top: Map) -> Iterator[tuple[Table, Map]]:
         healthcheck = repo.entries["healthcheck"]
         assert isinstance(healthcheck, Map)
         yield HEALTHCHECK_KEYS, healthcheck
+        yield from items(EVIDENCE_KEYS, healthcheck.entries.get("evidence"))
 
 
 def named(table: Table, node: Map, key: str) -> Iterator[tuple[Table, Map]]:
@@ -121,7 +123,7 @@ def test_the_defaults_it_names_are_those_of_the_code() -> None:
     assert {key: schema_value(*key, written) for key, written in named.items()} == {
         key: default(*key) for key in named
     }
-    assert len(named) == 21
+    assert len(named) == 23
 
 
 def table_name(line: int) -> str:

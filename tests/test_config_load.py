@@ -19,6 +19,7 @@ from deployctl.errors import ConfigError
 from deployctl.repo import (
     Channel,
     Config,
+    Evidence,
     HealthCheck,
     Repo,
     Stage,
@@ -258,6 +259,7 @@ def test_every_key_of_a_healthcheck(tmp_path: Path) -> None:
             "interval": "3s",
             "deadline": "1m",
             "stable_for": "5s",
+            "evidence": {"file": "log/app.log", "command": "dmesg"},
         },
     )
     assert repo.pipeline.healthcheck == HealthCheck(
@@ -269,6 +271,19 @@ def test_every_key_of_a_healthcheck(tmp_path: Path) -> None:
         interval=3,
         deadline=60,
         stable_for=5,
+        evidence=(Evidence("log/app.log", "dmesg"),),
+    )
+
+
+def test_evidence_may_be_several_files_and_commands(tmp_path: Path) -> None:
+    pieces = [{"file": "~/a.log"}, {"file": "/var/log/b.log"}, {"command": ["tail", "c d"]}]
+    repo = load_repo(tmp_path, healthcheck={"command": "x", "evidence": pieces})
+    check = repo.pipeline.healthcheck
+    assert check is not None
+    assert check.evidence == (
+        Evidence(file=f"{pwd.getpwuid(os.geteuid()).pw_dir}/a.log"),
+        Evidence(file="/var/log/b.log"),
+        Evidence(command=("tail", "c d")),
     )
 
 
@@ -292,41 +307,14 @@ def test_shared_paths_are_normalised(tmp_path: Path) -> None:
     assert repo.shared_files == (".env",)
 
 
-@pytest.mark.parametrize(
-    ("name", "stages", "restart"),
-    [
-        ("none", (), ()),
-        ("static", (), ()),
-        ("nginx", (), (("nginx", "-s", "reload"),)),
-        ("pipenv", (), (("pipenv", "run", "restart", "prod"),)),
-        ("gulp", (Stage("update", (("./node_modules/.bin/gulp", "update"),)),), ()),
-        (
-            "npm",
-            (
-                Stage("install", (("npm", "ci"),)),
-                Stage("build", (("npm", "run", "build", "--if-present"),)),
-            ),
-            (),
-        ),
-        ("supervisor", (), ('supervisorctl restart "$DEPLOYCTL_REPO:*"',)),
-        ("systemd", (), ('systemctl restart "$DEPLOYCTL_REPO"',)),
-        ("pm2", (), ('pm2 reload "$DEPLOYCTL_REPO" --update-env',)),
-        (
-            "docker-compose",
-            (Stage("build", ('docker compose -p "$DEPLOYCTL_REPO" build',)),),
-            ('docker compose -p "$DEPLOYCTL_REPO" up -d --remove-orphans',),
-        ),
-    ],
-)
-def test_a_built_in_deployer_brings_stages_and_restart(
-    name: str, stages: tuple[Stage, ...], restart: tuple[Any, ...], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_deployer_brings_stages_and_restart(name: str, tmp_path: Path) -> None:
     repo = load_repo(tmp_path, deployer=name)
-    assert (repo.deployer, repo.pipeline.stages, repo.pipeline.restart) == (name, stages, restart)
-
-
-def test_all_built_in_deployers_are_tested_above() -> None:
-    assert len(BUILT_IN) == 10
+    assert (repo.deployer, repo.pipeline.stages, repo.pipeline.restart) == (
+        name,
+        BUILT_IN[name].stages,
+        BUILT_IN[name].restart,
+    )
 
 
 def test_a_deployer_of_ones_own_may_take_the_place_of_a_built_in(tmp_path: Path) -> None:
@@ -447,3 +435,12 @@ def test_load_takes_a_path_and_says_when_it_is_missing(tmp_path: Path) -> None:
         f"{tmp_path}/none.yml: cannot read: No such file or directory: "
         "name a file that this account may read"
     )
+
+
+def test_caches_and_what_builds_may_take(tmp_path: Path) -> None:
+    made = load_repo(tmp_path, cache=["a/b/", ".venv"], nice=10, ionice="idle", memory="1G")
+    assert (made.pipeline.cache, made.nice, made.ionice) == (("a/b", ".venv"), 10, "idle")
+    assert made.memory == 1024**3
+    plain = load_repo(tmp_path, ionice="best-effort 7")
+    assert (plain.pipeline.cache, plain.nice, plain.memory) == ((), 0, None)
+    assert plain.ionice == "best-effort 7"

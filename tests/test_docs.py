@@ -15,6 +15,7 @@ import pytest
 from deployctl import docs
 from deployctl.cli import _COMMANDS
 from deployctl.config.load import parse
+from deployctl.config.project import parse_project
 from deployctl.config.schema import FORGE_ALIASES, FORGES
 from deployctl.forges import NAMES, load, standard_webhooks
 from deployctl.forges.event import Delivery
@@ -23,6 +24,7 @@ from tests.support.cli import PROGRAM
 from tests.test_layers import ROOT
 
 WEBHOOKS = (ROOT / "deployctl" / "manual" / "webhooks.md").read_text()
+FILES = sorted(path.stem for path in (ROOT / "deployctl" / "manual").iterdir())
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -51,8 +53,7 @@ def test_without_a_topic_there_is_a_list_of_them(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[-1] == "read one with: deployctl docs TOPIC"
-    files = sorted(path.stem for path in (ROOT / "deployctl" / "manual").iterdir())
-    assert [line.split("  ")[0] for line in lines[:-1]] == files
+    assert [line.split("  ")[0] for line in lines[:-1]] == sorted([*FILES, *docs.SCHEMAS])
     title = "Webhooks: from a push to a deployment, forge by forge"
     assert {"topic": "webhooks", "title": title} in json.loads(ask(tmp_path, "--json").stdout)[
         "topics"
@@ -60,7 +61,7 @@ def test_without_a_topic_there_is_a_list_of_them(tmp_path: Path) -> None:
     assert any(re.fullmatch(rf"webhooks +{title}", line) for line in lines)
 
 
-@pytest.mark.parametrize("topic", docs.topics())
+@pytest.mark.parametrize("topic", FILES)
 def test_a_topic_is_printed_as_it_is_without_any_config(tmp_path: Path, topic: str) -> None:
     text = (ROOT / "deployctl" / "manual" / f"{topic}.md").read_text()
     done = ask(tmp_path, topic)
@@ -86,23 +87,26 @@ def test_an_unknown_topic_is_guessed(tmp_path: Path) -> None:
 # ---- The manual -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("topic", docs.topics())
+@pytest.mark.parametrize("topic", FILES)
 def test_a_topic_has_a_title_and_fits_a_terminal(topic: str) -> None:
     lines = docs.read(topic).splitlines()
     assert re.fullmatch(r"# \S.*", lines[0])
     assert max(len(line) for line in lines if not line.startswith("|")) <= 100
 
 
-@pytest.mark.parametrize("topic", docs.topics())
+@pytest.mark.parametrize("topic", FILES)
 def test_every_command_that_the_manual_names_exists(topic: str) -> None:
     named = re.findall(r"`deployctl ([a-z-]+)", docs.read(topic))
     assert set(named) <= set(_COMMANDS)
 
 
-@pytest.mark.parametrize("topic", docs.topics())
+@pytest.mark.parametrize("topic", FILES)
 def test_every_yaml_in_the_manual_is_a_config_that_loads(topic: str) -> None:
     for block in re.findall(r"(?ms)^ *```yaml\n(.*?)^ *```$", docs.read(topic)):
-        parse(block.encode(), "/etc/deployctl/repos.yml")
+        if re.search(r"(?m)^repos:", block):
+            parse(block.encode(), "/etc/deployctl/repos.yml")
+        else:
+            parse_project(block.encode(), ".deployctl.yml")
 
 
 def test_every_forge_has_its_section_and_no_other_has() -> None:

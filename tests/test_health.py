@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -56,8 +58,11 @@ def serve(page: Page) -> Iterator[str]:
 
 
 @contextmanager
-def speak(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that says what no decent one says; its connections end with the test."""
+def speak(talk: Callable[[socket.socket], None], *, peek: bool = False) -> Iterator[str]:
+    """A server that says what no decent one says; its connections end with the test.
+
+    It takes the request first, or leaves it to ``talk``.
+    """
     connections: list[socket.socket] = []
 
     def accept() -> None:
@@ -71,7 +76,7 @@ def speak(talk: Callable[[socket.socket], None]) -> Iterator[str]:
 
     def talk_quietly(connection: socket.socket) -> None:
         try:
-            connection.recv(65536)
+            connection.recv(65536, socket.MSG_PEEK if peek else 0)
             talk(connection)
         except OSError:
             pass
@@ -84,6 +89,12 @@ def speak(talk: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.join()
     for connection in connections:
         connection.close()
+
+
+def self_signed(key: str, certificate: str) -> None:
+    words = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=app.example"
+    argv = [*words.split(), "-keyout", key, "-out", certificate]
+    subprocess.run(argv, check=True, capture_output=True, timeout=60)
 
 
 def no_command(command: Command, timeout: float) -> Outcome:
@@ -140,7 +151,9 @@ def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
     with serve(page) as url:
         result = ask(once(url))
         assert ask(replace(once(url), status=(302,))).ok
-    assert said(result, url) == "GET URL answered 302 to /log\\x1bin, wanted 2xx (1 try in TIME)"
+    assert said(result, url) == (
+        "GET URL answered 302 to /log\\x1bin (not followed), wanted 2xx (1 try in TIME)"
+    )
     assert [request["path"] for request in page.requests] == ["/ping", "/ping"]
 
 
@@ -217,25 +230,73 @@ def trickle_body(connection: socket.socket) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("talk", [hang, trickle_headers, trickle_body])
+@pytest.mark.parametrize(
+    ("talk", "phrase"),
+    [
+        (hang, "did not answer within 0.4s"),
+        (trickle_headers, "did not answer within 0.4s"),
+        (trickle_body, "answered 200 but its body did not end within 0.4s"),
+    ],
+)
 def test_a_server_that_hangs_or_trickles_is_cut_off_at_the_timeout(
-    talk: Callable[[socket.socket], None],
+    talk: Callable[[socket.socket], None], phrase: str
 ) -> None:
     began = time.monotonic()
     with speak(talk) as url:
         result = ask(HealthCheck(url=url, timeout=0.4, deadline=0.0, contains="ok"))
         assert time.monotonic() - began < 2
-    assert said(result, url) == "GET URL did not answer within 0.4s (1 try in TIME)"
+    assert said(result, url) == f"GET URL {phrase} (1 try in TIME)"
+
+
+def test_a_bad_status_is_told_with_what_came_of_a_body_that_does_not_end() -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 99\r\n\r\nno database\r\n")
+        connection.recv(1)
+
+    with speak(talk) as url:
+        result = ask(HealthCheck(url=url, timeout=0.4, deadline=0.0))
+    assert said(result, url) == "GET URL answered 503, wanted 2xx (1 try in TIME)"
+    assert result.tail == "no database\n"
+
+
+def test_a_server_that_takes_no_connection_is_told() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(3)]
+        for client in waiting:
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/"
+        result = ask(HealthCheck(url=url, timeout=0.4, deadline=0.0))
+        for client in waiting:
+            client.close()
+    assert said(result, url) == "GET URL got no connection within 0.4s (1 try in TIME)"
 
 
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
         (b"", "closed the connection without an answer"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n\x1b", "got no proper answer: SSH-2.0-OpenSSH_9.2\\x0d\n"),
+        (b"SSH-2.0-\x1b[2J\r\n", "got no HTTP: the server said SSH-2.0-\\x1b[2J"),
+        (b"\r\n", "got no HTTP: the server sent an empty line"),
+        (b"\x15\x03\x01\0\2\2\x0a", "was answered in TLS: write https://, or another port"),
         (
-            b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\nabc",
-            "got no proper answer: IncompleteRead(3 bytes read, 6 more expected)",
+            b"HTTP/1.1 200\r\n" + b"A: b\r\n" * 101,
+            "got no proper answer: got more than 100 headers",
+        ),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\nabc", "answered 500, wanted 2xx"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+            "answered 200 but broke off after 3 bytes of the body, 6 more were to come",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+            "answered 200 but broke off after 2 bytes of the body, 3 more were to come",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nno",
+            "answered 200 but broke off: Error -3 while decompressing data: incorrect header check",
         ),
     ],
 )
@@ -245,14 +306,46 @@ def test_a_server_that_speaks_no_http_is_told(answer: bytes, phrase: str) -> Non
         connection.shutdown(socket.SHUT_WR)
 
     with speak(talk) as url:
-        assert said(ask(once(url)), url) == f"GET URL {phrase} (1 try in TIME)"
+        wanted = replace(once(url), contains="ok")
+        assert said(ask(wanted), url) == f"GET URL {phrase} (1 try in TIME)"
 
 
 def test_a_server_without_tls_is_told() -> None:
     with serve(Page((200, b""))) as plain:
         url = plain.replace("http:", "https:")
         message = said(ask(once(url)), url)
-    assert message.startswith("GET URL failed in TLS: ")
+    assert message == (
+        "GET URL failed in TLS: the server does not speak it: write http://, or another port"
+        " (1 try in TIME)"
+    )
+
+
+def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path) -> None:
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    self_signed(key, certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def talk(connection: socket.socket) -> None:
+        context.wrap_socket(connection, server_side=True)
+
+    with speak(talk, peek=True) as plain:
+        url = plain.replace("http:", "https:")
+        message = said(ask(once(url)), url).replace("self signed", "self-signed")
+    assert message == "GET URL failed in TLS: self-signed certificate (1 try in TIME)"
+
+
+@pytest.mark.parametrize(
+    ("host", "phrase"),
+    [
+        ("nobody.invalid", "found no address of its host: "),
+        ("a" * 70 + ".example", "has no proper host: label "),
+    ],
+)
+def test_a_host_without_an_address_is_told(host: str, phrase: str) -> None:
+    result = ask(once(f"http://{host}/"))
+    assert not result.ok
+    assert result.message.startswith(f"GET http://{host}/ {phrase}")
 
 
 @pytest.mark.parametrize(
@@ -267,11 +360,6 @@ def test_a_server_without_tls_is_told() -> None:
 def test_link_local_addresses_are_never_asked(url: str, address: str) -> None:
     message = said(ask(once(url)), url)
     assert message == f"GET URL is not sent: {address} is a link-local address (1 try in TIME)"
-
-
-def test_an_unusable_url_is_a_failure_not_a_crash() -> None:
-    url = "http://" + "a" * 70 + ".example/"
-    assert not ask(once(url)).ok
 
 
 # How long it is asked
@@ -354,10 +442,38 @@ def test_a_relapse_starts_the_time_anew() -> None:
     assert (result.ok, result.attempts, clock.now) == (True, 6, 1005.0)
 
 
-def test_well_but_not_for_long_enough_is_not_well() -> None:
-    result, _ = ask_command([1, 1, 0], replace(PROBE, stable_for=5.0))
-    assert (result.ok, result.exit_code) == (False, 0)
-    assert result.message == "the command succeeded, but not yet for 5s (4 tries in 10s)"
+def test_one_good_answer_is_not_enough_where_it_must_stay_well_for_less_than_the_interval() -> None:
+    result, clock = ask_command([0], replace(PROBE, stable_for=0.5), takes=1.0)
+    assert (result.ok, result.attempts, clock.pauses) == (True, 2, [4.0])
+    result, _ = ask_command([0, 1], replace(PROBE, stable_for=0.5))
+    assert not result.ok
+
+
+@pytest.mark.parametrize(
+    ("exit_codes", "message"),
+    [
+        (
+            [1, 1, 0],
+            (
+                "the command succeeded, but for 2.0s only and not for the 5s of stable_for:"
+                " if it starts slowly, raise its deadline of 10s (4 tries in 10s, 2 of them good)"
+            ),
+        ),
+        (
+            [0, 1, 1, 0],
+            (
+                "the command succeeded, but only just now and not for the 5s of stable_for:"
+                " if it starts slowly, raise its deadline of 10s (4 tries in 10s, 2 of them good)"
+            ),
+        ),
+        ([0, 1], "the command failed: exit code 1 (4 tries in 10s, 1 of them good)"),
+    ],
+)
+def test_well_but_not_for_long_enough_is_not_well_and_it_is_told_what_to_do(
+    exit_codes: list[int | None], message: str
+) -> None:
+    result, _ = ask_command(exit_codes, replace(PROBE, stable_for=5.0))
+    assert (result.ok, result.message) == (False, message)
 
 
 def test_a_server_that_starts_slowly_is_waited_for() -> None:

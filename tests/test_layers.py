@@ -15,15 +15,18 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
-        "announced attempt cancel check decide deliveries deploy deploy_request docs fetch follow "
-        "foreground history notices page plan post prune receive recover refusals release_config "
-        "rollback room run setup site succeeded sync turn typed undo unneeded"
+        "again announced attempt caches cancel check decide deliveries deploy deploy_request docs "
+        "fetch follow foreground history notices page plan post probation probe prune receive "
+        "recover refusals release_config rollback room run setup site succeeded sync turn typed "
+        "undo unneeded"
     ),
-    "domain": "claim forges health inbox journal layout payload pipeline request steps watched",
+    "domain": (
+        "claim forges health inbox journal layout limits payload pipeline request steps watched"
+    ),
     "adapters": "config git logfile notify output store worker",
     "system": (
-        "durable environment leftovers lean lock masking mounts process process_child process_tree "
-        "signals"
+        "columns durable environment leftovers lean lock masking moment mounts process "
+        "process_child process_tree sections signals tools"
     ),
     "values": "__init__ deployment errors notice repo secret sizes times trust",
 }

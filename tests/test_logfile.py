@@ -32,9 +32,11 @@ def test_lines_and_output_follow_each_other(path: Path) -> None:
     assert path.read_text() == "$ make\nbuilt it\n<== done\n"
 
 
-def test_the_position_is_where_the_next_byte_goes(path: Path) -> None:
+def test_the_position_is_where_the_next_line_begins(path: Path) -> None:
     log = LogFile(str(path))
     log.line("one")
+    start = log.position()
+    log.raw(b"half a line")
     start = log.position()
     log.line("two")
     assert path.read_bytes()[start : log.position()] == b"two\n"

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from deployctl.deployment import Deployment, Failure
+from deployctl.deployment import Deployment, Failure, StageRecord
 from deployctl.notices import compose
+from deployctl.sections import section
 
 NEW, OLD = "3f2a9c1" + "0" * 33, "1a2b3c4" + "0" * 33
 
@@ -37,6 +38,18 @@ BROKEN = replace(
         tail="one\ntwo\n",
     ),
 )
+
+WELL_ASKED = Failure(stage="healthcheck", message="GET http://a/ answered 500, wanted 2xx")
+
+
+def test_a_stage_that_was_much_slower_than_usual_is_named() -> None:
+    stages = (
+        StageRecord("fetch", "succeeded", 100, 1.0, usual=1.0),
+        StageRecord("build", "succeeded", 101, 250.0, usual=40.0),
+    )
+    _, _, body = compose(replace(DEPLOYED, stages=stages), recovered=False, host="web1")
+    assert "\nbuild took 4m 10s, usually 40s\n" in body
+    assert "fetch" not in body
 
 
 @pytest.mark.parametrize(
@@ -151,7 +164,35 @@ def test_only_the_last_fifteen_lines_are_shown() -> None:
 
 def test_a_long_line_is_cut_at_its_beginning() -> None:
     shown = body(with_tail("x" * 5000 + "the end")).split("\n\n")[1]
-    assert shown == "…" + "x" * 1493 + "the end"
+    assert shown == "…" + "x" * 1490 + "the end"
+
+
+def test_of_an_answer_the_beginning_is_shown() -> None:
+    failure = Failure(stage="healthcheck", message="broken", tail="the start\n" + "x" * 5000)
+    shown = body(replace(BROKEN, failure=failure)).split("\n\n")[1]
+    assert shown == "the start\n" + "x" * 1487 + "…"
+
+
+def test_each_piece_of_evidence_keeps_its_heading_and_the_end_that_says_most() -> None:
+    answer = section("first lines of the answer", "<h1>Broken</h1>\n" + "y" * 3000)
+    short = section("last lines of /short.log", "one\ntwo")
+    log = section("last lines of /long.log", "x" * 9000 + "\nKeyError: 'door'")
+    failed = replace(BROKEN, failure=replace(WELL_ASKED, tail=f"{answer}\n{short}\n{log}"))
+    whole = body(failed)
+    _, *shown = whole.split("\n\n")
+    assert shown[0].startswith("first lines of the answer:\n  <h1>Broken</h1>\n  yyy")
+    assert shown[0].endswith("yyy…")
+    assert shown[1] == "last lines of /short.log:\n  one\n  two"
+    assert shown[2].startswith("last lines of /long.log:\n…xxx")
+    assert shown[2].endswith("xxx\n  KeyError: 'door'")
+    assert 2990 < len(whole.encode()) <= 3000
+
+
+def test_a_crowd_of_evidence_fits_as_well() -> None:
+    pieces = [section(f"last lines of /{'门' * 50}", "x" * 900) for _ in range(40)]
+    whole = body(replace(BROKEN, failure=replace(WELL_ASKED, tail="\n".join(pieces))))
+    assert "more: deployctl logs 7" in whole
+    assert len(whole.encode()) < 3100
 
 
 def test_the_body_fits_into_a_push_to_a_phone_whatever_is_in_it() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from dataclasses import replace
 
 import pytest
 
-from deployctl.output import Screen, Silence
+from deployctl.deployment import Failure, StageRecord
+from deployctl.output import Screen, Silence, Stream, heading
 
 
 class Terminal(io.TextIOWrapper):
@@ -30,7 +32,7 @@ def terminal() -> Terminal:
 
 @pytest.fixture
 def screen(terminal: Terminal) -> Screen:
-    return Screen(terminal)
+    return Screen(Stream(terminal))
 
 
 def test_output_is_shown_at_once_and_lines_stand_alone(screen: Screen, terminal: Terminal) -> None:
@@ -65,7 +67,7 @@ def test_control_characters_are_shown_and_not_obeyed(screen: Screen, terminal: T
 
 def test_what_the_terminal_cannot_show_is_escaped() -> None:
     terminal = Terminal("ascii")
-    Screen(terminal).line("grün ✓")
+    Screen(Stream(terminal)).line("grün ✓")
     assert terminal.shown == "gr\\xfcn \\u2713\n"
 
 
@@ -73,7 +75,7 @@ def test_a_reader_that_went_away_is_told_nothing_more() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     stream = os.fdopen(writing, "w", buffering=1)
-    screen = Screen(stream)
+    screen = Screen(Stream(stream))
     for _ in range(3):
         screen.line("hello")
         screen.raw(b"hello")
@@ -83,11 +85,64 @@ def test_a_reader_that_went_away_is_told_nothing_more() -> None:
 
 def test_a_stream_that_was_closed_is_told_nothing_more() -> None:
     stream = io.StringIO()
-    screen = Screen(stream)
+    screen = Screen(Stream(stream))
     screen.line("hello")
     stream.close()
     screen.line("hello")
     screen.raw(b"hello")
+
+
+STAGE = StageRecord("build", "running", 100.0)
+SLOW = replace(STAGE, status="succeeded", duration=250.0, usual=40.0)
+
+
+def test_stages_and_steps_have_lines_of_their_own(screen: Screen, terminal: Terminal) -> None:
+    screen.begin_stage(STAGE)
+    screen.begin_step("$ make")
+    screen.raw(b"made")
+    screen.end_stage(SLOW, "", None)
+    failed = replace(SLOW, status="failed", duration=3.0)
+    screen.end_stage(failed, "step 1 failed: exit code 2", Failure("build", "x", tail="made"))
+    screen.end_stage(replace(STAGE, status="skipped", duration=0.0), "this is a rollback", None)
+    screen.close()
+    assert terminal.shown.splitlines() == [
+        "==> build",
+        "$ make",
+        "made",
+        "<== build: ok, 4m 10s, usually 40s",
+        "<== build: failed, 3.0s: step 1 failed: exit code 2",
+        "<== build: skipped: this is a rollback",
+    ]
+
+
+def test_a_heading_names_the_host() -> None:
+    assert heading(replace(STAGE, host="web1")) == "==> build on web1"
+
+
+@pytest.mark.parametrize(
+    ("took", "usual", "slow"),
+    [
+        (250.0, 40.0, True),
+        (120.0, 40.0, True),
+        (119.9, 40.0, False),
+        (10.1, 0.1, True),
+        (10.0, 0.1, False),
+        (250.0, None, False),
+        (None, 40.0, False),
+    ],
+)
+def test_slow_is_three_times_and_ten_seconds_more_than_usual(
+    took: float | None, usual: float | None, slow: bool
+) -> None:
+    assert replace(STAGE, duration=took, usual=usual).slow == slow
+
+
+def test_what_is_waited_for_is_said_once(screen: Screen, terminal: Terminal) -> None:
+    for text in ("waiting: #1 runs", "waiting: #1 runs", "waiting: #2 runs"):
+        screen.waiting(text)
+    screen.line("begun")
+    screen.waiting("waiting: #3 runs")
+    assert terminal.shown == "waiting: #1 runs\nbegun\nwaiting: #3 runs\n"
 
 
 def test_a_worker_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from deployctl.store import deployments, queue
 from deployctl.store.database import Database
 from deployctl.store.freezes import Lock, set_lock
 from tests.conftest import WriteConfig
-from tests.support.cli import Cli
+from tests.support.cli import Cli, finish
 from tests.support.upstream import Upstream, git
 from tests.support.workers import wait_until
 
@@ -176,3 +176,41 @@ def test_what_comes_while_a_turn_comes_to_nothing_is_run_too(
     with Database(config.state_dir) as db:
         assert run.run(Worker(config, db, Silence())) == []
     assert tried == [1, 2]
+
+
+def test_what_nobody_waits_for_runs_again_after_its_worker_was_told_to_end(
+    tmp_path: Path, upstream: Upstream, cli: Repos
+) -> None:
+    wait, begun, told = tmp_path / "wait", tmp_path / "begun", tmp_path / "told"
+    run = f"touch {begun}; while [ -e {wait} ]; do sleep 0.02; done"
+    post = {"always": f"echo . >> {told}"}
+    here = cli({"app": {"stages": [{"name": "wait", "run": run}], "post": post}})
+    first = here.json("deploy", "app")["release"]
+    upstream.commit({"version": "2"})
+    wait.touch()
+    _queue(here, "app")
+    for attempt in (1, 2, 3):
+        begun.unlink()
+        runner = here.start("run")
+        wait_until(begun.exists)
+        runner.send_signal(signal.SIGTERM)
+        assert finish(runner).code == 130
+        ended, last = here.json("show", "2"), attempt == 3
+        again = f"; it runs again (attempt {attempt + 1} of 3)"
+        assert ended["status"] == ("cancelled" if last else "queued")
+        assert ended["reason"] == "interrupted (SIGTERM)" + ("" if last else again)
+        assert [each.name for each in (tmp_path / "app" / "releases").iterdir()] == [first]
+    assert told.read_text() == ".\n.\n"  # of the first deployment, and of the second at its end
+    wait.unlink()
+    assert [each["status"] for each in here.json("sync")["deployments"]] == ["succeeded"]
+
+
+def test_what_a_person_stops_does_not_run_again(tmp_path: Path, cli: Repos) -> None:
+    begun = tmp_path / "begun"
+    here = cli({"app": {"stages": [{"name": "wait", "run": f"touch {begun}; exec sleep 60"}]}})
+    _queue(here, "app")
+    runner = here.start("run")
+    wait_until(begun.exists)
+    assert here("cancel", "1").code == 0
+    assert finish(runner).code == 0
+    assert here.json("show", "1")["status"] == "cancelled"

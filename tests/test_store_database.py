@@ -8,12 +8,13 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from deployctl.errors import StoreError, UsageError
-from deployctl.store import queue
+from deployctl.store import deployments, queue
 from deployctl.store.database import Database, prepare_state_dir
 from deployctl.store.schema import STEPS
 from deployctl.trust import account_name
@@ -215,6 +216,19 @@ def test_a_record_of_a_newer_version_is_refused(state: str, read_only: bool) -> 
     assert complaint_of(StoreError, lambda: Database(state, read_only=read_only)) == (
         f"{state}/deployctl.db was written by a newer deployctl: install that version here too"
     )
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_record_of_an_older_version_is_brought_up_to_date(state: str, read_only: bool) -> None:
+    Database(state).close()
+    os.unlink(f"{state}/deployctl.db")
+    with closing(sqlite3.connect(f"{state}/deployctl.db")) as connection:
+        connection.executescript(STEPS[0])
+        connection.executescript("PRAGMA user_version = 1")
+    os.chmod(f"{state}/deployctl.db", 0o600)
+    with Database(state, read_only=read_only) as db:
+        assert db.connection.execute("PRAGMA user_version").fetchone()[0] == len(STEPS)
+        assert deployments.history(db, None, 1) == []
 
 
 @pytest.mark.parametrize("read_only", [False, True])

@@ -140,16 +140,16 @@ def test_a_second_attempt_forgets_the_failure_of_the_first(db: Database) -> None
 def test_stages_and_steps_are_read_as_they_were_written(db: Database) -> None:
     number, other = add(db), add(db, "shop")
     steps = (
-        StepRecord("make", 0, 1.5),
+        StepRecord("make", 0, 1.5, 20, 30),
         StepRecord("echo 'grün'\n", None, 0.25),
         StepRecord("false", 1, None),
     )
-    built = StageRecord("build", "failed", 110.0, 2.5, "web1", 10, 99, steps)
+    built = StageRecord("build", "failed", 110.0, 2.5, "web1", 10, 99, steps, 0.5)
     row = deployments.begin_stage(
-        db, number, StageRecord("build", "running", 110.0, log_start=10, host="web1")
+        db, number, StageRecord("build", "running", 110.0, log_start=10, host="web1", usual=0.5)
     )
     assert found(db, number).stages == (
-        StageRecord("build", "running", 110.0, None, "web1", 10, None),
+        StageRecord("build", "running", 110.0, None, "web1", 10, None, usual=0.5),
     )
     deployments.end_stage(db, row, built)
     again = StageRecord("rollback", "running", 120.0, log_start=99)

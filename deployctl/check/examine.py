@@ -50,6 +50,7 @@ _OF_A_REPO: tuple[tuple[str, _Repo], ...] = (
     ("path", place.path),
     ("disk", state.repo_disk),
     ("programs", programs.step_programs),
+    ("memory", programs.memory),
     ("live", place.live),
     ("health", place.health),
     ("webhook", webhook.webhook),

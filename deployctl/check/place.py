@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 
 from deployctl.check.finding import Finding, advised, fail, ok, warn
-from deployctl.environment import account, step_environment
+from deployctl.environment import account
 from deployctl.git.mirror import Mirror
-from deployctl.health import check
-from deployctl.layout import Layout, Live, layout_of
-from deployctl.process import Outcome, run_step
-from deployctl.repo import Command, Config, HealthCheck, Repo
+from deployctl.layout import Layout, layout_of
+from deployctl.probe import once, probe
+from deployctl.release_config import of_live
+from deployctl.repo import Config, HealthCheck, Repo
+from deployctl.site import open_site
+from deployctl.store import deployments
+from deployctl.store.database import Database
 
 
 def path(config: Config, repo: Repo) -> Iterator[Finding]:
@@ -42,38 +44,30 @@ def live(config: Config, repo: Repo) -> Iterator[Finding]:
 
 
 def health(config: Config, repo: Repo) -> Iterator[Finding]:
-    """One try of the health check, where something is live."""
-    layout, healthcheck = _layout(config, repo), repo.pipeline.healthcheck
-    found = layout.live()
-    if healthcheck is None or found is None:
-        return
-    once = replace(healthcheck, deadline=0.0, stable_for=0.0)
-    result = check(once, run_command=lambda *step: _run(repo, layout, found, *step))
+    """One try of the health check that what is live was deployed with."""
+    with Database(config.state_dir, read_only=True) as db:
+        site = open_site(config, db, repo.name)
+        found = site.layout.live()
+        if found is None:
+            return
+        running = of_live(site, found.revision, found.release)
+        healthcheck = running.pipeline.healthcheck
+        if healthcheck is None:
+            yield from _unchecked(repo)
+            return
+        brought = deployments.made_live(db, repo.name, found.revision, found.release)
+        me, check = account().user, once(healthcheck)
+        result = probe(site, found, running, check, brought, trigger="cli", actor=me)
     if result.ok:
         yield ok("health", result.message)
     else:
-        yield warn("health", result.message, _by_hand(healthcheck, layout))
+        yield warn("health", result.message, _by_hand(healthcheck, site.layout))
 
 
-def _run(repo: Repo, layout: Layout, found: Live, command: Command, timeout: float) -> Outcome:
-    """As in a deployment, but for what only a deployment has."""
-    facts = {
-        "DEPLOYCTL_REPO": repo.name,
-        "DEPLOYCTL_REVISION": found.revision or "",
-        "DEPLOYCTL_RELEASE": found.release or "",
-        "DEPLOYCTL_ACTOR": account().user,
-        "DEPLOYCTL_TRIGGER": "cli",
-        "DEPLOYCTL_HOST": os.uname().nodename,
-    }
-    secrets = {name: secret.reveal() for name, secret in repo.secrets.items()}
-    return run_step(
-        command,
-        cwd=layout.live_directory(),
-        env=step_environment(repo.env, secrets, facts),
-        timeout=timeout,
-        marker=f"check-{os.getpid()}",
-        write=lambda _: None,
-    )
+def _unchecked(repo: Repo) -> Iterator[Finding]:
+    if repo.probation:
+        what = "probation is set, and what is live has no health check that could fail"
+        yield warn("health", what, f"add healthcheck to {repo.name} in repos.yml, and deploy it")
 
 
 def _by_hand(healthcheck: HealthCheck, layout: Layout) -> str:

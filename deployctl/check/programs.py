@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import shlex
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -11,12 +10,13 @@ from deployctl.check.finding import Finding, fail, ok, warn
 from deployctl.environment import base_environment
 from deployctl.git.command import git
 from deployctl.git.remote import protocol
+from deployctl.limits import Systemd, why_no_memory_limit
 from deployctl.process import run
 from deployctl.repo import Command, Config, Repo
+from deployctl.sizes import as_configured
+from deployctl.tools import advice, first_word
 
 _TIMEOUT = 10.0
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
-_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
 # What a shell would not find; it knows its own words and functions best.
 _MISSING = 'for word do command -v "$word" >/dev/null 2>&1 || echo "$word"; done'
 
@@ -35,9 +35,11 @@ def step_programs(_config: Config, repo: Repo) -> Iterator[Finding]:
     """What stages, restart and health check begin with, on the PATH of the steps."""
     wanted = _by_path(repo)
     found: list[Finding] = []
+    place = os.path.join(repo.path, "current") if repo.strategy == "releases" else repo.path
     for path, words in wanted.items():
         for word in missing(words, {**base_environment(), "PATH": path}):
             fix = f"install {word}, or set PATH under env of {repo.name}"
+            fix = advice(word, {**base_environment(), **repo.env, "PATH": path}, place) or fix
             found.append(warn("programs", f"{word} is not on the PATH of the steps: {path}", fix))
     every = sorted(set().union(*wanted.values()))
     if every and not found:
@@ -45,26 +47,25 @@ def step_programs(_config: Config, repo: Repo) -> Iterator[Finding]:
     yield from found
 
 
+def memory(_config: Config, repo: Repo, systemd: Systemd | None = None) -> Iterator[Finding]:
+    """Whether a limit of memory would hold: it is tried out."""
+    if repo.memory is None:
+        return
+    limit = as_configured(repo.memory)
+    why = why_no_memory_limit(repo.memory, systemd or Systemd())
+    if why is None:
+        yield ok("memory", f"a command of a stage may take {limit}: systemd sees to that")
+    else:
+        fix = f"remove memory of {repo.name}"
+        if os.geteuid() != 0:
+            fix = f"sudo loginctl enable-linger $(id -un), or {fix}"
+        yield warn("memory", f"memory: {limit} does not hold: {why}", fix)
+
+
 def missing(words: Iterable[str], env: Mapping[str, str]) -> list[str]:
     """Those of the words that a shell with this environment could not run."""
     argv = ["/bin/sh", "-c", _MISSING, "sh", *sorted(words)]
     return run(argv, env=env, timeout=_TIMEOUT, cwd="/").stdout.decode().splitlines()
-
-
-def first_word(command: Command) -> str | None:
-    """The program that a command starts first; None where a path or the shell decides."""
-    word = command[0] if isinstance(command, tuple) else _first_of_script(command)
-    return word if word and _NAME.fullmatch(word) else None
-
-
-def _first_of_script(script: str) -> str | None:
-    lines = (line.strip() for line in script.splitlines())
-    first = next((line for line in lines if line and not line.startswith("#")), "")
-    try:
-        words = shlex.split(first, comments=True)
-    except ValueError:  # a quotation that goes on in the next line
-        return None
-    return next((word for word in words if not _ASSIGNMENT.fullmatch(word)), None)
 
 
 def _by_path(repo: Repo) -> dict[str, set[str]]:
@@ -74,8 +75,9 @@ def _by_path(repo: Repo) -> dict[str, set[str]]:
     for stage in repo.pipeline.stages:
         _add(wanted[{**env, **stage.env}["PATH"]], stage.steps)
     _add(wanted[env["PATH"]], repo.pipeline.restart)
-    if repo.pipeline.healthcheck and repo.pipeline.healthcheck.command is not None:
-        _add(wanted[env["PATH"]], [repo.pipeline.healthcheck.command])
+    if health := repo.pipeline.healthcheck:
+        asked = [health.command, *(each.command for each in health.evidence)]
+        _add(wanted[env["PATH"]], (command for command in asked if command is not None))
     return wanted
 
 

@@ -52,10 +52,16 @@ def worker(config: Config, places: Places | None = None) -> Iterator[Finding]:
         yield ok("worker", f"started by {', '.join(dict.fromkeys(each.place for each in ours))}")
     elif found:
         others = ", ".join(f"{starter.user} ({starter.place})" for starter in found)
-        yield warn("worker", f"started for {others}, and not for {me}", _fix(config))
+        what = f"started for {others}, and not for {me}{_unwatched(config)}"
+        yield warn("worker", what, _fix(config))
     else:
         what = "neither cron nor a timer starts deployctl run: what a crash leaves would wait"
-        yield warn("worker", what, _fix(config))
+        yield warn("worker", f"{what}{_unwatched(config)}", _fix(config))
+
+
+def _unwatched(config: Config) -> str:
+    names = ", ".join(name for name, repo in config.repos.items() if repo.probation)
+    return f"; nobody would look after what is on probation ({names})" if names else ""
 
 
 def _fix(config: Config) -> str:

@@ -12,6 +12,7 @@ from deployctl.cli import text
 from deployctl.cli.groups import group_config_option
 from deployctl.cli.session import Session, here, limit_option, number_of, options
 from deployctl.cli.streams import complain
+from deployctl.columns import cut
 from deployctl.config.webhook import load_webhook_config
 from deployctl.errors import UsageError
 from deployctl.forges.control import ACTIONS
@@ -111,7 +112,7 @@ def _send(session: Session, repo: str, url: str | None, action: str | None, to: 
     else:
         headers, body = deliveries.make_order(known, action, to, here(time.time()))
     sent = deliveries.send(target, headers, body)
-    shown = json.dumps(sent.answer) if sent.answer else text.cut(text.one_line(sent.text), 300)
+    shown = json.dumps(sent.answer) if sent.answer else cut(text.one_line(sent.text), 300)
     session.answer(sent.to_json(), f"POST {sent.url}\n{sent.status} {shown}")
     if sent.answer is None:
         complain("that is no answer of deployctl: does the URL lead to deploy.cgi?")

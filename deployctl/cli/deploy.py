@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
 
 from deployctl.cli import text
-from deployctl.cli.session import Session, here, options
+from deployctl.cli.session import Session, here, options, verbose_option
 from deployctl.cli.streams import complain
 from deployctl.deploy_request import Unchanged, Wish, deploy_here, detach, plan, unchanged
 from deployctl.deployment import REFUSED
@@ -42,6 +43,7 @@ _Act = Callable[[Session, str, Wish], _Answer]
 @click.option("--detach", is_flag=True, help="Queue, start the worker, print the number.")
 @click.option("--no-wait", is_flag=True, help="Exit with 75 if another deployment is running.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@verbose_option
 @options(writes=True)
 def command(
     session: Session,
@@ -54,6 +56,7 @@ def command(
     detach: bool,
     no_wait: bool,
     dry_run: bool,
+    verbose: bool,
 ) -> int:
     """Deploy here and now, stage by stage.
 
@@ -70,7 +73,8 @@ def command(
     )
     if detach and no_wait:
         raise UsageError("--detach never waits: leave out --no-wait")
-    act = _plan if dry_run else _unless_unchanged(_detach if detach else _deploy)
+    run = partial(_deploy, verbose=verbose)
+    act = _plan if dry_run else _unless_unchanged(_detach if detach else run)
     if len(names) > 1 or every:
         return _each(session, names, wish, act)
     answer = act(session, names[0], wish)
@@ -123,9 +127,9 @@ def _nothing_to_do(name: str, live: Unchanged) -> str:
     return f"{name}: {live.revision[:12]} is live already, nothing to do"
 
 
-def _deploy(session: Session, name: str, wish: Wish) -> _Answer:
+def _deploy(session: Session, name: str, wish: Wish, *, verbose: bool) -> _Answer:
     site = session.site(name)
-    ended = deploy_here(session.worker(), site, wish)
+    ended = deploy_here(session.worker(verbose=verbose), site, wish)
     if ended.phase == REFUSED:
         raise RefusedError(ended.reason or ended.status)
     return _Answer(ended.to_json(), text.more_of(ended), ended.exit_code)

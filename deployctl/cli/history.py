@@ -12,13 +12,14 @@ from deployctl.store import deployments
 @click.command("history")
 @click.argument("repo", required=False)
 @limit_option
+@click.option("--stages", is_flag=True, help="Also how long each stage took.")
 @options(writes=False)
-def command(session: Session, repo: str | None, limit: int) -> int:
+def command(session: Session, repo: str | None, limit: int, stages: bool) -> int:
     """Past deployments, the newest first."""
     name = session.known(repo) if repo else None
     found = deployments.history(session.db, name, limit)
     columns = text.width()
-    lines = text.history_lines(found, columns, with_repo=name is None)
+    lines = text.history_lines(found, columns, with_repo=name is None, with_stages=stages)
     document = {"deployments": [each.to_json() for each in found]}
     session.answer(document, "\n".join(lines) or "no deployments yet")
     return 0

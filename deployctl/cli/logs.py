@@ -11,7 +11,7 @@ from deployctl.cli.streams import complain
 from deployctl.deployment import Deployment
 from deployctl.errors import UsageError
 from deployctl.follow import Follower
-from deployctl.history import log_of, newest, show
+from deployctl.history import failed_stage, log_of, newest, show
 from deployctl.times import duration
 
 
@@ -19,7 +19,7 @@ from deployctl.times import duration
 @click.argument("which", metavar="[NUMBER-or-REPO]", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Keep showing a deployment until it ends.")
 @click.option("-n", "lines", type=click.IntRange(0), help="Only the last so many lines.")
-@click.option("--failed", is_flag=True, help="Only the stage that failed.")
+@click.option("--failed", is_flag=True, help="Only the step that failed.")
 @options(writes=False)
 def command(
     session: Session, which: str | None, follow: bool, lines: int | None, failed: bool
@@ -40,7 +40,7 @@ def command(
         document = {"number": deployment.number, "repo": deployment.repo, "output": output}
         session.answer(document, "")
     else:
-        session.show.raw(shown)
+        session.plain().raw(shown)
         _explain_silence(session, deployment, kept, failed)
     return 0
 
@@ -55,7 +55,7 @@ def _chosen(session: Session, which: str | None) -> Deployment:
 def _follow(session: Session, deployment: Deployment, offset: int) -> None:
     if deployment.status == "queued":
         complain(f"#{deployment.number} is queued; its output follows when it runs")
-    ended = Follower(session.db, session.show).until_finished(deployment.number, offset)
+    ended = Follower(session.db, session.plain()).until_finished(deployment.number, offset)
     if ended is not None and ended.started_at is None:
         complain(_never_ran(ended))
 
@@ -66,7 +66,7 @@ def _explain_silence(session: Session, deployment: Deployment, kept: bytes, fail
         return
     if deployment.started_at is None:
         complain(_never_ran(deployment))
-    elif failed and not any(stage.status == "failed" for stage in deployment.stages):
+    elif failed and failed_stage(deployment) is None:
         complain(f"#{deployment.number} has no failed stage: it {_became(deployment)}")
     else:
         ended = deployment.finished_at

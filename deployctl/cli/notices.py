@@ -8,6 +8,7 @@ import click
 
 from deployctl.cli import text
 from deployctl.cli.session import Session, limit_option, options
+from deployctl.columns import cut
 from deployctl.notice import Notice
 from deployctl.notices import send_due
 from deployctl.store import notices as store
@@ -64,4 +65,4 @@ def _line(notice: Notice, columns: int | None) -> str:
         for sending in notice.sendings
     )
     line = f"{local(notice.created_at)[:16]}  {notice.title}  [{states}]"
-    return text.cut(text.one_line(line), columns)
+    return cut(text.one_line(line), columns)

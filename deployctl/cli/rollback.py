@@ -8,7 +8,7 @@ import click
 
 from deployctl import plan
 from deployctl.cli import text
-from deployctl.cli.session import Session, here, options
+from deployctl.cli.session import Session, here, options, verbose_option
 from deployctl.deployment import REFUSED
 from deployctl.errors import RefusedError
 from deployctl.foreground import refuse_if_locked, run_in_turn
@@ -31,9 +31,16 @@ from deployctl.times import iso
 @click.option("--list", "listing", is_flag=True, help="Show what can be gone back to.")
 @click.option("--check", is_flag=True, help="Prove that the target is usable; switch nothing.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@verbose_option
 @options(writes=True)
 def command(
-    session: Session, repo: str, to: str | None, listing: bool, check: bool, dry_run: bool
+    session: Session,
+    repo: str,
+    to: str | None,
+    listing: bool,
+    check: bool,
+    dry_run: bool,
+    verbose: bool,
 ) -> int:
     """Back to the last good release, or to the one named.
 
@@ -47,7 +54,7 @@ def command(
         return _describe(session, site, choose_target(site, to), check=check)
     refuse_if_locked(site)
     number = request_rollback(site, to, here(time.time()))
-    ended = run_in_turn(session.worker(), site, number)
+    ended = run_in_turn(session.worker(verbose=verbose), site, number)
     if ended.phase == REFUSED:
         raise RefusedError(ended.reason or ended.status)
     session.answer(ended.to_json(), text.more_of(ended))

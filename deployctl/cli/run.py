@@ -15,8 +15,9 @@ from deployctl.worker import about_to_look
 def command(session: Session, quiet: bool) -> int:
     """Work the queue off: what the webhook and cron start.
 
-    Repairs what a crash left, runs what is queued until nothing is, sends due notices. Safe to
-    start at any time, any number of times. Prints nothing when there was nothing to do.
+    Repairs what a crash left, runs what is queued until nothing is, checks what is on probation,
+    sends due notices. Safe to start at any time, any number of times. Prints nothing when there
+    was nothing to do.
     """
     about_to_look()
     done = run(session.worker(quiet=quiet))

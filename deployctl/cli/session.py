@@ -18,7 +18,8 @@ from deployctl.config.locate import find_config
 from deployctl.deployment import Request
 from deployctl.errors import ForeignError, UsageError
 from deployctl.masking import escape_controls
-from deployctl.output import Screen, Silence
+from deployctl.output import Output, Screen, Silence, Stream
+from deployctl.output.choice import display
 from deployctl.repo import Config
 from deployctl.site import Site, Worker, find_repo, open_site
 from deployctl.store.database import Database
@@ -37,7 +38,8 @@ class Session:
         self.db = db
         self.as_json = as_json
         # Under --json only the document goes to stdout.
-        self.show = Screen(sys.stderr if as_json else sys.stdout)
+        self._stream = sys.stderr if as_json else sys.stdout
+        self._show: Output | None = None
 
     def site(self, name: str) -> Site:
         return open_site(self.config, self.db, name)
@@ -49,8 +51,21 @@ class Session:
     def known(self, name: str) -> str:
         return find_repo(self.config, name).name
 
-    def worker(self, *, quiet: bool = False) -> Worker:
-        return Worker(self.config, self.db, Silence() if quiet else self.show)
+    def plain(self) -> Output:
+        """All output, line by line."""
+        if self._show is None:
+            self._show = Screen(Stream(self._stream))
+        return self._show
+
+    def worker(self, *, quiet: bool = False, verbose: bool = False) -> Worker:
+        """``verbose``: all output on a terminal too, where it is shown in place otherwise."""
+        if self._show is None and not verbose:
+            self._show = Silence() if quiet else display(self._stream, os.environ)
+        return Worker(self.config, self.db, self.plain())
+
+    def close(self) -> None:
+        if self._show is not None:
+            self._show.close()
 
     def answer(self, document: Any, text: str) -> None:
         answer(document, text, as_json=self.as_json)
@@ -76,7 +91,8 @@ def options(*, writes: bool) -> Callable[[F], F]:
             loaded = load(find_config(config))
             with _open(loaded, writes=writes) as db:
                 session = Session(loaded, db, as_json=as_json)
-                return function(session, *arguments, **named)
+                with contextlib.closing(session):
+                    return function(session, *arguments, **named)
 
         return cast(F, bare_options(call))
 
@@ -112,6 +128,10 @@ def bare_options(function: F) -> F:
     config_option = click.option("-c", "--config", metavar="FILE", help="The repos.yml to use.")
     return cast(F, config_option(json_option(call)))
 
+
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Show all output, not only where it is."
+)
 
 limit_option = click.option(
     "-n",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from deployctl.check.finding import Finding
+from deployctl.columns import columns_of, cut
 from deployctl.deployment import IDLE, Deployment, Failure, StageRecord
-from deployctl.history import RepoStatus
+from deployctl.history import OnProbation, RepoStatus
 from deployctl.masking import escape_controls
+from deployctl.sections import is_section
 from deployctl.sizes import in_bytes
 from deployctl.store.releases import ReleaseRecord
-from deployctl.times import age, duration, local
+from deployctl.times import age, clock_time, duration, local
 
 _LABEL = 10
 _FIX = 6
@@ -38,18 +39,9 @@ def width() -> int | None:
     return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
 
-def cut(text: str, columns: int | None) -> str:
-    """At most so many columns; characters of East Asian scripts take two."""
-    if columns is None or _columns(text) <= columns:
-        return text
-    while text and _columns(text) > columns - 3:
-        text = text[:-1]
-    return f"{text}..."
-
-
 def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
     """Rows with their cells below each other; the last one gives way to a narrow terminal."""
-    widths = [max(map(_columns, cells)) for cells in zip(*rows, strict=True)][:-1]
+    widths = [max(map(columns_of, cells)) for cells in zip(*rows, strict=True)][:-1]
     lines = []
     for *cells, last in rows:
         padded = [_padded(cell, width) for cell, width in zip(cells, widths, strict=True)]
@@ -58,11 +50,22 @@ def table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
 
 
 def history_lines(
-    deployments: Sequence[Deployment], columns: int | None, *, with_repo: bool
+    deployments: Sequence[Deployment],
+    columns: int | None,
+    *,
+    with_repo: bool,
+    with_stages: bool,
 ) -> list[str]:
-    """One line for each deployment; a narrow terminal does without year and duration."""
+    """One line for each deployment; a narrow terminal does without year and duration.
+
+    ``with_stages``: below it how long each stage took.
+    """
     narrow = columns is not None and columns < _NARROW
-    return table([_history_row(each, with_repo, narrow) for each in deployments], columns)
+    rows = table([_history_row(each, with_repo, narrow) for each in deployments], columns)
+    if not with_stages:
+        return rows
+    below = [_timings(each, columns) for each in deployments]
+    return [line for row, lines in zip(rows, below, strict=True) for line in (row, *lines)]
 
 
 def release_lines(
@@ -87,7 +90,8 @@ def more_of(deployment: Deployment) -> str:
         return ""
     told = deployment.reason and failure.message in deployment.reason
     lines = [] if told else [f"failed in {failure.stage}: {one_line(failure.message)}"]
-    return "\n".join([*lines, f"more: deployctl show {deployment.number}"])
+    number = deployment.number
+    return "\n".join([*lines, f"more: deployctl show {number}, deployctl logs {number}"])
 
 
 def status_block(status: RepoStatus, now: float, columns: int | None) -> str:
@@ -136,6 +140,23 @@ def _history_row(deployment: Deployment, with_repo: bool, narrow: bool) -> list[
     ]
 
 
+def _timings(deployment: Deployment, columns: int | None) -> list[str]:
+    told = ", ".join(
+        f"{stage.name} {duration(stage.duration)}{_unless_ok(stage)}{_if_slow(stage, ' ({})')}"
+        for stage in deployment.stages
+    )
+    indent = " " * _FIX
+    return _folded(f"{indent}{one_line(told)}", columns, _FIX) if told else []
+
+
+def _unless_ok(stage: StageRecord) -> str:
+    return "" if stage.status == "succeeded" else f" {stage.status}"
+
+
+def _if_slow(stage: StageRecord, form: str) -> str:
+    return form.format(f"usually {duration(stage.usual)}") if stage.slow else ""
+
+
 def _release_row(release: ReleaseRecord, default: bool, now: float) -> list[str]:
     return [
         ("* " if default else "  ") + (f"#{release.number}" if release.number else "-"),
@@ -147,7 +168,7 @@ def _release_row(release: ReleaseRecord, default: bool, now: float) -> list[str]
 
 
 def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _columns(text))
+    return text + " " * (width - columns_of(text))
 
 
 def _wrapped(line: str, columns: int | None) -> list[str]:
@@ -157,14 +178,10 @@ def _wrapped(line: str, columns: int | None) -> list[str]:
 
 def _folded(line: str, columns: int | None, indent: int) -> list[str]:
     """As many lines as it takes, those after the first indented."""
-    if columns is None or _columns(line) <= columns:
+    if columns is None or columns_of(line) <= columns:
         return [line]
     parts = wrap(line, columns, subsequent_indent=" " * indent, break_on_hyphens=False)
     return [cut(part, columns) for part in parts]
-
-
-def _columns(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def _labelled(label: str, text: str) -> str:
@@ -197,7 +214,8 @@ def _stages(stages: Sequence[StageRecord]) -> Iterator[str]:
         yield ""
     for stage in stages:
         took = duration(stage.duration).rjust(8)
-        yield f"  {stage.name.ljust(longest)}  {stage.status.ljust(9)}  {took}"
+        usual = _if_slow(stage, "  {}")
+        yield f"  {stage.name.ljust(longest)}  {stage.status.ljust(9)}  {took}{usual}"
 
 
 def _failure(deployment: Deployment) -> Iterator[str]:
@@ -209,7 +227,8 @@ def _failure(deployment: Deployment) -> Iterator[str]:
     if failure.command:
         yield _labelled("command", one_line(failure.command))
     if failure.tail:
-        yield "last lines:"
+        lines = "first lines:" if failure.is_of_answer else "last lines:"
+        yield "evidence:" if is_section(failure.tail) else lines
         yield from (f"  {line}" for line in escape_controls(failure.tail).splitlines())
 
 
@@ -219,6 +238,8 @@ def _status_lines(status: RepoStatus, now: float) -> Iterator[str]:
     if last and (status.made_live_by is None or last.number != status.made_live_by.number):
         ended = age(last.finished_at or last.queued_at, now)
         yield _labelled("last", f"#{last.number} {last.status}, {ended}{_why(last.failure)}")
+    if status.probation:
+        yield _labelled("probation", _on_probation(status.probation, now))
     if status.running:
         yield _labelled("running", _asked(status.running, now))
     for queued in status.queued:
@@ -229,6 +250,15 @@ def _status_lines(status: RepoStatus, now: float) -> Iterator[str]:
     if target:
         number = f"#{target.number} " if target.number else ""
         yield _labelled("rollback", f"would go to {number}{short(target.revision)}")
+
+
+def _on_probation(probation: OnProbation, now: float) -> str:
+    record, until = probation.record, clock_time(probation.until, now)
+    left = f"until {until} ({duration(probation.left)} left)" if probation.left else "is over"
+    if record.failure is None:
+        return left
+    about = record.why or f"see: deployctl show {record.rollback}"
+    return one_line(f"{left}; FAILED: {record.failure.message}; {about}")
 
 
 def _frozen(status: RepoStatus, now: float) -> Iterator[str]:

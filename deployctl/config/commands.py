@@ -5,9 +5,11 @@ from __future__ import annotations
 from deployctl.config.document import List, Node, Scalar
 from deployctl.config.readers import list_of, text
 from deployctl.config.reading import ComplaintError, Reading
+from deployctl.config.shapes import COMMAND, COMMANDS, COMMANDS_OR_NONE, shaped
 from deployctl.repo import Command
 
 
+@shaped(COMMAND)
 def command(node: Node, reading: Reading) -> Command:
     """One command."""
     if isinstance(node, List):
@@ -21,6 +23,7 @@ def command(node: Node, reading: Reading) -> Command:
     return node.text
 
 
+@shaped(COMMANDS)
 def commands(node: Node, reading: Reading) -> tuple[Command, ...]:
     """One command, or a list of them; at least one.
 
@@ -32,6 +35,7 @@ def commands(node: Node, reading: Reading) -> tuple[Command, ...]:
     return (command(node, reading),)
 
 
+@shaped(COMMANDS_OR_NONE)
 def commands_or_none(node: Node, reading: Reading) -> tuple[Command, ...]:
     """As :func:`commands`; an empty list takes away what a deployer or the defaults say."""
     if isinstance(node, List) and not node.items:

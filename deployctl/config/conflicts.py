@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from deployctl.config.document import List, Node
+from deployctl.config.places import complain_about_shared, distinct, parents
 from deployctl.config.readers import mapping
 from deployctl.config.reading import Reading, shown
-from deployctl.config.schema import REPO_KEYS, TELLING_OF_CHECKS, Entry, shared_path
+from deployctl.config.schema import REPO_KEYS, TELLING_OF_CHECKS, Entry
 
 
 def complain_about_conflicts(repos: Mapping[str, Entry], reading: Reading) -> None:
@@ -53,19 +54,14 @@ def _env_and_secrets(repo: Entry, reading: Reading) -> None:
 
 
 def _shared_paths(repo: Entry, reading: Reading) -> None:
-    """A link inside a linked directory would change what is shared, or fail."""
-    places: dict[str, Node] = {}
-    for node in _shared_nodes(repo):
-        place = reading.attempt(shared_path, node)
-        if place in places:
-            line = places[place].line
-            reading.complain(node, f"shared twice, first on line {line}: keep one")
-        elif place:
-            places[place] = node
+    """A link inside a linked directory, or a copy of one, would change what is shared, or fail."""
+    places = distinct(_shared_nodes(repo), "shared", reading)
     for place, node in places.items():
-        for parent in _parents(place):
+        for parent in parents(place):
             if parent in places:
                 reading.complain(node, f"inside {shown(parent)}, which is shared: keep one")
+    if "cache" in repo.node.entries:
+        complain_about_shared(repo.node.entries["cache"], places, reading)
 
 
 def _shared_nodes(repo: Entry) -> Iterator[Node]:
@@ -87,15 +83,9 @@ def _repo_paths(repos: Mapping[str, Entry], reading: Reading) -> None:
         elif place:
             owners[place] = name
     for place, name in owners.items():
-        for outer in (owners[parent] for parent in _parents(place) if parent in owners):
+        for outer in (owners[parent] for parent in parents(place) if parent in owners):
             if repos[outer].values.get("strategy", "releases") == "releases":
                 reading.complain(
                     repos[name].node.entries["path"],
                     f"repos.{name} is inside the path of repos.{outer}: keep them apart",
                 )
-
-
-def _parents(path: str) -> Iterator[str]:
-    """``a/b/c`` -> ``a/b``, ``a``."""
-    while path := path.rpartition("/")[0]:
-        yield path

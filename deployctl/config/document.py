@@ -68,19 +68,22 @@ class Map:
 Node = Scalar | List | Map
 
 
-def read_document(data: bytes, reading: Reading) -> Map:
+def read_document(
+    data: bytes, reading: Reading, *, key: str = "repos", manual: str = "the README"
+) -> Map:
     """The whole file as a tree; duplicate keys and the like are noted in ``reading``.
 
+    ``key`` is one that it should have, as ``manual`` says.
     :class:`ConfigError` where there is no tree to speak of: not UTF-8, not YAML, empty.
     """
     try:
         root = _compose(_decode(data))
         if root is None or (isinstance(root, yaml.ScalarNode) and not root.value):
-            raise ComplaintError(Spot(1, ""), "empty: write at least repos, see the README")
+            raise ComplaintError(Spot(1, ""), f"empty: write at least {key}, see {manual}")
         tree = _Converter(reading).convert(root, 1, "")
         if not isinstance(tree, Map):
             raise ComplaintError(
-                tree, f"wanted a mapping with the key repos at the top, found {tree.what}"
+                tree, f"wanted a mapping with the key {key} at the top, found {tree.what}"
             )
     except ComplaintError as error:
         reading.complain(error.place, error.what)

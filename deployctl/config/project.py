@@ -7,11 +7,13 @@ may say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from deployctl.config.document import Map, read_document
+from deployctl.config.healthcheck import project_healthcheck
 from deployctl.config.pipeline import PIPELINE_KEYS
+from deployctl.config.places import complain_about_shared
 from deployctl.config.readers import Key, read_keys
 from deployctl.config.reading import Reading
 from deployctl.config.schema import REPO_KEYS, TOP_KEYS
@@ -19,6 +21,7 @@ from deployctl.config.stages import environment
 
 PROJECT_KEYS = {
     **PIPELINE_KEYS,
+    "healthcheck": Key(project_healthcheck, PIPELINE_KEYS["healthcheck"].doc),
     "env": Key(environment, "environment variables of all commands, unless repos.yml sets them"),
 }
 # The machines and accounts that a project is deployed to are the operator's.
@@ -26,14 +29,17 @@ _OF_THE_OPERATOR = {"hosts", "inventory", "rollout", "report", "user", "users"}
 _FORBIDDEN = ({*REPO_KEYS, *TOP_KEYS} | _OF_THE_OPERATOR) - PROJECT_KEYS.keys()
 
 
-def parse_project(data: bytes, file: str) -> Mapping[str, Any]:
+def parse_project(data: bytes, file: str, shared: Collection[str] = ()) -> Mapping[str, Any]:
     """The fields of a :class:`deployctl.repo.Pipeline` that the file says.
 
+    ``shared`` are the paths that repos.yml shares among releases, where that matters.
     :class:`deployctl.errors.ConfigError` has every complaint, as ``FILE:LINE: path: what``.
     """
     reading = Reading(file)
-    top = read_document(data, reading)
+    top = read_document(data, reading, key="stages", manual="deployctl docs pipeline")
     values = read_keys(_without_forbidden(top, reading), PROJECT_KEYS, reading)
+    if "cache" in top.entries:
+        complain_about_shared(top.entries["cache"], shared, reading)
     reading.finish()
     return values
 

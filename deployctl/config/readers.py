@@ -1,4 +1,4 @@
-"""Readers: functions from a node to a value; what is wrong is raised as a ComplaintError.
+"""Readers: from a node to a value; what is wrong is raised as a ComplaintError.
 
 Those that read a list or a mapping note the complaints of its parts and go on, so that
 everything comes at once. What they return is then incomplete, and nobody gets to see it.
@@ -12,14 +12,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from deployctl.config import shapes
 from deployctl.config.document import List, Map, Node, Scalar
 from deployctl.config.reading import ComplaintError, Reading, guess
+from deployctl.config.shapes import Reader, shaped
 from deployctl.secret import Secret, is_of_request
 from deployctl.sizes import GB, KB, MB
 from deployctl.times import parse_duration
 
 T = TypeVar("T")
-Reader = Callable[[Node, Reading], T]
 
 # Paths cannot be longer (PATH_MAX), and nothing else that fits on a line needs to be.
 MAX_LINE = 4096
@@ -79,6 +80,7 @@ def mapping(node: Node) -> Map:
 def mapping_of(read: Reader[T], name_fault: Callable[[str], str | None]) -> Reader[dict[str, T]]:
     """A mapping of names to values; ``name_fault`` says what is wrong with a name."""
 
+    @shaped(lambda: shapes.mapping(read.shape(), _NAMES[name_fault]))
     def read_mapping(node: Node, reading: Reading) -> dict[str, T]:
         values = {}
         for name, item in mapping(node).entries.items():
@@ -94,6 +96,7 @@ def mapping_of(read: Reader[T], name_fault: Callable[[str], str | None]) -> Read
 
 
 def list_of(read: Reader[T]) -> Reader[tuple[T, ...]]:
+    @shaped(lambda: shapes.list_of(read.shape()))
     def read_list(node: Node, reading: Reading) -> tuple[T, ...]:
         if not isinstance(node, List):
             hint = ": write [] for an empty one" if node.what == "nothing" else ""
@@ -107,6 +110,7 @@ def list_of(read: Reader[T]) -> Reader[tuple[T, ...]]:
 def one_or_more(read: Reader[T]) -> Reader[tuple[T, ...]]:
     """One value, or a list that is not empty."""
 
+    @shaped(lambda: shapes.one_or_more(read.shape()))
     def read_one_or_more(node: Node, reading: Reading) -> tuple[T, ...]:
         if not isinstance(node, List):
             return (read(node, reading),)
@@ -117,6 +121,7 @@ def one_or_more(read: Reader[T]) -> Reader[tuple[T, ...]]:
     return read_one_or_more
 
 
+@shaped(shapes.TEXT)
 def text(node: Node, _reading: Reading) -> str:
     """Any scalar as it is written in the file: ``1.0`` stays ``1.0``, and ``on`` stays ``on``."""
     if not isinstance(node, Scalar):
@@ -126,6 +131,7 @@ def text(node: Node, _reading: Reading) -> str:
     return node.text
 
 
+@shaped(shapes.LINE)
 def line(node: Node, reading: Reading) -> str:
     """Text on one line, without control characters, and not empty."""
     if isinstance(node, Scalar) and (node.what == "nothing" or not node.text.strip()):
@@ -138,6 +144,7 @@ def line(node: Node, reading: Reading) -> str:
     return value
 
 
+@shaped(shapes.BOOLEAN)
 def boolean(node: Node, _reading: Reading) -> bool:
     if not isinstance(node, Scalar) or node.what != "true or false":
         raise ComplaintError(node, f"wanted true or false, found {node.what}")
@@ -145,6 +152,7 @@ def boolean(node: Node, _reading: Reading) -> bool:
 
 
 def whole_number(minimum: int, maximum: int) -> Reader[int]:
+    @shaped({"type": "integer", "minimum": minimum, "maximum": maximum})
     def read_whole_number(node: Node, _reading: Reading) -> int:
         if not isinstance(node, Scalar) or node.what != "a whole number":
             raise ComplaintError(node, f"wanted a whole number, found {node.what}")
@@ -162,6 +170,7 @@ def whole_number(minimum: int, maximum: int) -> Reader[int]:
 def size(maximum: int, *, zero: bool = False) -> Reader[int]:
     """Bytes, or ``512K``, ``200MB``, ``2GiB``, all by 1024; 0 only where it makes sense."""
 
+    @shaped(shapes.SIZE, shapes.written_size)
     def read_size(node: Node, reading: Reading) -> int:
         match = re.fullmatch(r"([0-9]{1,9})([KMG]?)(?:(?<=[KMG])i?B)?", line(node, reading))
         if not match:
@@ -178,6 +187,7 @@ def size(maximum: int, *, zero: bool = False) -> Reader[int]:
 def duration(*, zero: bool = False, days: int = MAX_DAYS) -> Reader[float]:
     """Seconds; 0 only where it makes sense; so many days at most."""
 
+    @shaped(shapes.DURATION, shapes.written_duration)
     def read_duration(node: Node, reading: Reading) -> float:
         value = parse_duration(line(node, reading))
         if value is None:
@@ -192,6 +202,7 @@ def duration(*, zero: bool = False, days: int = MAX_DAYS) -> Reader[float]:
 
 
 def choice(*known: str) -> Reader[str]:
+    @shaped(shapes.choice(known))
     def read_choice(node: Node, reading: Reading) -> str:
         value = line(node, reading)
         if value not in known:
@@ -201,9 +212,10 @@ def choice(*known: str) -> Reader[str]:
     return read_choice
 
 
-def defined(section: str) -> Reader[str]:
+def defined(section: str, *built_in: str) -> Reader[str]:
     """A name that another section defines; not checked where that section cannot be read."""
 
+    @shaped({**shapes.LINE, "examples": [*built_in]} if built_in else shapes.LINE)
     def read_defined(node: Node, reading: Reading) -> str:
         value = line(node, reading)
         names = reading.names.get(section)
@@ -215,6 +227,7 @@ def defined(section: str) -> Reader[str]:
     return read_defined
 
 
+@shaped(shapes.PATH)
 def path(node: Node, reading: Reading) -> str:
     """An absolute path; a relative one starts at the directory of repos.yml."""
     value = line(node, reading)
@@ -223,6 +236,7 @@ def path(node: Node, reading: Reading) -> str:
     return reading.resolve(value)
 
 
+@shaped(shapes.INSIDE)
 def inside(node: Node, reading: Reading) -> str:
     """A relative path that cannot lead out of the directory it starts in; normalised."""
     value = line(node, reading)
@@ -232,6 +246,7 @@ def inside(node: Node, reading: Reading) -> str:
     return "/".join(parts) or "."
 
 
+@shaped(shapes.SECRET)
 def secret(node: Node, reading: Reading) -> Secret:
     """``env:NAME``, ``file:PATH`` (absolute from here on) or the literal."""
     value = text(node, reading)
@@ -267,3 +282,10 @@ def variable_fault(name: str) -> str | None:
 def header_fault(name: str) -> str | None:
     """RFC 9110, 5.6.2: a header's name is a token."""
     return None if _HEADER.fullmatch(name) else "not the name of a header"
+
+
+_NAMES: Mapping[Callable[[str], str | None], str] = {
+    name_fault: shapes.NAME,
+    variable_fault: shapes.VARIABLE,
+    header_fault: shapes.HEADER,
+}

@@ -10,12 +10,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from deployctl.config import shapes
 from deployctl.config.commands import commands_or_none
-from deployctl.config.deployers import Deployer
+from deployctl.config.deployers import BUILT_IN, Deployer
 from deployctl.config.document import Map, Node, Scalar
+from deployctl.config.key_shapes import keys_shape
 from deployctl.config.pipeline import PIPELINE_KEYS
+from deployctl.config.places import place
 from deployctl.config.readers import (
     Key,
+    Table,
     boolean,
     choice,
     defined,
@@ -36,9 +40,10 @@ from deployctl.config.readers import (
 )
 from deployctl.config.reading import ComplaintError, Reading, shown
 from deployctl.config.selection import branch, tags, watch_pattern
+from deployctl.config.shapes import Shape, shaped
 from deployctl.config.stages import environment, stages, timeout
 from deployctl.config.urls import channel_url, git_url, health_url
-from deployctl.repo import Channel, Subscription
+from deployctl.repo import Channel, Repo, Subscription
 from deployctl.secret import Secret
 from deployctl.sizes import GB, MB
 
@@ -52,7 +57,6 @@ ALTERNATIVES = {"branch": "tags", "tags": "branch"}
 EVENTS = ("started", "succeeded", "failed", "rolled_back", "degraded", "recovered")
 ON = ("push", "ci_success")
 TELLING_OF_CHECKS = ("github", "gitlab", "gitea", "forgejo")
-RELEASE_FILES = ("REVISION", ".complete")
 MAX_BODY = 25 * MB
 MAX_FREE = 1024 * GB
 
@@ -74,12 +78,14 @@ class Entry:
         return Entry(node, {**inherited, **self.values})
 
 
+@shaped(lambda: shapes.choice((*FORGES, *FORGE_ALIASES)))
 def forge(node: Node, reading: Reading) -> str:
     if isinstance(node, Scalar) and node.text in FORGE_ALIASES:
         return FORGE_ALIASES[node.text]
     return choice(*FORGES)(node, reading)
 
 
+@shaped({**shapes.LINE, "pattern": r"^[^\s/]+(/[^\s/]+)+$"})
 def full_name(node: Node, reading: Reading) -> str:
     name = line(node, reading)
     if not re.fullmatch(r"[^\s/]+(/[^\s/]+)+", name):
@@ -87,20 +93,24 @@ def full_name(node: Node, reading: Reading) -> str:
     return name
 
 
+@shaped(shapes.but(shapes.PATH, {"const": "/"}))
 def deploy_path(node: Node, reading: Reading) -> str:
-    place = path(node, reading)
-    if place == "/":
+    directory = path(node, reading)
+    if directory == "/":
         raise ComplaintError(node, "must not be /: name a directory of its own")
-    return place
+    return directory
 
 
-def shared_path(node: Node, reading: Reading) -> str:
-    place = inside(node, reading)
-    if place.partition("/")[0] in (".", *RELEASE_FILES):
-        raise ComplaintError(node, f"must not be the release itself, {' or '.join(RELEASE_FILES)}")
-    return place
+@shaped({"type": "string", "pattern": "^(idle|best-effort( [0-7])?)$"})
+def ionice(node: Node, reading: Reading) -> str:
+    """``idle``, or ``best-effort`` with a level of its own: ionice(1)."""
+    wanted = line(node, reading)
+    if not re.fullmatch(r"idle|best-effort( [0-7])?", wanted):
+        raise ComplaintError(node, "wanted idle, or best-effort 0 (first) to best-effort 7 (last)")
+    return wanted
 
 
+@shaped(shapes.INSIDE)
 def directory(node: Node, reading: Reading) -> str:
     place = inside(node, reading)
     if ".git" in place.split("/"):
@@ -108,15 +118,18 @@ def directory(node: Node, reading: Reading) -> str:
     return place
 
 
+@shaped(shapes.INSIDE)
 def pipeline_file(node: Node, reading: Reading) -> str:
     """A path in the repository; empty for off."""
     return "" if line(node, reading) == "off" else inside(node, reading)
 
 
+@shaped(lambda: keys_shape(DEPLOYER_KEYS))
 def deployer(node: Node, reading: Reading) -> Deployer:
     return Deployer(**read_keys(node, DEPLOYER_KEYS, reading))
 
 
+@shaped(lambda: {"anyOf": [channel_url.shape(), keys_shape(CHANNEL_KEYS, Channel, ("url",))]})
 def channel(node: Node, reading: Reading) -> Channel:
     """``URL`` or ``{url, timeout}``; the name comes from the key above."""
     if not isinstance(node, Map):
@@ -125,14 +138,18 @@ def channel(node: Node, reading: Reading) -> Channel:
     return Channel(**{"name": "", "url": Secret(""), **values})
 
 
-def notify(node: Node, reading: Reading) -> tuple[Subscription, ...]:
-    found = list_of(subscription)(node, reading)
-    for name, times in Counter(one.channel for one in found if one.channel).items():
-        if times > 1:
-            reading.complain(node, f"{shown(name)} is listed twice: join the two")
-    return found
+def _subscription_shape() -> Shape:
+    named = keys_shape({"on": NOTIFY_KEYS["on"]})
+    return {
+        "anyOf": [
+            shapes.LINE,
+            keys_shape(NOTIFY_KEYS, required=("channel",)),
+            {**shapes.mapping(named, shapes.NAME), "minProperties": 1, "maxProperties": 1},
+        ]
+    }
 
 
+@shaped(_subscription_shape)
 def subscription(node: Node, reading: Reading) -> Subscription:
     """``NAME``, ``{channel: NAME, on: […]}`` or ``{NAME: {on: […]}}``."""
     if not isinstance(node, Map):
@@ -150,6 +167,16 @@ def _named_subscription(node: Map, reading: Reading) -> Subscription:
     return Subscription(name, values.get("on", EVENTS[1:]))
 
 
+@shaped(lambda: shapes.list_of(subscription.shape()))
+def notify(node: Node, reading: Reading) -> tuple[Subscription, ...]:
+    found = list_of(subscription)(node, reading)
+    for name, times in Counter(one.channel for one in found if one.channel).items():
+        if times > 1:
+            reading.complain(node, f"{shown(name)} is listed twice: join the two")
+    return found
+
+
+@shaped(lambda: keys_shape(REPO_KEYS, Repo, **{"not": {"required": ["branch", "tags"]}}))
 def entry(node: Node, reading: Reading) -> Entry:
     keys = mapping(node)
     if {"branch", "tags"} <= keys.entries.keys():
@@ -157,22 +184,22 @@ def entry(node: Node, reading: Reading) -> Entry:
     return Entry(keys, read_keys(node, REPO_KEYS, reading))
 
 
-DEPLOYER_KEYS = {
+DEPLOYER_KEYS: Table = {
     "stages": Key(stages, "stages to run before the switch"),
     "restart": Key(commands_or_none, "commands to run after the switch"),
 }
 
-CHANNEL_KEYS = {
+CHANNEL_KEYS: Table = {
     "url": Key(channel_url, "an Apprise URL, or the secret that holds it"),
     "timeout": Key(timeout, "how long one sending may take"),
 }
 
-NOTIFY_KEYS = {
+NOTIFY_KEYS: Table = {
     "channel": Key(defined("channels"), "the name of a channel"),
     "on": Key(one_or_more(choice(*EVENTS)), "the events to tell it about"),
 }
 
-REPO_KEYS = {
+REPO_KEYS: Table = {
     "url": Key(git_url, "where git fetches from"),
     "path": Key(deploy_path, "where it is deployed"),
     "branch": Key(branch, "the branch that is deployed"),
@@ -189,14 +216,15 @@ REPO_KEYS = {
     "strategy": Key(
         choice("releases", "in_place"), "a directory for each release, or one checkout"
     ),
-    "deployer": Key(defined("deployers"), "a named set of stages and restart"),
+    "deployer": Key(defined("deployers", *BUILT_IN), "a named set of stages and restart"),
     **PIPELINE_KEYS,
     "pipeline_file": Key(pipeline_file, "the project's own file that says these, or off"),
     "auto_rollback": Key(boolean, "whether to go back when restart or health check fails"),
+    "probation": Key(duration(zero=True), "how long run and sync keep checking what went live"),
     "keep_releases": Key(whole_number(1, 1000), "how many releases stay on disk"),
     "min_free": Key(size(MAX_FREE, zero=True), "how much must be free to build; 0: no matter"),
-    "shared_dirs": Key(list_of(shared_path), "directories that all releases share"),
-    "shared_files": Key(list_of(shared_path), "files that all releases share"),
+    "shared_dirs": Key(list_of(place), "directories that all releases share"),
+    "shared_files": Key(list_of(place), "files that all releases share"),
     "env": Key(environment, "environment variables of all commands"),
     "env_file": Key(one_or_more(path), "a dotenv file with more of them", "env_files"),
     "secrets": Key(mapping_of(secret, variable_fault), "the same, but hidden in all output"),
@@ -206,10 +234,13 @@ REPO_KEYS = {
     "lfs": Key(boolean, "whether to fetch what git-lfs keeps"),
     "fetch_timeout": Key(timeout, "how long git may fetch"),
     "timeout": Key(timeout, "how long a command may take, unless its stage says otherwise"),
+    "nice": Key(whole_number(0, 19), "how much the stages give way to all else, for the processor"),
+    "ionice": Key(ionice, "the same for the disk: idle, or best-effort 0 to 7"),
+    "memory": Key(size(MAX_FREE), "how much memory a command of a stage may take"),
     "notify": Key(notify, "which channels hear of what"),
 }
 
-TOP_KEYS = {
+TOP_KEYS: Table = {
     "state_dir": Key(path, "where the database, logs and mirrors are kept"),
     "max_running": Key(whole_number(1, 1000), "how many deployments run at a time"),
     "max_body": Key(size(MAX_BODY), "how large a webhook's body may be"),

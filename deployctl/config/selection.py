@@ -6,8 +6,10 @@ from deployctl.config.document import Node
 from deployctl.config.readers import line
 from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.refs import is_branch_name, is_tag_pattern
+from deployctl.config.shapes import LINE, shaped
 
 
+@shaped(LINE)
 def branch(node: Node, reading: Reading) -> str:
     name = line(node, reading).removeprefix("refs/heads/")
     if not is_branch_name(name):
@@ -15,6 +17,7 @@ def branch(node: Node, reading: Reading) -> str:
     return name
 
 
+@shaped(LINE)
 def tags(node: Node, reading: Reading) -> str:
     pattern = line(node, reading).removeprefix("refs/tags/")
     if not is_tag_pattern(pattern):
@@ -22,6 +25,7 @@ def tags(node: Node, reading: Reading) -> str:
     return pattern
 
 
+@shaped(LINE)
 def watch_pattern(node: Node, reading: Reading) -> str:
     """One line of gitignore(5); the library that knows those says whether it is one."""
     from pathspec import GitIgnoreSpec

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from deployctl.config import shapes
 from deployctl.config.commands import command, commands
 from deployctl.config.document import List, Map, Node, Scalar
+from deployctl.config.key_shapes import keys_shape, one_of
 from deployctl.config.readers import (
     Key,
+    Table,
     boolean,
     choice,
     duration,
@@ -23,17 +26,19 @@ from deployctl.config.readers import (
 )
 from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.selection import watch_pattern
+from deployctl.config.shapes import shaped
 from deployctl.repo import Command, Stage, When
 
 # The phases that deployctl itself adds to a deployment; a stage with such a name would hide one.
 BUILT_IN_STAGES = (
-    *("fetch", "prepare", "switch", "on_rollback", "restart", "healthcheck", "post"),
+    *("fetch", "prepare", "switch", "on_rollback", "restart", "healthcheck", "post", "probation"),
 )
 
 environment = mapping_of(text, variable_fault)
 timeout = duration()
 
 
+@shaped(shapes.but(shapes.LINE, {"enum": [*BUILT_IN_STAGES]}, {"pattern": "^rollback"}))
 def stage_name(node: Node, reading: Reading) -> str:
     name = line(node, reading)
     if name in BUILT_IN_STAGES or name.startswith("rollback"):
@@ -43,6 +48,7 @@ def stage_name(node: Node, reading: Reading) -> str:
     return name
 
 
+@shaped(lambda: keys_shape(STAGE_KEYS, Stage, ("name",), oneOf=one_of("run", "parallel")))
 def stage(node: Node, reading: Reading) -> Stage:
     keys = mapping(node).entries
     values = read_keys(node, STAGE_KEYS, reading, required=("name",))
@@ -56,10 +62,12 @@ def stage(node: Node, reading: Reading) -> Stage:
     return Stage(**{"name": "", "steps": (), **fields(values, STAGE_KEYS)})
 
 
+@shaped(lambda: keys_shape(WHEN_KEYS))
 def when(node: Node, reading: Reading) -> When:
     return When(**read_keys(node, WHEN_KEYS, reading))
 
 
+@shaped(lambda: shapes.list_of(command.shape(), least=2))
 def at_once(node: Node, reading: Reading) -> tuple[Command, ...]:
     """Commands that run at the same time: each element of the list is one."""
     if not isinstance(node, List) or len(node.items) < 2:
@@ -67,6 +75,7 @@ def at_once(node: Node, reading: Reading) -> tuple[Command, ...]:
     return list_of(command)(node, reading)
 
 
+@shaped(lambda: shapes.list_of(stage.shape()))
 def stages(node: Node, reading: Reading) -> tuple[Stage, ...]:
     found = list_of(stage)(node, reading)
     lines: dict[str, int] = {}
@@ -84,13 +93,13 @@ def _stage_names(node: Node) -> list[Scalar]:
     return [name for name in names if isinstance(name, Scalar)]
 
 
-WHEN_KEYS = {
+WHEN_KEYS: Table = {
     "branch": Key(one_or_more(line), "branches (or tags) by name or pattern, such as release/*"),
     "paths": Key(one_or_more(watch_pattern), "paths, as in gitignore: one of them has changed"),
     "task": Key(one_or_more(choice("deploy", "rollback")), "deploy, or rollback, or both"),
 }
 
-STAGE_KEYS = {
+STAGE_KEYS: Table = {
     "name": Key(stage_name, "what the stage is called in status, history and logs"),
     "run": Key(commands, "the command or commands to run", "steps"),
     "timeout": Key(timeout, "how long each of its commands may take"),

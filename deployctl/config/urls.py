@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from deployctl.config.document import Node
 from deployctl.config.readers import line, path, secret
 from deployctl.config.reading import ComplaintError, Reading
+from deployctl.config.shapes import CHANNEL_URL, GIT_URL, HEALTH_URL, shaped
 from deployctl.secret import Secret
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -18,6 +19,7 @@ _HELPER = re.compile(r"[A-Za-z0-9+.-]*::")
 _KINDS = "https://, ssh://, git@host:path, file:/// or a path"
 
 
+@shaped(GIT_URL)
 def git_url(node: Node, reading: Reading) -> str:
     """Where git fetches from; a path comes back absolute, everything else as it stands."""
     value = line(node, reading)
@@ -60,6 +62,7 @@ def _check_scp_like(node: Node, value: str) -> None:
         raise ComplaintError(node, "wanted git@host:path, with a host and a path")
 
 
+@shaped(HEALTH_URL)
 def health_url(node: Node, reading: Reading) -> str:
     """http or https, with a host, and not the address where clouds keep their credentials."""
     value = line(node, reading)
@@ -101,6 +104,7 @@ def _is_link_local(host: str) -> bool:
     return (mapped or address).is_link_local
 
 
+@shaped(CHANNEL_URL)
 def channel_url(node: Node, reading: Reading) -> Secret:
     """An Apprise URL, or where it stands; it usually holds a token, so it is a secret."""
     value = secret(node, reading)

@@ -79,6 +79,10 @@ class Database:
             check_owner(self.state_dir)
         if os.path.exists(self._path):
             connection = _connect(self._path, busy_timeout)
+            if 0 < _version(connection) < len(STEPS):  # of an older version: what it lacks is asked
+                connection.close()
+                Database(self.state_dir, busy_timeout=busy_timeout).close()
+                connection = _connect(self._path, busy_timeout)
             if _version(connection) > 0:
                 connection.execute("PRAGMA query_only = ON")
                 return connection

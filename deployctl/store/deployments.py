@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 from deployctl.deployment import IDLE, REFUSED, Deployment, Failure, StageRecord, StepRecord
@@ -70,7 +71,8 @@ def claim(db: Database, number: int, runner: str, now: float) -> bool:
     with db.writing() as connection:
         cursor = connection.execute(
             "UPDATE deployments SET status = 'running', phase = 'claimed', started_at = ?,"
-            " runner = ?, attempts = attempts + 1, failure = NULL"
+            " runner = ?, attempts = attempts + 1,"
+            " failure = CASE WHEN trigger = 'auto' THEN failure END"
             " WHERE number = ? AND status = 'queued' AND awaits IS NULL"
             " AND NOT EXISTS (SELECT 1 FROM locks WHERE locks.repo = deployments.repo)",
             (now, runner, number),
@@ -100,13 +102,14 @@ def finish(
 ) -> None:
     """The outcome, inside the caller's transaction, together with all that follows from it.
 
-    What went wrong is always told as a failure, too: where it was in no stage, in the worker.
+    What went wrong is always told as a failure, too: where it was in no stage, in the worker. One
+    that deployctl itself asked for keeps what made it ask.
     """
     if failure is None and status in ("failed", "degraded"):
         failure = Failure(stage="worker", message=reason or status)
     connection.execute(
         "UPDATE deployments SET status = ?, phase = ?, finished_at = ?, runner = NULL,"
-        " reason = coalesce(?, reason), failure = ? WHERE number = ?",
+        " reason = coalesce(?, reason), failure = coalesce(?, failure) WHERE number = ?",
         (
             status,
             phase,
@@ -163,9 +166,17 @@ def begin_stage(db: Database, number: int, stage: StageRecord, *, urgent: bool =
 
     def write(connection: sqlite3.Connection) -> int:
         cursor = connection.execute(
-            "INSERT INTO stages (deployment, name, status, host, started_at, log_start)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (number, stage.name, stage.status, stage.host, stage.started_at, stage.log_start),
+            "INSERT INTO stages (deployment, name, status, host, started_at, log_start, usual)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                number,
+                stage.name,
+                stage.status,
+                stage.host,
+                stage.started_at,
+                stage.log_start,
+                stage.usual,
+            ),
         )
         return int(cursor.lastrowid or 0)
 
@@ -179,12 +190,10 @@ def end_stage(db: Database, row: int, stage: StageRecord, *, urgent: bool = Fals
             (stage.status, stage.duration, stage.log_end, row),
         )
         connection.executemany(
-            "INSERT INTO steps (stage, position, command, exit_code, duration)"
-            " VALUES (?, ?, ?, ?, ?)",
-            [
-                (row, position, step.command, step.exit_code, step.duration)
-                for position, step in enumerate(stage.steps)
-            ],
+            "INSERT INTO steps"
+            " (position, stage, command, exit_code, duration, log_start, log_end)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(position, row, *astuple(step)) for position, step in enumerate(stage.steps)],
         )
 
     db.write(write, urgent=urgent)
@@ -268,6 +277,7 @@ def _stages_of(db: Database, numbers: Sequence[int]) -> dict[int, list[StageReco
             log_start=row["log_start"],
             log_end=row["log_end"],
             steps=tuple(steps.get(row["id"], ())),
+            usual=row["usual"],
         )
         stages.setdefault(row["deployment"], []).append(record)
     return stages
@@ -280,6 +290,8 @@ def _steps_of(db: Database, stages: Sequence[int]) -> dict[int, list[StepRecord]
         " ORDER BY stage, position",
         (json.dumps(stages),),
     ):
-        step = StepRecord(row["command"], row["exit_code"], row["duration"])
+        step = StepRecord(
+            row["command"], row["exit_code"], row["duration"], row["log_start"], row["log_end"]
+        )
         steps.setdefault(row["stage"], []).append(step)
     return steps

@@ -68,10 +68,12 @@ def _insert(connection: sqlite3.Connection, values: Mapping[str, Any]) -> int:
 
 
 def _supersede_older(connection: sqlite3.Connection, repo: str, number: int, now: float) -> None:
+    """What waits for its checks waits on where deployctl itself goes back from something older."""
     connection.execute(
         "UPDATE deployments SET status = 'superseded', superseded_by = ?, finished_at = ?,"
-        " reason = ? WHERE repo = ? AND status = 'queued' AND number < ?",
-        (number, now, f"a newer request, #{number}, took its place", repo, number),
+        " reason = ? WHERE repo = ? AND status = 'queued' AND number < ? AND (awaits IS NULL"
+        " OR (SELECT trigger FROM deployments WHERE number = ?) != 'auto')",
+        (number, now, f"a newer request, #{number}, took its place", repo, number, number),
     )
 
 

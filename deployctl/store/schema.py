@@ -151,4 +151,23 @@ STEPS = (
     """,
     # What a release was built and runs with, so that a rollback brings that back too.
     "ALTER TABLE releases ADD COLUMN config TEXT",
+    """
+    CREATE TABLE probations (
+        repo TEXT PRIMARY KEY,
+        deployment INTEGER NOT NULL,
+        since REAL NOT NULL,
+        boot TEXT NOT NULL,
+        clock REAL NOT NULL,
+        failure TEXT,
+        why TEXT,
+        told INTEGER NOT NULL DEFAULT 0,
+        rollback INTEGER
+    ) WITHOUT ROWID
+    """,
+    # Where a step stands in the log, and what is usual for a stage.
+    """
+    ALTER TABLE stages ADD COLUMN usual REAL;
+    ALTER TABLE steps ADD COLUMN log_start INTEGER;
+    ALTER TABLE steps ADD COLUMN log_end INTEGER;
+    """,
 )

@@ -29,6 +29,7 @@ http {{
     scgi_temp_path {directory}/scgi;
     uwsgi_temp_path {directory}/uwsgi;
     client_max_body_size 25m;
+    {http}
     server {{
         listen 127.0.0.1:{port};
         location = /alive {{ return 200 "{token}"; }}
@@ -57,6 +58,7 @@ class WebServer:
     """Both servers, started; ``script`` is the CGI program, ``directives`` go to its location.
 
     ``locations`` are more of those; ``{sockets}/fcgi`` in them is the socket of fcgiwrap.
+    ``http`` is what else there is to serve: upstreams and servers.
     """
 
     def __init__(
@@ -67,10 +69,12 @@ class WebServer:
         script: Path | None = None,
         directives: str = "",
         locations: str = "",
+        http: str = "",
     ) -> None:
         self.directory = directory
         self.config = config
         self.directives = directives
+        self.http = http
         self.script = script or _front(directory)
         # The path of a Unix socket has at most 107 bytes; that of a test's directory may have more.
         self.sockets = tempfile.mkdtemp(prefix="deployctl-")

@@ -1,0 +1,27 @@
+"""The JSON Schemas of both files, for editors that complete and complain while one types."""
+
+from __future__ import annotations
+
+from deployctl.config.key_shapes import keys_shape
+from deployctl.config.project import PROJECT_KEYS
+from deployctl.config.schema import TOP_KEYS
+from deployctl.config.shapes import Shape
+from deployctl.repo import Config, Pipeline
+
+_DIALECT = "http://json-schema.org/draft-07/schema#"
+
+
+def repos_yml() -> Shape:
+    """What may stand in repos.yml."""
+    title = "repos.yml: what deployctl deploys, from where, to where, and how"
+    return _document(title, keys_shape(TOP_KEYS, Config, required=("repos",)))
+
+
+def project_file() -> Shape:
+    """What may stand in the file that a project carries itself."""
+    title = ".deployctl.yml: how deployctl builds, starts and checks this project"
+    return _document(title, keys_shape(PROJECT_KEYS, Pipeline))
+
+
+def _document(title: str, shape: Shape) -> Shape:
+    return {"$schema": _DIALECT, "title": title, **shape}

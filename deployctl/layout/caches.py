@@ -1,0 +1,87 @@
+"""A cached directory of one release, copied into another: nothing live may change by it.
+
+It is a copy, never a hard link and never a link: what a stage does to its own is its own affair.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+
+from deployctl.config.places import parents
+from deployctl.environment import base_environment
+from deployctl.errors import LayoutError, in_words
+from deployctl.layout.files import is_directory, make_directory, remove
+from deployctl.layout.moved import name_new_place
+from deployctl.process import run
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def refuse_in_the_way(release: str, cache: str) -> None:
+    """A commit that brings a cached directory itself, or a link on the way to it."""
+    for place in (cache, *parents(cache)):
+        path = os.path.join(release, place)
+        if os.path.islink(path) or (os.path.lexists(path) and not os.path.isdir(path)):
+            kind = "symlink" if os.path.islink(path) else "file"
+            raise LayoutError(
+                f"{place} is a {kind} in the commit, so the cache {cache} cannot be put there: "
+                f"remove the {kind} from the repository, or {cache} from cache"
+            )
+        if place == cache and os.path.lexists(path):
+            raise LayoutError(
+                f"{cache} is in the commit, so it cannot be a cache: remove it from the "
+                "repository (git rm -r --cached), or from cache"
+            )
+
+
+def copy(
+    cache: str, release: str, sources: Sequence[str], *, timeout: float, gently: Sequence[str]
+) -> str:
+    """Copy it from the first of the releases that has it -> what became of that.
+
+    A cache that cannot be copied is done without; OSError where the disk is full. ``gently`` are
+    words to start the copying with.
+    """
+    source = next((each for each in sources if _has(each, cache)), None)
+    if source is None:
+        return f"cache {cache}: no good release has it yet"
+    old, new = os.path.join(source, cache), os.path.join(release, cache)
+    make_directory(os.path.dirname(new))
+    try:
+        why = _copy(old, new, timeout, gently) or name_new_place(new, source, release)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        why = in_words(error)
+    said = f"cache {cache}: from {os.path.basename(source)}"
+    if why is None:
+        return said
+    remove(new)
+    return f"warning: {said}: cannot be copied: {why}; building without it"
+
+
+def _copy(old: str, new: str, timeout: float, gently: Sequence[str]) -> str | None:
+    """cp(1), which shares blocks where the file system can -> what it says where it fails."""
+    argv = (*gently, "cp", "-a", "--reflink=auto", "-T", "--", old, new)
+    env = {**base_environment(), "LC_ALL": "C"}
+    done = run(argv, env=env, timeout=timeout, cwd="/")
+    if done.exit_code == 0:
+        return None
+    said = done.stderr.decode(errors="replace").strip()
+    for number in _FULL:
+        if os.strerror(number) in said:
+            raise OSError(number, os.strerror(number), new)
+    if done.timed_out:
+        return f"not within {timeout:g}s"
+    return said.splitlines()[-1] if said else f"cp ended with {done.exit_code}"
+
+
+def _has(release: str, cache: str) -> bool:
+    """A stage, or the program that is live, may have put a link there: it is not followed."""
+    return all(is_directory(place) for place in _on_the_way(release, cache))
+
+
+def _on_the_way(release: str, cache: str) -> Iterator[str]:
+    return (os.path.join(release, place) for place in (*parents(cache), cache))

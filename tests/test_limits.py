@@ -1,0 +1,192 @@
+"""What stages may take of the machine.
+
+systemd cannot run here: what it is asked is held against a stand-in, which becomes the command as
+the real systemd-run does with --scope, and the kernel's word on the limit is a file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deployctl.check import programs
+from deployctl.limits import Limits, Systemd, limits_of
+from deployctl.process import Outcome
+from deployctl.repo import Config, Repo
+from tests.support.app import App
+from tests.support.cli import is_running
+
+GB = 1024**3
+SYSTEMD_RUN = """#!/bin/sh
+echo "$XDG_RUNTIME_DIR|$*" >>{log}
+while [ "$1" != -- ]; do shift; done
+shift
+exec "$@"
+"""
+
+
+class Machine:
+    """One where systemd runs, as far as a program can see that."""
+
+    def __init__(self, directory: Path, limit: str = str(GB)) -> None:
+        self.log = directory / "systemd-run.log"
+        run = directory / "systemd-run"
+        run.write_text(SYSTEMD_RUN.format(log=self.log))
+        run.chmod(0o755)
+        own = next(
+            line.partition("::")[2]
+            for line in Path("/proc/self/cgroup").read_text().splitlines()
+            if line.startswith("0::")
+        )
+        place = directory / f"cgroups{own}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "memory.max").write_text(f"{limit}\n")
+        self.systemd = Systemd(str(run), str(directory), str(directory / "cgroups"))
+
+
+def repo(**keys: object) -> Repo:
+    return Repo("app", "/srv/app.git", "/srv/app", **keys)  # type: ignore[arg-type]
+
+
+PRINT = "echo $(nice) $(ionice) >>{}/took"
+
+
+def test_stages_give_way_and_what_serves_does_not(app: App) -> None:
+    run = PRINT.format(app.directory)
+    app.configure(
+        stages=[
+            {"name": "a", "run": run},
+            {"name": "b", "run": ["sh", "-c", run]},
+            {"name": "c", "parallel": [["true"], run]},
+        ],
+        restart=run,
+        healthcheck={"command": run},
+        nice=7,
+        ionice="best-effort 6",
+    )
+    app.release("1")
+    took = (app.directory / "took").read_text().splitlines()
+    assert took[:3] == ["7 best-effort: prio 6"] * 3
+    assert {line.partition(" ")[0] for line in took[3:]} == {"0"}
+    assert len(took) == 5
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "message"),
+    [
+        (["no-such", "x"], 127, "exit code 127: command not found"),
+        (["./version"], 126, "exit code 126: not executable"),
+        (["sh", "-c", "exit 3"], 3, "exit code 3"),
+        ("exit 4", 4, "exit code 4"),
+    ],
+)
+def test_a_step_within_limits_ends_as_any_other(
+    app: App, run: str | list[str], code: int, message: str
+) -> None:
+    app.configure(stages=[{"name": "a", "run": run}], nice=3, ionice="idle")
+    app.push("1")
+    failure = app.deploy(code=1)["failure"]
+    assert failure["exit_code"] == code
+    assert failure["message"].startswith(f"step 1 failed: {message}")
+
+
+def test_a_whole_tree_within_limits_is_ended(app: App) -> None:
+    run = "setsid sleep 60 & echo $! > ../../pid; wait"
+    app.configure(stages=[{"name": "a", "run": run, "timeout": 0.3}], nice=3)
+    app.push("1")
+    assert app.deploy(code=1)["failure"]["timed_out"]
+    assert not is_running(int((app.path / "pid").read_text()))
+
+
+def test_no_limit_of_memory_is_said_once(app: App) -> None:
+    if os.path.isdir("/run/systemd/system"):
+        pytest.skip("systemd runs here")
+    app.configure(stages=[{"name": "a", "run": "true"}, {"name": "b", "run": "true"}], memory="1G")
+    app.release("1")
+    lines = app.cli("logs", "1").stdout.splitlines()
+    warning = "warning: no memory limit: systemd does not run here"
+    assert [line for line in lines if "memory" in line] == [warning]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="asks the systemd of the system as root does")
+def test_systemd_is_asked_for_a_scope_with_the_limit(tmp_path: Path) -> None:
+    machine, told = Machine(tmp_path), list[str]()
+    limits = limits_of(repo(memory=GB, nice=4), told.append, machine.systemd)
+    assert told == []
+    nice, *words = limits.prefix
+    assert (os.path.basename(nice), words[:2]) == ("nice", ["-n", "4"])
+    assert words[2:] == [
+        *(machine.systemd.run, "--scope", "--collect", "--quiet"),
+        *("-p", f"MemoryMax={GB}", "-p", "MemorySwapMax=0", "--"),
+    ]
+    assert limits.wrap("make")[-4:] == ("/bin/sh", "-eu", "-c", "make")
+    assert limits.wrap(("make", "x"))[-6:] == ("/bin/sh", "-c", 'exec "$@"', "sh", "make", "x")
+
+
+def test_an_account_asks_its_own_systemd_and_the_command_does_not_see_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(tmp_path)
+    monkeypatch.setattr("deployctl.limits.runtime_dir", lambda: "/run/user/1000")
+    monkeypatch.setattr("deployctl.limits.os.geteuid", lambda: 1000)
+    limits = limits_of(repo(memory=GB), list[str]().append, machine.systemd)
+    assert limits.prefix == (
+        *("/usr/bin/env", "XDG_RUNTIME_DIR=/run/user/1000", machine.systemd.run, "--user"),
+        *("--scope", "--collect", "--quiet"),
+        *("-p", f"MemoryMax={GB}", "-p", "MemorySwapMax=0", "--"),
+        *("/usr/bin/env", "-u", "XDG_RUNTIME_DIR"),
+    )
+    assert machine.log.read_text().startswith("/run/user/1000|--user --scope")
+    monkeypatch.setattr("deployctl.limits.runtime_dir", lambda: None)
+    told: list[str] = []
+    assert limits_of(repo(memory=GB), told.append, machine.systemd) == Limits()
+    assert told == ["warning: no memory limit: this account's own systemd does not run alone"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="asks the systemd of the system as root does")
+def test_a_limit_that_the_kernel_does_not_know_of_is_none(tmp_path: Path) -> None:
+    told: list[str] = []
+    machine = Machine(tmp_path, limit="max")
+    assert limits_of(repo(memory=GB), told.append, machine.systemd) == Limits()
+    (tmp_path / "systemd-run").write_text("#!/bin/sh\necho Failed to connect to bus >&2; exit 1\n")
+    assert limits_of(repo(memory=GB), told.append, machine.systemd) == Limits()
+    assert told == [
+        "warning: no memory limit: systemd sets none for it",
+        "warning: no memory limit: systemd-run: Failed to connect to bus",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Outcome(None, "SIGKILL"), "was memory: 1G too little?"),
+        (Outcome(None, "SIGTERM"), "was memory: 1G too little?"),
+        (Outcome(137), "was memory: 1G too little?"),
+        (Outcome(None, "SIGSEGV"), ""),
+        (Outcome(1), ""),
+    ],
+)
+def test_what_the_limit_may_have_killed_says_so(outcome: Outcome, words: str) -> None:
+    assert Limits(("x",), GB).hint(outcome) == words
+    assert Limits(("x",)).hint(outcome) == ""
+    assert Outcome(None, "SIGKILL", hint="was it?").describe() == "killed by SIGKILL; was it?"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="asks the systemd of the system as root does")
+def test_check_tries_the_limit_out(tmp_path: Path) -> None:
+    config = Config(str(tmp_path), str(tmp_path), {})
+    assert list(programs.memory(config, repo())) == []
+    machine = Machine(tmp_path)
+    (found,) = programs.memory(config, repo(memory=GB), machine.systemd)
+    assert (found.level, found.message) == (
+        "ok",
+        "a command of a stage may take 1G: systemd sees to that",
+    )
+    (found,) = programs.memory(config, repo(memory=GB), Systemd(running=str(tmp_path / "none")))
+    assert (found.level, found.message, found.fix) == (
+        "warn",
+        "memory: 1G does not hold: systemd does not run here",
+        "remove memory of app",
+    )
