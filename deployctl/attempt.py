@@ -135,6 +135,12 @@ class Attempt:
             raise LookupError(f"deployment {self.deployment.number} does not know its pipeline yet")
         return self.config
 
+    def need_secrets(self, config: ReleaseConfig) -> None:
+        """ConfigError where one that a release was built with cannot be read any more."""
+        for secret in config.secrets.values():
+            if secret not in self.values:
+                secret.reveal()
+
     def previous_config(self) -> ReleaseConfig:
         """What the release was built with that was live before."""
         live = self.previous or Live(None)

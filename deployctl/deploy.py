@@ -212,6 +212,8 @@ def _earlier(attempt: Attempt) -> Target:
         chosen = _chosen(attempt)
         if chosen.state != GONE:
             attempt.config = of_release(attempt.site, chosen)
+            if attempt.deployment.trigger != "auto":  # what is live is well: there is time for it
+                attempt.need_secrets(attempt.config)
             return Target(chosen.number, chosen.revision, chosen.name)
         need_room(attempt.site, attempt.journal, stage)
         target = _prepare_again(attempt, stage, chosen)

@@ -8,6 +8,7 @@ boot together, and a group by a leader that cannot end while it is signalled.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import signal
@@ -34,6 +35,12 @@ def note_step(path: str, leader: Identity, marker: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
             json.dump({**asdict(leader), "marker": marker}, file)
+
+
+def end_steps(path: str) -> None:
+    """End the step that is noted there, or all of those that ran beside each other."""
+    for each in (path, *glob.glob(f"{glob.escape(path)}.*")):
+        end_step(each)
 
 
 def end_step(path: str) -> None:

@@ -14,7 +14,7 @@ from deployctl import notices
 from deployctl.deployment import Deployment, Failure
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.layout import Live
-from deployctl.leftovers import end_step
+from deployctl.leftovers import end_steps
 from deployctl.lock import repo_lock, step_note
 from deployctl.moment import Moment, this_moment
 from deployctl.page import refresh_page
@@ -94,7 +94,7 @@ def _look(worker: Worker, site: Site, probation: Probation) -> None:
         return
     if _has_next(site):
         return
-    end_step(step_note(db.state_dir, name))  # of a check whose process died
+    end_steps(step_note(db.state_dir, name))  # of a check whose process died
     watched = _watched(site, _counted_anew(db, probation))
     if watched is None:
         _end(db, probation)

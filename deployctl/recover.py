@@ -12,7 +12,7 @@ from deployctl.again import has_attempts_left, queue_again
 from deployctl.attempt import Attempt, Outcome, Target, marker_of
 from deployctl.deployment import Deployment
 from deployctl.layout import Live
-from deployctl.leftovers import end_helpers, end_step
+from deployctl.leftovers import end_helpers, end_steps
 from deployctl.lock import step_note
 from deployctl.output import Output
 from deployctl.page import refresh_page
@@ -28,10 +28,10 @@ from deployctl.undo import undo
 def recover(site: Site, show: Output) -> None:
     """Finish the story of an interrupted deployment; the caller holds the repo's lock.
 
-    Also where that has ended, a command of its ``post`` may have outlived the process.
+    Also where that has ended, a command of its ``post`` may have outlived the process, or the
+    check of what is on probation.
     """
-    end_step(step_note(site.db.state_dir, site.repo.name))
-    end_step(step_note(site.db.state_dir, site.repo.name))  # a check of what is on probation, too
+    end_steps(step_note(site.db.state_dir, site.repo.name))
     deployment = deployments.running(site.db, site.repo.name)
     while deployment is not None:
         _recover(site, deployment, show)
@@ -65,7 +65,7 @@ def end_leftovers(db: Database, deployment: Deployment) -> None:
     runner = deployments.runner_of(db, deployment.number)
     if runner is not None:
         end_helpers(Identity(**json.loads(runner)))
-    end_step(step_note(db.state_dir, deployment.repo))
+    end_steps(step_note(db.state_dir, deployment.repo))
     end_marked(f"{marker_of(db, deployment)}/{BUILD}")
 
 

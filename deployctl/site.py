@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from deployctl.config.refs import tag_fits
@@ -47,6 +46,8 @@ def find_repo(config: Config, name: str) -> Repo:
     """The repo of that name; UsageError with a guess and the names there are."""
     repo = config.repos.get(name)
     if repo is None:
+        import difflib
+
         close = difflib.get_close_matches(name, config.repos, 1)
         guess = f", did you mean {close[0]}?" if close else ""
         known = ", ".join(sorted(config.repos)) or "none"

@@ -24,14 +24,15 @@ _LONGEST_PAUSE = 30.0
 class Surroundings:
     """What every step of a pipeline gets: a directory, an environment, a marker, a time limit.
 
-    ``noted`` is the file that says which step runs now, ``limits`` what it may take.
+    ``noted`` is the file that says which step runs now (those beside each other have their own),
+    ``limits`` what it may take.
     """
 
     directory: str
     env: Mapping[str, str]
     marker: str
     timeout: float
-    noted: str | None
+    noted: str
     limits: Limits = NONE
 
 
@@ -110,12 +111,14 @@ def run_parallel(
 
     Their lines come as they are printed, each with the number of its step in front.
     """
-    here = replace(around, noted=None)  # there is room for one; their marker tells of all
     steps = [telling.beside(position) for position in range(1, len(commands) + 1)]
+    places = [
+        replace(around, noted=f"{around.noted}.{position}") for position, _ in enumerate(steps, 1)
+    ]
     with _stop() as stop, futures.ThreadPoolExecutor(len(commands)) as pool:
         running = [
             pool.submit(run_with_retries, step, command, here, retries, stop)
-            for step, command in zip(steps, commands, strict=True)
+            for step, command, here in zip(steps, commands, places, strict=True)
         ]
         try:
             failed = _first_failed(running)

@@ -6,7 +6,6 @@ stderr (or one JSON document on stdout) and the exit code of the contract with t
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 import os
@@ -61,6 +60,8 @@ class _LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a guess where there is no such command."""
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            import difflib
+
             close = difflib.get_close_matches(args[0], _COMMANDS, 1)
             guess = f", did you mean {close[0]}?" if close else ""
             raise click.UsageError(f"no command {args[0]}{guess}", ctx)

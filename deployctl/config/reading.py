@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Collection
 from typing import NamedTuple, NoReturn, Protocol, TypeVar
@@ -95,6 +94,8 @@ def shown(text: str) -> str:
 
 def guess(text: str, known: Collection[str]) -> str:
     """``did you mean branch?``, or the whole list where nothing looks alike."""
+    import difflib
+
     close = difflib.get_close_matches(text[:64], known, n=1)
     if close:
         return f"did you mean {close[0]}?"

@@ -61,6 +61,10 @@ _ADVICE = (
     ("does not appear to be a git repository", "check url and what this account may read"),
     ("Repository not found", "check url, and that the deploy key belongs to this repository"),
     ("not allowed", "use an https or ssh url, or a path"),
+    (
+        "disallowed submodule",
+        "the history has it, also where the newest commit has not: rewrite it without that commit",
+    ),
     ("mismatched algorithms", "only repositories with SHA-1 names can be deployed, not SHA-256"),
     (
         "dubious ownership",

@@ -6,7 +6,6 @@ Nothing that goes wrong here changes the outcome: it is told in place of the lin
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable
 
@@ -84,7 +83,9 @@ def _of_file(path: str, timeout: float, mask: Callable[[str], str]) -> str:
 
 
 def _end_of_file(path: str) -> bytes:
-    """Its last bytes, without the word that they begin in; OSError where it is no plain file.
+    """Its last bytes, without the line that they begin in; OSError where it is no plain file.
+
+    Of that line half a secret might be there, which nobody would find.
 
     A pipe is not opened, and were one put there this moment it would not be waited for; a log
     that is cut meanwhile has no such bytes any more.
@@ -98,8 +99,12 @@ def _end_of_file(path: str) -> bytes:
         data = os.pread(fd, _READ, start)
     finally:
         os.close(fd)
-    word = re.search(rb"\s", data.rstrip()) if start else None
-    return data[word.end() :] if word else data
+    if not start:
+        return data
+    _, newline, rest = data.partition(b"\n")
+    if not newline or (data and not rest):
+        raise OSError(0, f"its last line is longer than {_READ // 1024} KiB")
+    return rest
 
 
 def _of_command(command: str, outcome: Outcome) -> str:

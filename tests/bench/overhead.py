@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -39,7 +40,8 @@ def main(files: int = 5000, rounds: int = 9) -> None:
 
 def _deployments(directory: Path, files: int, rounds: int) -> None:
     upstream = Upstream(directory)
-    upstream.commit({f"src/{number // 50}/{number}": f"{number}\n" * 40 for number in range(files)})
+    names = (f"src/{number // 50}/{number}" for number in range(files))
+    upstream.commit({name: _text(number) for number, name in enumerate(names)})
     config = _config(directory, upstream.url)
     mirror = directory / "mirror.git"
     git(directory, "init", "-q", "--bare", str(mirror))
@@ -66,6 +68,13 @@ def _deployments(directory: Path, files: int, rounds: int) -> None:
     _row("deployctl deploy, the whole process", statistics.median(whole), base)
     _row("  of it: until it is live and recorded", statistics.median(live), base)
     _row("  of it: the stages fetch and prepare", statistics.median(git_alone), base)
+
+
+def _text(number: int) -> str:
+    """As long as files of source are: half of them below 3 KB, 6 KB on average."""
+    chance = random.Random(number)
+    length = min(int(chance.lognormvariate(8, 1.2)), 200_000)
+    return "".join(f"{chance.getrandbits(120):x}\n" for _ in range(length // 31 + 1))
 
 
 def _questions(directory: Path, rounds: int) -> None:
