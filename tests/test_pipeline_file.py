@@ -435,6 +435,7 @@ def test_a_process_that_dies_after_a_failure_does_not_try_it_again(app: Project)
     assert app.cli("run").stdout == ""
     assert (app.cli.json("show", "2")["status"], app.live) == ("rolled_back", "1")
     assert app.status["hold"] is not None
+    gate.open()
 
 
 def test_what_is_cancelled_afterwards_has_ended_already(app: Project) -> None:
