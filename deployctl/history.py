@@ -176,9 +176,11 @@ def failed_stage(deployment: Deployment) -> StageRecord | None:
 
 
 def _failed_step(deployment: Deployment, stage: StageRecord) -> StepRecord | None:
-    """Its last try; None where no command failed, but a fetch, or a health check that asks."""
+    """Its last try; None where no step failed, but a fetch or a health check."""
     failure = deployment.failure
-    command = failure.command if failure and failure.stage == stage.name else None
+    if failure is None or failure.step is None:  # what explains a check stands after its tries
+        return None
+    command = failure.command if failure.stage == stage.name else None
     tries = [step for step in stage.steps if step.command == command]
     return tries[-1] if tries else None
 

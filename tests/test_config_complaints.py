@@ -492,6 +492,7 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
         ("cache: [/var/cache]", f"cache[0]: {OUT}"),
         ("cache: [.]", f"cache[0]: {RELEASE}"),
         ("cache: [REVISION]", f"cache[0]: {RELEASE}"),
+        ("cache: ['*.pyc']", "cache[0]: no patterns here: name each directory"),
         ("cache: [a, a/]", "cache[1]: cached twice, first on line 5: keep one"),
         ("cache: [a/b/c, a]", "cache[0]: inside a, which is a cache too: keep one"),
         ("nice: 20", "nice: out of range: wanted 0 to 19"),

@@ -89,9 +89,15 @@ def more_of(deployment: Deployment) -> str:
     if failure is None:
         return ""
     told = deployment.reason and failure.message in deployment.reason
-    lines = [] if told else [f"failed in {failure.stage}: {one_line(failure.message)}"]
+    lines = [] if told else [f"failed in {failure.stage}: {_beginning(failure.message)}"]
     number = deployment.number
     return "\n".join([*lines, f"more: deployctl show {number}, deployctl logs {number}"])
+
+
+def _beginning(message: str) -> str:
+    """The first line, for where all of them stand elsewhere."""
+    first, *more = message.splitlines() or [""]
+    return one_line(first) + (f" (and {len(more)} more)" if more else "")
 
 
 def status_block(status: RepoStatus, now: float, columns: int | None) -> str:
@@ -291,4 +297,4 @@ def _asked(deployment: Deployment, now: float) -> str:
 
 
 def _why(failure: Failure | None) -> str:
-    return one_line(f", in {failure.stage}: {failure.message}") if failure else ""
+    return f", in {failure.stage}: {_beginning(failure.message)}" if failure else ""

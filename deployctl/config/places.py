@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from deployctl.config import shapes
-from deployctl.config.document import List, Node
+from deployctl.config.document import List, Node, Scalar
 from deployctl.config.readers import inside, list_of
 from deployctl.config.reading import ComplaintError, Reading, shown
 from deployctl.config.shapes import shaped
@@ -26,6 +26,9 @@ def place(node: Node, reading: Reading) -> str:
 def cache(node: Node, reading: Reading) -> tuple[str, ...]:
     """Directories; one inside another would be copied over what was copied just before."""
     found = list_of(place)(node, reading)
+    for item in _items(node):
+        if isinstance(item, Scalar) and set(item.text) & {"*", "?", "["}:
+            reading.complain(item, "no patterns here: name each directory")
     nodes = distinct(_items(node), "cached", reading)
     for path, item in nodes.items():
         for parent in parents(path):

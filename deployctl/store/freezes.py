@@ -64,6 +64,14 @@ def hold_of(db: Database, repo: str) -> Hold | None:
     return Hold(row["revision"], row["since"], row["why"]) if row else None
 
 
+def holds_of(db: Database, repo: str) -> list[Hold]:
+    """All of them, the newest first."""
+    rows = db.connection.execute(
+        "SELECT revision, since, why FROM holds WHERE repo = ? ORDER BY since DESC", (repo,)
+    )
+    return [Hold(row["revision"], row["since"], row["why"]) for row in rows]
+
+
 def hold_on(db: Database, repo: str, revision: str) -> Hold | None:
     """The hold of one revision, by its whole sha."""
     row = db.connection.execute(
