@@ -91,15 +91,15 @@ class StageJournal:
         self._log_start = self.enter_step(prompt(command))
         self._last = self._last_lines()
 
-    def enter_step(self, prompt: str) -> int:
-        """Tell of its beginning -> where the log of it begins."""
+    def enter_step(self, prompt: str, *, beside: bool = False) -> int:
+        """Tell of its beginning, ``beside`` others or alone -> where the log of it begins."""
         prompt = self._masker.mask_text(prompt)
         with self._alone:
             self._log.end_step()
             start = self._log.position()
             self._log.line(prompt)
             self._log.begin_step()
-            self._show.begin_step(prompt)
+            self._show.begin_step(prompt, beside=beside)
         return start
 
     def record(self, command: str, outcome: Outcome, start: int) -> StepRecord:
@@ -151,7 +151,7 @@ class _Beside:
 
     def begin_step(self, command: str) -> None:
         self._last = LastLines()
-        self._log_start = self._stage.enter_step(f"{self._prefix}{prompt(command)}")
+        self._log_start = self._stage.enter_step(f"{self._prefix}{prompt(command)}", beside=True)
 
     def output(self, chunk: bytes) -> None:
         self._tell(self._masker.mask(chunk))

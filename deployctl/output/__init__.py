@@ -32,8 +32,11 @@ class Output(Protocol):
     def begin_stage(self, stage: StageRecord) -> None:
         """What is told until its end belongs to this stage."""
 
-    def begin_step(self, prompt: str) -> None:
-        """The output that follows is that of a step, whose command is in this line."""
+    def begin_step(self, prompt: str, *, beside: bool = False) -> None:
+        """The output that follows is that of a step, whose command is in this line.
+
+        Or also that of a step which runs ``beside`` those that have begun before.
+        """
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
         """How it ended; ``why`` it did not succeed."""
@@ -114,7 +117,7 @@ class Screen:
     def begin_stage(self, stage: StageRecord) -> None:
         self.line(heading(stage))
 
-    def begin_step(self, prompt: str) -> None:
+    def begin_step(self, prompt: str, *, beside: bool = False) -> None:
         self.line(prompt)
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
@@ -146,7 +149,7 @@ class Silence:
     def begin_stage(self, stage: StageRecord) -> None:
         """Nobody is there."""
 
-    def begin_step(self, prompt: str) -> None:
+    def begin_step(self, prompt: str, *, beside: bool = False) -> None:
         """Nobody is there."""
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:

@@ -76,10 +76,11 @@ class Live:
         with self._lock:
             self._begin(stage, "")
 
-    def begin_step(self, prompt: str) -> None:
+    def begin_step(self, prompt: str, *, beside: bool = False) -> None:
         with self._lock:
             self._now = prompt
-            self._last = LastLines()
+            if not beside:
+                self._last = LastLines()
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
         with self._lock:
