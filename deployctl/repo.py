@@ -13,6 +13,9 @@ from deployctl.sizes import MB
 Command = str | tuple[str, ...]
 
 
+# The files of ours that a release has: its commit's sha, and the mark that it is whole.
+REVISION, COMPLETE = "REVISION", ".complete"
+
 # Where a part of a pipeline comes from that the operator's own file says.
 OWN = "repos.yml"
 

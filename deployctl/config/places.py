@@ -9,8 +9,9 @@ from deployctl.config.document import List, Node, Scalar
 from deployctl.config.readers import inside, list_of
 from deployctl.config.reading import ComplaintError, Reading, shown
 from deployctl.config.shapes import shaped
+from deployctl.repo import COMPLETE, REVISION
 
-RELEASE_FILES = ("REVISION", ".complete")
+RELEASE_FILES = (REVISION, COMPLETE)
 
 
 @shaped(shapes.INSIDE)

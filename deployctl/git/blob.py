@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from deployctl.errors import ConfigError
 from deployctl.git.command import git
-
-# What git calls the modes of a tree's entries (git-fast-import(1), filemodify).
-_KINDS = {"040000": "a directory", "120000": "a symlink", "160000": "a submodule"}
+from deployctl.git.repository import KINDS
 
 
 def read_blob(directory: str, revision: str, path: str, limit: int) -> bytes | None:
@@ -20,8 +18,8 @@ def read_blob(directory: str, revision: str, path: str, limit: int) -> bytes | N
         return None
     mode, _, name, size = listed.partition("\t")[0].split()
     place = f"{path} in {revision[:12]}"
-    if mode in _KINDS:
-        raise ConfigError(f"{place} is {_KINDS[mode]}: commit a file there")
+    if mode in KINDS:
+        raise ConfigError(f"{place} is {KINDS[mode]}: commit a file there")
     if int(size) > limit:
         raise ConfigError(f"{place} is larger than {limit // 1024} KiB: make it shorter")
     content = git([f"--git-dir={directory}", "cat-file", "blob", name], what=what)

@@ -26,7 +26,8 @@ _SMALL_FILE = re.compile(
     r"(?:\A|(?<=\0))100[0-7]{3} blob ([0-9a-f]+) +(1[2-9][0-9]|[2-9][0-9]{2}|10[0-9]{2})\t([^\0]+)",
     re.ASCII,
 )
-_KINDS = {"120000": "a symlink", "160000": "a submodule"}
+# What git calls the modes of a tree's entries (git-fast-import(1), filemodify).
+KINDS = {"040000": "a directory", "120000": "a symlink", "160000": "a submodule"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Listing:
         for line in self.text.split("\0"):
             facts, _, name = line.partition("\t")
             if name and f"{path}/".startswith(f"{name}/"):
-                return f"{name} is {_KINDS.get(facts[:6], 'a file')}"
+                return f"{name} is {KINDS.get(facts[:6], 'a file')}"
         return None
 
 

@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterator
 
+from deployctl.config.places import parents
 from deployctl.durable import sync, sync_file_system
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
@@ -27,10 +28,8 @@ from deployctl.layout.files import (
     write_line,
 )
 from deployctl.layout.live import Live
-from deployctl.repo import Repo
+from deployctl.repo import COMPLETE, REVISION, Repo
 
-COMPLETE = ".complete"
-REVISION = "REVISION"
 _NAME = re.compile(r"\d+-[0-9a-f]{12}(\.\d+)?", re.ASCII)
 
 
@@ -254,7 +253,7 @@ def _why_not_removed(error: OSError) -> str:
 
 def _refuse_parents_in_the_way(release: str, name: str) -> None:
     """A commit may carry ``config -> /etc``; writing below it would leave the release."""
-    for parent in _parents(name):
+    for parent in reversed([*parents(name)]):
         path = os.path.join(release, parent)
         if os.path.lexists(path) and not is_directory(path):
             kind = "symlink" if os.path.islink(path) else "file"
@@ -262,8 +261,3 @@ def _refuse_parents_in_the_way(release: str, name: str) -> None:
                 f"{parent} is a {kind} in the commit, so the shared {name} cannot be put "
                 f"there: remove the {kind} from the repository"
             )
-
-
-def _parents(name: str) -> Iterator[str]:
-    parts = name.split("/")[:-1]
-    return ("/".join(parts[: count + 1]) for count in range(len(parts)))

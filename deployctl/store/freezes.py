@@ -57,11 +57,7 @@ def lift_lock(db: Database, repo: str) -> bool:
 
 def hold_of(db: Database, repo: str) -> Hold | None:
     """The newest hold of a repo; there may be older ones, of revisions rolled back before."""
-    row = db.connection.execute(
-        "SELECT revision, since, why FROM holds WHERE repo = ? ORDER BY since DESC LIMIT 1",
-        (repo,),
-    ).fetchone()
-    return Hold(row["revision"], row["since"], row["why"]) if row else None
+    return next(iter(holds_of(db, repo)), None)
 
 
 def holds_of(db: Database, repo: str) -> list[Hold]:
