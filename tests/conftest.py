@@ -15,9 +15,9 @@ import yaml
 from deployctl.config.locate import default_state_dir
 from tests.support.app import App
 from tests.support.nginx import WebServer
+from tests.support.paths import ROOT
 from tests.support.upstream import Upstream
 
-ROOT = Path(__file__).resolve().parent.parent
 REAL_STATE = default_state_dir()
 FOREIGN = ("DEPLOYCTL_", "XDG_", "GIT_", "SSH_", "HTTP_", "PYTEST_ADDOPTS")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")

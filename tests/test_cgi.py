@@ -13,8 +13,9 @@ import pytest
 
 from deployctl import cgi, webhook
 from deployctl.store.database import Database
-from tests.conftest import ROOT, WriteConfig
+from tests.conftest import WriteConfig
 from tests.support.deliveries import SECRET, headers, push
+from tests.support.paths import ROOT
 
 DEPLOY_CGI = str(ROOT / "deploy.cgi")
 UNAVAILABLE = {

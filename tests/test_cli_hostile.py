@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.support.app import App
-from tests.support.cli import ROOT
+from tests.support.paths import ROOT
 
 
 def test_a_release_that_its_stage_removed_fails_before_the_switch(app: App) -> None:

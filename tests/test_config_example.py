@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.config import locate, schema
+from deployctl.config import schema
 from deployctl.config.deployers import BUILT_IN
 from deployctl.config.document import List, Map, Node, read_document
 from deployctl.config.healthcheck import EVIDENCE_KEYS, HEALTHCHECK_KEYS
@@ -20,8 +20,8 @@ from deployctl.config.reading import Reading
 from deployctl.config.stages import STAGE_KEYS, WHEN_KEYS
 from deployctl.repo import Channel, Config, HealthCheck, Repo
 from deployctl.secret import Secret
+from tests.support.paths import ROOT
 
-ROOT = Path(locate.__file__).parents[2]
 EXAMPLE = ROOT / "repos.yml"
 TEXT = EXAMPLE.read_text()
 # A "#" right in front of something hides it; a "#" and a space begin a remark.

@@ -14,6 +14,7 @@ import pytest
 
 from deployctl.config import locate
 from deployctl.errors import ConfigError
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +155,7 @@ def test_finding_the_config_imports_next_to_nothing() -> None:
         "print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {ROOT!r}); {code}"],
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
         capture_output=True,
         text=True,
         check=True,
@@ -167,6 +168,3 @@ def test_finding_the_config_imports_next_to_nothing() -> None:
         "deployctl.errors",
         "deployctl.trust",
     ]
-
-
-ROOT = str(Path(locate.__file__).parents[2])

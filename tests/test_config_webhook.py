@@ -17,8 +17,8 @@ from deployctl.config import webhook
 from deployctl.config.webhook import WebhookConfig, load_webhook_config
 from deployctl.errors import ConfigError
 from deployctl.secret import Secret
+from tests.support.paths import ROOT
 
-ROOT = str(Path(webhook.__file__).parents[2])
 CONFIG = """\
 state_dir: state  # beside this file
 max_body: 2M
@@ -249,7 +249,7 @@ def test_the_compiled_path_imports_no_yaml_click_dataclasses_or_typing(
     config: Path, compiled: Path
 ) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {ROOT!r})\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from deployctl.config.webhook import load_webhook_config\n"
         f"assert load_webhook_config({str(config)!r}).repos['blog'].branch == 'live'\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.app import USUAL, App
 from tests.support.cli import finish
 from tests.support.deliveries import SECRET, headers, push
+from tests.support.paths import ROOT
 from tests.support.workers import wait_until
 
 CROWD = 50

@@ -21,7 +21,7 @@ from deployctl.forges import NAMES, load, standard_webhooks
 from deployctl.forges.event import Delivery
 from tests.support.app import App
 from tests.support.cli import PROGRAM
-from tests.test_layers import ROOT
+from tests.support.paths import ROOT
 
 WEBHOOKS = (ROOT / "deployctl" / "manual" / "webhooks.md").read_text()
 FILES = sorted(path.stem for path in (ROOT / "deployctl" / "manual").iterdir())

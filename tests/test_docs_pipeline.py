@@ -19,7 +19,7 @@ from deployctl.config.readers import Table
 from deployctl.config.stages import STAGE_KEYS, WHEN_KEYS
 from tests.conftest import WriteConfig
 from tests.support.app import App
-from tests.support.readme import README
+from tests.support.paths import README
 from tests.support.upstream import Upstream
 
 TEXT = docs.read("pipeline")

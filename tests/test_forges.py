@@ -31,9 +31,9 @@ from deployctl.forges import (
 )
 from deployctl.forges.event import Delivery, Event
 from deployctl.payload import MalformedError
-from tests.conftest import ROOT
 from tests.support.deliveries import REVISION
 from tests.support.forges import FORGES, TAG, Document, Forge
+from tests.support.paths import ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ import pytest
 
 from deployctl import inetd, webhook
 from deployctl.payload import MalformedError
-from tests.conftest import ROOT, WriteConfig
+from tests.conftest import WriteConfig
 from tests.support.deliveries import SECRET, headers, push
+from tests.support.paths import ROOT
 from tests.test_cgi import HEAVY, UNAVAILABLE
 
 BODY = json.dumps(push()).encode()

@@ -21,7 +21,7 @@ from deployctl.config.schema import FORGE_ALIASES, FORGES, REPO_KEYS, TOP_KEYS
 from deployctl.errors import ConfigError
 from tests import test_config_complaints as complaints
 from tests.support.app import App
-from tests.support.readme import README
+from tests.support.paths import README
 from tests.test_config_complaints import repo
 from tests.test_config_example import TABLES, TEXT, UNCOMMENTED
 

@@ -19,9 +19,9 @@ from deployctl.layout import Live, layout_of
 from deployctl.layout.releases import Releases
 from deployctl.repo import Repo
 from deployctl.store.database import prepare_state_dir
+from tests.support.paths import ROOT
 from tests.support.upstream import Upstream
 
-ROOT = Path(__file__).resolve().parent.parent
 MAIN = "refs/heads/main"
 NOBODY = 65534
 

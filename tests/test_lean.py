@@ -7,14 +7,13 @@ import hmac
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployctl import lean
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 VALUES: list[Any] = [
     {"a": [1, -2.5, 1e300, None, True, False, 'é\n"\\\x00\u2028', {}], "b": {"c": []}},
     [],

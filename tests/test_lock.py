@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from deployctl.lock import FileLock, Slot, mirror_lock, repo_lock, wait_for
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 HOLD = """
 import sys, time
 from deployctl.lock import FileLock

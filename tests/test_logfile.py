@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.logfile import HALF, LogFile, log_path
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from deployctl.errors import Interrupted
 from deployctl.process import Completed, Outcome, end_marked, identity, is_alive, send_signal
 from deployctl.process_tree import signal_marked
 from deployctl.repo import Command
+from tests.support.paths import ROOT
 from tests.support.workers import wait_until
 
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
-ROOT = Path(__file__).parent.parent
 
 
 class Steps:

@@ -22,10 +22,11 @@ from deployctl import errors
 from deployctl.config.load import load
 from deployctl.deployment import EXIT_CODES
 from deployctl.repo import Repo
-from tests.conftest import ROOT, WriteConfig
+from tests.conftest import WriteConfig
 from tests.support import deliveries, nginx
 from tests.support.cli import Cli
 from tests.support.nginx import WebServer
+from tests.support.paths import ROOT
 from tests.support.servers import Response
 from tests.support.service import Service
 from tests.support.upstream import Upstream, git

@@ -18,8 +18,8 @@ from deployctl.store import deployments, queue
 from deployctl.store.database import Database, prepare_state_dir
 from deployctl.store.schema import STEPS
 from deployctl.trust import account_name
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 NOBODY = 65534
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from deployctl import environment, lock, worker
 from deployctl.environment import base_environment
-from tests.support.workers import ROOT, StubWorker, wait_until
+from tests.support.paths import ROOT
+from tests.support.workers import StubWorker, wait_until
 
 STARTER = """
 import sys

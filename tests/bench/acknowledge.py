@@ -36,10 +36,10 @@ import yaml
 
 from tests.support.deliveries import SECRET, push
 from tests.support.nginx import WebServer
+from tests.support.paths import ROOT
 from tests.support.servers import free_port, installed, stop, wait
 from tests.support.upstream import Upstream
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SYSTEM_PYTHON = "/usr/bin/python3"
 ROUNDS = 5
 BUILD = 5  # seconds that a deployment takes: most of its time one waits for others

@@ -27,7 +27,8 @@ from pathlib import Path
 from tests.powercut import invariants, mutants
 from tests.powercut.disk import TOOLS, call
 from tests.powercut.scenes import SCENES, Cut, Scene, cut_run
-from tests.powercut.world import ROOT, World, end_processes
+from tests.powercut.world import World, end_processes
+from tests.support.paths import ROOT
 
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 INIT = ("sh", "-c", '"$@"; exit $?', "sh")  # process 1 there, which buries the orphans

@@ -22,7 +22,6 @@ from tests.powercut.disk import Disk
 from tests.support.deliveries import SECRET
 from tests.support.upstream import Upstream, git
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = "rm -rf built && mkdir built && cp src/0/* built/"
 SMALL_FILES = 300
 BIG_FILES = 3

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import ROOT
 from tests.support import deliveries
+from tests.support.paths import ROOT
 from tests.sweep import invariants
 from tests.sweep.faults import descendants, reap
 from tests.sweep.scene import Scene

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.cli import ROOT, Cli
+from tests.support.cli import Cli
 from tests.support.deliveries import headers, push
+from tests.support.paths import ROOT
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from tests.support.paths import DEPLOY_CGI
 from tests.support.servers import Response, exchange, free_port, installed, stop, wait
 
-DEPLOY_CGI = Path(__file__).resolve().parent.parent.parent / "deploy.cgi"
 NGINX_CONF = """
 daemon off;
 master_process off;

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
-README = Path(__file__).resolve().parent.parent.parent / "README.md"
+from tests.support.paths import README
 
 
 def snippet(language: str, places: Mapping[str, str]) -> str:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from deployctl.environment import PATH
 from tests.support.cli import is_running
+from tests.support.paths import ROOT
 from tests.support.servers import installed, stop, wait
 from tests.support.workers import wait_until
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 DOWNLOADED = ROOT / ".cache" / "tools"
 PLACES = (f"{sys.prefix}/bin", f"{DOWNLOADED}/pm2/node_modules/.bin", os.environ["PATH"], PATH)
 STAND_IN = """#!{python}

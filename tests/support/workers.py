@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.support.paths import ROOT
+
 PROGRAM = """
 import json, os, sys, time
 links = [f"/proc/self/fd/{{name}}" for name in os.listdir("/proc/self/fd")]
