@@ -16,13 +16,10 @@ from functools import partial
 
 from deployctl import notices
 from deployctl.deployment import IGNORED, Deployment, Failure
-from deployctl.environment import step_environment
 from deployctl.errors import ConfigError, DeployctlError, StoreError
 from deployctl.journal import Journal
 from deployctl.layout import Live
-from deployctl.lock import step_note
 from deployctl.masking import Masker
-from deployctl.moment import this_moment
 from deployctl.output import Output
 from deployctl.prune import make_room
 from deployctl.release_config import ReleaseConfig, of_live, old_secrets
@@ -33,8 +30,11 @@ from deployctl.store import deliveries, deployments, freezes, inbox, probations,
 from deployctl.store.database import Database
 from deployctl.store.freezes import Hold
 from deployctl.story import first_line, last_line
+from deployctl.system.clock import this_moment
+from deployctl.system.environment import step_environment
+from deployctl.system.locks import step_note
+from deployctl.system.wake import start_worker
 from deployctl.times import clock_time
-from deployctl.worker import start_worker
 
 _BROKEN = ("failed", "rolled_back", "degraded")
 

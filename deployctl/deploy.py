@@ -22,11 +22,11 @@ from deployctl.prune import prune
 from deployctl.release_config import of_release, of_revision
 from deployctl.rollback import choose_target, find_release
 from deployctl.room import need_room, remember_sizes
-from deployctl.signals import interruptible, shielded
 from deployctl.site import Site
 from deployctl.store import deployments, releases
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.succeeded import succeeded
+from deployctl.system.signals import interruptible, shielded
 from deployctl.undo import go_back, undo
 from deployctl.unneeded import AUTOMATIC, Unneeded, why_unneeded
 

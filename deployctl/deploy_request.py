@@ -14,7 +14,7 @@ from deployctl.foreground import refuse_if_locked, run_in_turn, run_now
 from deployctl.refusals import held
 from deployctl.site import Site, Worker, remote_tip
 from deployctl.store import deployments, freezes, queue
-from deployctl.worker import start_worker
+from deployctl.system.wake import start_worker
 
 _SHA = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
 

@@ -12,11 +12,11 @@ from deployctl.follow import Follower
 from deployctl.history import show
 from deployctl.refusals import locked
 from deployctl.run import run_here
-from deployctl.signals import interruptible
 from deployctl.site import Site, Worker
 from deployctl.store import deployments, freezes, queue
+from deployctl.system.signals import interruptible
+from deployctl.system.wake import start_worker
 from deployctl.turn import Turn
-from deployctl.worker import start_worker
 
 _PAUSE = 0.1
 

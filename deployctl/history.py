@@ -10,7 +10,6 @@ from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.follow import read_log
 from deployctl.layout import Live
-from deployctl.moment import this_moment
 from deployctl.rollback import default_target
 from deployctl.site import Site
 from deployctl.store import deployments, freezes, probations, releases
@@ -18,6 +17,7 @@ from deployctl.store.database import Database
 from deployctl.store.freezes import Hold, Lock
 from deployctl.store.probations import Probation
 from deployctl.store.releases import ReleaseRecord
+from deployctl.system.clock import this_moment
 from deployctl.times import iso
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from binascii import b2a_base64
 
 from deployctl.forges.event import Check, Control, Event, Push
-from deployctl.lean import quote, to_json
 from deployctl.payload import printable
+from deployctl.system.lean import quote, to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -191,6 +191,6 @@ def key_of(event: Event, delivery: Delivery) -> str:
     """What the same delivery has again when it comes again."""
     if event.key is not None and len(event.key) <= 200:
         return event.key
-    from deployctl.lean import sha256
+    from deployctl.system.lean import sha256
 
     return "sha256:" + sha256(delivery.body).hexdigest()

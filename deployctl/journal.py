@@ -14,9 +14,9 @@ from deployctl.errors import DeployctlError, RefusedError, in_words
 from deployctl.logfile import LogFile, log_path
 from deployctl.masking import Masker
 from deployctl.output import Output, ending, heading, prompt
-from deployctl.process import LastLines, Outcome
 from deployctl.store import deployments, timings
 from deployctl.store.database import Database
+from deployctl.system.process import LastLines, Outcome
 
 _LONGEST_LINE = 8 * 1024  # bytes; of steps that run beside each other, longer ones are broken
 

@@ -13,11 +13,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from deployctl.environment import base_environment
-from deployctl.process import Outcome, run
-from deployctl.repo import Command, Repo
+from deployctl.repo import Repo
 from deployctl.sizes import as_configured
-from deployctl.worker import SYSTEMD_RUN, runtime_dir
+from deployctl.system.command import Command
+from deployctl.system.environment import base_environment
+from deployctl.system.process import Outcome, run
+from deployctl.system.wake import SYSTEMD_RUN, runtime_dir
 
 _TIMEOUT = 10.0
 _RUNTIME_DIR = "XDG_RUNTIME_DIR"

@@ -6,7 +6,7 @@ This module is on the webhook's way: ``urllib.parse`` is loaded for form bodies 
 from __future__ import annotations
 
 from deployctl.errors import DeployctlError
-from deployctl.lean import JsonReader
+from deployctl.system.lean import JsonReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from deployctl.masking import Masker
 from deployctl.pipeline import describe
 from deployctl.release_config import ReleaseConfig, of_release, of_revision, old_secrets, revealed
-from deployctl.repo import Command, Pipeline, Stage
+from deployctl.repo import Pipeline, Stage
 from deployctl.site import Site
 from deployctl.store.releases import GONE, ReleaseRecord
+from deployctl.system.command import Command
 
 
 def deployment(site: Site, ref: str, revision: str, subject: str) -> list[str]:

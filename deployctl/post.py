@@ -11,10 +11,10 @@ from deployctl.errors import DeployctlError, Interrupted
 from deployctl.journal import StageFailed
 from deployctl.pipeline import run_commands
 from deployctl.release_config import of_release
-from deployctl.repo import Command
-from deployctl.signals import interruptible
 from deployctl.steps import Surroundings
 from deployctl.store import deployments
+from deployctl.system.command import Command
+from deployctl.system.signals import interruptible
 
 
 def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:

@@ -14,21 +14,21 @@ from deployctl import notices
 from deployctl.deployment import Deployment, Failure
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.layout import Live
-from deployctl.leftovers import end_steps
-from deployctl.lock import repo_lock, step_note
-from deployctl.moment import Moment, this_moment
 from deployctl.page import refresh_page
 from deployctl.probe import once, probe
-from deployctl.process import show
 from deployctl.refusals import locked
 from deployctl.release_config import ReleaseConfig, of_live
 from deployctl.repo import HealthCheck
 from deployctl.rollback import default_target
-from deployctl.signals import interruptible
 from deployctl.site import Site, Worker, open_site
 from deployctl.store import deployments, freezes, probations, releases
 from deployctl.store.database import Database
 from deployctl.store.probations import Probation
+from deployctl.system.clock import Moment, this_moment
+from deployctl.system.leftovers import end_steps
+from deployctl.system.locks import repo_lock, step_note
+from deployctl.system.process import show
+from deployctl.system.signals import interruptible
 from deployctl.times import duration
 
 STAGE = "probation"

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from deployctl.deployment import Deployment
-from deployctl.environment import step_environment
 from deployctl.health import HealthResult, check, evidence
 from deployctl.layout import Live
 from deployctl.masking import Masker
-from deployctl.process import Outcome, run_step
 from deployctl.release_config import ReleaseConfig, old_secrets, revealed
-from deployctl.repo import Command, HealthCheck
+from deployctl.repo import HealthCheck
 from deployctl.site import Site
+from deployctl.system.command import Command
+from deployctl.system.environment import step_environment
+from deployctl.system.process import Outcome, run_step
 
 
 def once(healthcheck: HealthCheck) -> HealthCheck:
@@ -37,7 +38,7 @@ def probe(
     """Ask as a deployment does, with what the live release runs with; no secret is in the answer.
 
     ``brought`` is the deployment that made it live, None where that is not known; ``noted`` is as
-    :func:`deployctl.process.run_step` has it; ``explained``: a failure comes with its evidence.
+    ``system.process.run_step`` has it; ``explained``: a failure comes with its evidence.
     """
     secrets = revealed(config)
     masker = Masker({*secrets.values(), *old_secrets(site).values()})

@@ -9,10 +9,10 @@ from deployctl import inbox
 from deployctl.claim import Claim, proved, why_refused
 from deployctl.decide import Case, Decision, decide
 from deployctl.errors import ConfigError, DeployctlError
-from deployctl.lean import to_json
 from deployctl.payload import MalformedError
 from deployctl.store import deliveries, queue
 from deployctl.store.database import Database
+from deployctl.system.lean import to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

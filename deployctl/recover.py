@@ -12,16 +12,16 @@ from deployctl.again import has_attempts_left, queue_again
 from deployctl.attempt import Attempt, Outcome, Target, marker_of
 from deployctl.deployment import Deployment
 from deployctl.layout import Live
-from deployctl.leftovers import end_helpers, end_steps
-from deployctl.lock import step_note
 from deployctl.output import Output
 from deployctl.page import refresh_page
 from deployctl.pipeline import BUILD
-from deployctl.process import Identity, end_marked
 from deployctl.prune import prune
 from deployctl.site import Site
 from deployctl.store import deployments, releases
 from deployctl.store.database import Database
+from deployctl.system.leftovers import end_helpers, end_steps
+from deployctl.system.locks import step_note
+from deployctl.system.process import Identity, end_marked
 from deployctl.undo import undo
 
 

@@ -8,10 +8,7 @@ from typing import Any
 
 from deployctl.secret import Secret
 from deployctl.sizes import MB
-
-# A tuple is argv and no shell sees it; a string is a script for /bin/sh -eu.
-Command = str | tuple[str, ...]
-
+from deployctl.system.command import Command
 
 # The files of ours that a release has: its commit's sha, and the mark that it is whole.
 REVISION, COMPLETE = "REVISION", ".complete"

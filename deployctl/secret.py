@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from deployctl.errors import ConfigError
-from deployctl.trust import require_trust
+from deployctl.system.trust import require_trust
 
 # What a web server sets from the request (RFC 3875, 4.1), and what servers add to that.
 _OF_REQUEST = frozenset(

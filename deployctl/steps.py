@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from deployctl.journal import StageFailed, StageJournal, StepJournal
 from deployctl.limits import NONE, Limits
-from deployctl.process import Outcome, run_step, show
-from deployctl.repo import Command
-from deployctl.tools import advice, missed
+from deployctl.system.command import Command
+from deployctl.system.find_program import advice, missed
+from deployctl.system.process import Outcome, run_step, show
 
 NOT_FOUND = 127  # the exit code of a shell that does not find a program
 _FIRST_PAUSE = 1.0  # seconds before a second try; doubled for each one after that
@@ -39,7 +39,7 @@ class Surroundings:
 def run_one(
     telling: StepJournal, command: Command, around: Surroundings, stop: int | None = None
 ) -> Outcome:
-    """Run one command and tell of it; ``stop`` as :func:`deployctl.process.run_step` has it."""
+    """Run one command and report it; ``stop`` is that of ``system.process.run_step``."""
     telling.begin_step(show(command))
     outcome = run_step(
         around.limits.wrap(command),

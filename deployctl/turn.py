@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deployctl.lock import Slot, repo_lock, turn_gate
 from deployctl.site import Site
+from deployctl.system.locks import Slot, repo_lock, turn_gate
 
 
 class Turn:

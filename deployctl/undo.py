@@ -10,9 +10,9 @@ from deployctl.deployment import Failure
 from deployctl.errors import DeployctlError, in_words
 from deployctl.journal import Journal, StageFailed
 from deployctl.pipeline import check_health, run_commands
-from deployctl.process import end_marked
-from deployctl.repo import Command
 from deployctl.steps import Surroundings
+from deployctl.system.command import Command
+from deployctl.system.process import end_marked
 
 _TRIES = 2
 

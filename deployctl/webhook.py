@@ -13,10 +13,10 @@ import time
 from deployctl.config.locate import find_config
 from deployctl.config.webhook import load_webhook_config, probable_state_dir
 from deployctl.errors import DeployctlError
-from deployctl.lean import signal
 from deployctl.receive import Answer, receive, unavailable
-from deployctl.trust import is_own
-from deployctl.worker import wake_worker
+from deployctl.system.lean import signal
+from deployctl.system.trust import is_own
+from deployctl.system.wake import wake_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

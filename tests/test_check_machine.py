@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from deployctl import worker as starting
 from deployctl.check import channels, config, examine, programs, start, state, worker
 from deployctl.check.finding import Finding
 from deployctl.check.worker import Places
 from deployctl.config.load import load
-from deployctl.environment import PATH
-from deployctl.mounts import mounted_at
-from deployctl.process import identity
 from deployctl.repo import Config
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
-from deployctl.tools import first_word
+from deployctl.system import wake as starting
+from deployctl.system.environment import PATH
+from deployctl.system.find_program import first_word
+from deployctl.system.mounts import mounted_at
+from deployctl.system.process import identity
 from tests.conftest import WriteConfig
 from tests.support.bark import KEY
 from tests.support.checks import levels, only

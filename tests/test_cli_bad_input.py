@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.environment import PATH
+from deployctl.system.environment import PATH
 from tests.conftest import WriteConfig
 from tests.support.app import App
 from tests.support.upstream import Upstream

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.environment import account
+from deployctl.system.environment import account
 from tests.conftest import WriteConfig
 from tests.support.app import App
 from tests.support.cli import Done, Gate, finish, is_running, settle

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.environment import PATH, system_locale
+from deployctl.system.environment import PATH, system_locale
 from tests.conftest import WriteConfig
 from tests.support.app import App
 from tests.support.cli import end, is_running

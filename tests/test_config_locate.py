@@ -155,7 +155,13 @@ def test_finding_the_config_imports_next_to_nothing() -> None:
         "print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}",
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -166,5 +172,6 @@ def test_finding_the_config_imports_next_to_nothing() -> None:
         "deployctl.config",
         "deployctl.config.locate",
         "deployctl.errors",
-        "deployctl.trust",
+        "deployctl.system",
+        "deployctl.system.trust",
     ]

@@ -522,7 +522,7 @@ def test_a_git_that_is_killed_has_not_said_that_nothing_is_there(
     programs.mkdir()
     (programs / "git").write_text("#!/bin/sh\nkill -KILL $$\n")
     (programs / "git").chmod(0o755)
-    monkeypatch.setattr("deployctl.environment.PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setattr("deployctl.system.environment.PATH", f"{programs}:/usr/bin:/bin")
     checkout = Checkout(str(clone))
     for question in (checkout.head, lambda: checkout.has("a" * 40)):
         with pytest.raises(GitError, match="git was killed by SIGKILL"):

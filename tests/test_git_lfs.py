@@ -90,7 +90,7 @@ def test_without_git_lfs_its_package_is_named(
     bare.mkdir()
     for program in ("git", "sh"):
         (bare / program).symlink_to(str(shutil.which(program)))
-    monkeypatch.setattr("deployctl.environment.PATH", str(bare))
+    monkeypatch.setattr("deployctl.system.environment.PATH", str(bare))
     mirror = mirror_of(tmp_path, upstream.url, lfs=True)
     message = complaint_of(mirror, tmp_path / "one")
     assert message.endswith(

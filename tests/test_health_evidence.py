@@ -13,8 +13,9 @@ import pytest
 from deployctl.health import HealthResult
 from deployctl.health.evidence import explain
 from deployctl.masking import Masker
-from deployctl.process import Outcome
-from deployctl.repo import Command, Evidence, HealthCheck
+from deployctl.repo import Evidence, HealthCheck
+from deployctl.system.command import Command
+from deployctl.system.process import Outcome
 from tests.support.app import App
 from tests.support.bark import Bark, bark
 from tests.support.unwell import unwell

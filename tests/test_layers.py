@@ -24,12 +24,10 @@ LAYERS = {
         "claim forges health inbox journal layout limits payload pipeline request steps story "
         "watched"
     ),
-    "adapters": "config git logfile notify output store worker",
-    "system": (
-        "columns durable environment leftovers lean lock masking moment mounts process "
-        "process_child process_tree sections signals tools"
-    ),
-    "values": "__init__ deployment errors notice repo secret sizes times trust",
+    "adapters": "config git logfile notify output store",
+    "values": "columns deployment masking notice repo secret sections sizes times",
+    "system": "system",
+    "errors": "__init__ errors",
 }
 ORDER = list(LAYERS)
 LAYER = {part: layer for layer, parts in LAYERS.items() for part in parts.split()}

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from deployctl.environment import base_environment
 from deployctl.store import deployments
 from deployctl.store.database import Database
+from deployctl.system.environment import base_environment
 from tests.conftest import WriteConfig
 from tests.support.deliveries import REVISION, SECRET, headers, push
 from tests.support.nginx import WebServer

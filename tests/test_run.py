@@ -13,11 +13,11 @@ import pytest
 from deployctl import run
 from deployctl.config.load import load
 from deployctl.output import Silence
-from deployctl.process import end_marked
 from deployctl.site import Site, Worker
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
 from deployctl.store.freezes import Lock, set_lock
+from deployctl.system.process import end_marked
 from tests.conftest import WriteConfig
 from tests.support.cli import Cli, finish
 from tests.support.upstream import Upstream, git

@@ -17,7 +17,7 @@ from deployctl.errors import StoreError, UsageError
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database, prepare_state_dir
 from deployctl.store.schema import STEPS
-from deployctl.trust import account_name
+from deployctl.system.trust import account_name
 from tests.support.paths import ROOT
 
 NOBODY = 65534

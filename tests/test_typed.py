@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.trust import account_name
+from deployctl.system.trust import account_name
 from deployctl.typed import typed_as
 from tests.support.app import App
 from tests.support.deliveries import SECRET

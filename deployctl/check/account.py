@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployctl import environment
 from deployctl.check.finding import Finding, fail, ok
 from deployctl.errors import ForeignError
 from deployctl.repo import Config
 from deployctl.store.database import check_owner
+from deployctl.system import environment
 from deployctl.typed import typed_as
 
 

@@ -11,7 +11,7 @@ from deployctl.check.privacy import readable, replaceable
 from deployctl.errors import ConfigError
 from deployctl.repo import Config, Repo
 from deployctl.secret import Secret
-from deployctl.trust import account_name
+from deployctl.system.trust import account_name
 from deployctl.typed import typed_as
 
 

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, advised, fail, ok, warn
-from deployctl.environment import account
 from deployctl.git.mirror import Mirror
 from deployctl.layout import Layout, layout_of
 from deployctl.probe import once, probe
@@ -16,6 +15,7 @@ from deployctl.repo import Config, HealthCheck, Repo
 from deployctl.site import open_site
 from deployctl.store import deployments
 from deployctl.store.database import Database
+from deployctl.system.environment import account
 
 
 def path(config: Config, repo: Repo) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, advised, fail, warn
 from deployctl.errors import ConfigError
-from deployctl.trust import is_private_group, require_trust
+from deployctl.system.trust import is_private_group, require_trust
 
 
 def changeable(check: str, path: str) -> Iterator[Finding]:

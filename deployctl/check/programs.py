@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from deployctl.check.finding import Finding, fail, ok, warn
-from deployctl.environment import base_environment
 from deployctl.git.command import git
 from deployctl.git.remote import protocol
 from deployctl.limits import Systemd, why_no_memory_limit
-from deployctl.process import run
-from deployctl.repo import Command, Config, Repo
+from deployctl.repo import Config, Repo
 from deployctl.sizes import as_configured
-from deployctl.tools import advice, first_word
+from deployctl.system.command import Command
+from deployctl.system.environment import base_environment
+from deployctl.system.find_program import advice, first_word
+from deployctl.system.process import run
 
 _TIMEOUT = 10.0
 # What a shell would not find; it knows its own words and functions best.

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from deployctl.check.finding import Finding, ok, warn
 from deployctl.check.reading import text_of
-from deployctl.environment import base_environment
-from deployctl.process import run
 from deployctl.repo import Config
 from deployctl.setup.installation import setup_command
+from deployctl.system.environment import base_environment
+from deployctl.system.process import run
+from deployctl.system.wake import SECONDS_TO_ANSWER, by_ourselves, unanswered, wake_dir, way
 from deployctl.times import duration
-from deployctl.worker import SECONDS_TO_ANSWER, by_ourselves, unanswered, wake_dir, way
 
 if TYPE_CHECKING:
-    from deployctl.worker import Way
+    from deployctl.system.wake import Way
 
 _TIMEOUT = 10.0
 _UNIT = "deployctl.path"

@@ -19,8 +19,8 @@ from deployctl.forges.control import ACTIONS
 from deployctl.site import find_repo
 from deployctl.store import inbox
 from deployctl.store.inbox import DeliveryRecord
+from deployctl.system.wake import start_worker
 from deployctl.times import local
-from deployctl.worker import start_worker
 
 
 @click.group("delivery")

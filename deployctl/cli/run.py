@@ -6,7 +6,7 @@ import click
 
 from deployctl.cli.session import Session, options
 from deployctl.run import run
-from deployctl.worker import about_to_look
+from deployctl.system.wake import about_to_look
 
 
 @click.command("run")

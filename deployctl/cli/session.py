@@ -145,7 +145,7 @@ limit_option = click.option(
 
 def here(now: float) -> Request:
     """Who asks from this shell, and by which way."""
-    from deployctl.environment import account
+    from deployctl.system.environment import account
 
     actor = storable(os.environ.get("SUDO_USER") or account().user)
     # ssh with a command has no terminal; a person who logged in first is at a shell like any other.

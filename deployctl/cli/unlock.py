@@ -7,7 +7,7 @@ import click
 from deployctl.cli.session import Session, options
 from deployctl.store import deployments
 from deployctl.store.freezes import lift_lock
-from deployctl.worker import start_worker
+from deployctl.system.wake import start_worker
 
 
 @click.command("unlock")

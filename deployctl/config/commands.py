@@ -6,7 +6,7 @@ from deployctl.config.document import List, Node, Scalar
 from deployctl.config.readers import list_of, text
 from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.shapes import COMMAND, COMMANDS, COMMANDS_OR_NONE, shaped
-from deployctl.repo import Command
+from deployctl.system.command import Command
 
 
 @shaped(COMMAND)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployctl.repo import Command, Stage
+from deployctl.repo import Stage
+from deployctl.system.command import Command
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import os
 from deployctl.config.readers import variable_fault
 from deployctl.errors import ConfigError
 from deployctl.sizes import MB
-from deployctl.trust import require_trust
+from deployctl.system.trust import require_trust
 
 
 def read_env_file(path: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import os
 import pwd
 
 from deployctl.errors import ConfigError
-from deployctl.trust import require_trust
+from deployctl.system.trust import require_trust
 
 MAX_SIZE = 1024 * 1024
 SYSTEM_CONFIG = "/etc/deployctl/repos.yml"

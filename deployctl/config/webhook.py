@@ -15,9 +15,9 @@ import os
 from deployctl import __version__
 from deployctl.config.locate import default_state_dir, read_config, resolve_path
 from deployctl.errors import ConfigError
-from deployctl.lean import JsonReader, sha256, to_json
 from deployctl.secret import Secret
-from deployctl.trust import is_own
+from deployctl.system.lean import JsonReader, sha256, to_json
+from deployctl.system.trust import is_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

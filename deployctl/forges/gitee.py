@@ -8,9 +8,9 @@ body of another repository.
 
 from __future__ import annotations
 
-from deployctl import lean
 from deployctl.forges.githublike import read_as
 from deployctl.forges.proof import fits, from_base64, token_fits
+from deployctl.system import lean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ client can send. An empty secret never fits anything, nor does an empty proof.
 
 from __future__ import annotations
 
-from deployctl import lean
+from deployctl.system import lean
 
 
 def hmac_fits(

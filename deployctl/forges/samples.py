@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployctl import lean
 from deployctl.errors import UsageError
 from deployctl.forges import control, standard_webhooks
+from deployctl.system import lean
 
 ZEROS = "0" * 40
 

@@ -12,11 +12,11 @@ The specification leaves the document open but for ``type`` and ``data``. A push
 
 from __future__ import annotations
 
-from deployctl import lean
 from deployctl.forges.event import Event
 from deployctl.forges.fields import actor, inner, push, text
 from deployctl.forges.proof import fits, from_base64
 from deployctl.payload import member
+from deployctl.system import lean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import re
 import shutil
 from collections.abc import Sequence
 
-from deployctl.durable import sync_file_system
 from deployctl.errors import GitError, LayoutError
 from deployctl.git.command import git
 from deployctl.git.leftovers import (
@@ -24,6 +23,7 @@ from deployctl.git.leftovers import (
 )
 from deployctl.git.obstacles import obstacles, take_back
 from deployctl.git.repository import Repository
+from deployctl.system.durable import sync_file_system
 
 _LIVE = "refs/deployctl/live"
 _NOTHING = "refs/heads/deployctl-nothing-deployed"

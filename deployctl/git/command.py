@@ -7,9 +7,9 @@ import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 
-from deployctl.environment import base_environment
 from deployctl.errors import GitError
-from deployctl.process import run
+from deployctl.system.environment import base_environment
+from deployctl.system.process import run
 
 _SETTINGS = (
     "core.hooksPath=/dev/null",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from deployctl.git.command import git
-from deployctl.process_tree import Identity, boot_id, identity, is_alive
+from deployctl.system.process_tree import Identity, boot_id, identity, is_alive
 
 # Those that we make, or let git make; a ref's is on the disk before the ref is. Working trees that
 # share a repository (git-worktree(1)) share all but the first two.

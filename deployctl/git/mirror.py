@@ -16,15 +16,15 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from deployctl.durable import sync_file_system
 from deployctl.errors import GitError
 from deployctl.git.command import git
 from deployctl.git.leftovers import own_index, remove_index, remove_leftovers
 from deployctl.git.remote import local_path, remote_environment, trust
 from deployctl.git.repository import Repository
-from deployctl.leftovers import noted_holder
-from deployctl.lock import mirror_lock, mirror_note
 from deployctl.repo import Repo
+from deployctl.system.durable import sync_file_system
+from deployctl.system.leftovers import noted_holder
+from deployctl.system.locks import mirror_lock, mirror_note
 
 # What git says when the fault is on our side: a power cut, a full disk, refs a and a/b.
 _DAMAGED = re.compile(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from deployctl.health.answer import Answer
 from deployctl.health.url import ask_url
-from deployctl.process import Outcome
-from deployctl.repo import Command, HealthCheck
+from deployctl.repo import HealthCheck
+from deployctl.system.command import Command
+from deployctl.system.process import Outcome
 from deployctl.times import duration
 
 

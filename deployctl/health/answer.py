@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployctl.process import Outcome
+from deployctl.system.process import Outcome
 
 
 @dataclass(frozen=True)

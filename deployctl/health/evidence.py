@@ -12,9 +12,10 @@ from collections.abc import Callable
 from deployctl.health import HealthResult
 from deployctl.health.bounded import Late, within
 from deployctl.masking import escape_controls
-from deployctl.process import LastLines, Outcome, show
-from deployctl.repo import Command, HealthCheck
+from deployctl.repo import HealthCheck
 from deployctl.sections import FIRST, LAST, section
+from deployctl.system.command import Command
+from deployctl.system.process import LastLines, Outcome, show
 
 _LINES = 50
 _BYTES = 8 * 1024

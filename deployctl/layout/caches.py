@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterator, Sequence
 
 from deployctl.config.places import parents
-from deployctl.environment import base_environment
 from deployctl.errors import LayoutError, in_words
 from deployctl.layout.files import is_directory, make_directory, remove
 from deployctl.layout.moved import name_new_place
-from deployctl.process import run
+from deployctl.system.environment import base_environment
+from deployctl.system.process import run
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from deployctl.durable import sync_file_system
 from deployctl.errors import LayoutError
 from deployctl.git import lfs
 from deployctl.git.checkout import Checkout
@@ -14,6 +13,7 @@ from deployctl.git.parts import Parts, gather
 from deployctl.layout import nested
 from deployctl.layout.live import Live
 from deployctl.repo import Repo
+from deployctl.system.durable import sync_file_system
 
 
 class InPlace:

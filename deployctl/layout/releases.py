@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Collection, Iterator
 
 from deployctl.config.places import parents
-from deployctl.durable import sync, sync_file_system
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
 from deployctl.git.parts import gather, write
@@ -29,6 +28,7 @@ from deployctl.layout.files import (
 )
 from deployctl.layout.live import Live
 from deployctl.repo import COMPLETE, REVISION, Repo
+from deployctl.system.durable import sync, sync_file_system
 
 _NAME = re.compile(r"\d+-[0-9a-f]{12}(\.\d+)?", re.ASCII)
 

@@ -13,7 +13,7 @@ from deployctl.deployment import Failure, StageRecord
 from deployctl.masking import escape_controls
 from deployctl.output import Screen, Stream, prompt
 from deployctl.output.region import Region
-from deployctl.process import LastLines
+from deployctl.system.process import LastLines
 from deployctl.times import duration
 
 _PAUSE = 0.25  # seconds between two looks at what is new

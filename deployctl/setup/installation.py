@@ -11,10 +11,10 @@ import sys
 from dataclasses import dataclass
 
 from deployctl.config.locate import SYSTEM_CONFIG
-from deployctl.environment import PATH, account
 from deployctl.errors import ConfigError
 from deployctl.repo import Config
 from deployctl.store.database import check_owner
+from deployctl.system.environment import PATH, account
 
 # The accounts that nginx runs as: Debian and Ubuntu, Fedora and Alpine, Arch.
 _WEB_ACCOUNTS = ("www-data", "nginx", "http")

@@ -11,7 +11,7 @@ systemd-run(1) of systemd 252.
 from __future__ import annotations
 
 from deployctl.setup.installation import Installation, setup_command
-from deployctl.worker import wake_dir
+from deployctl.system.wake import wake_dir
 
 _UNITS = "/etc/systemd/system"
 # What a worker takes, at most, to end its steps, undo what is half done and record it.

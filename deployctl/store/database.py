@@ -13,12 +13,12 @@ import fcntl
 import os
 import stat
 
-from deployctl.durable import sync
 from deployctl.errors import ConfigError, ForeignError, StoreError
-from deployctl.lean import sqlite3
-from deployctl.mounts import unsafe_mount
 from deployctl.store.schema import STEPS
-from deployctl.trust import account_name
+from deployctl.system.durable import sync
+from deployctl.system.lean import sqlite3
+from deployctl.system.mounts import unsafe_mount
+from deployctl.system.trust import account_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

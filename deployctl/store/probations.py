@@ -7,9 +7,9 @@ import sqlite3
 from dataclasses import dataclass
 
 from deployctl.deployment import Failure
-from deployctl.moment import Moment
 from deployctl.store import queue
 from deployctl.store.database import Database
+from deployctl.system.clock import Moment
 
 # Who asks where nobody did.
 ACTOR = "deployctl"

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployctl.environment import PATH
+from deployctl.system.environment import PATH
 from tests.support.cli import is_running
 from tests.support.paths import ROOT
 from tests.support.servers import installed, stop, wait

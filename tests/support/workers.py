@@ -34,8 +34,8 @@ open({report!r} + ".end", "w").close()
 FRONT = """#!{python}
 import sys
 sys.path.insert(0, {root!r})
-from deployctl import worker
-worker.PACKAGE = {package!r}
+from deployctl.system import wake
+wake.PACKAGE = {package!r}
 exec(open({script!r}).read())
 """
 

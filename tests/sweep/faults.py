@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from deployctl.process_tree import MARKER
+from deployctl.system.process_tree import MARKER
 from tests.sweep import kernel
 
 _SUBREAPER = 36  # prctl(2)

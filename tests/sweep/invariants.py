@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from deployctl.process_tree import MARKER
+from deployctl.system.process_tree import MARKER
 from tests.sweep.faults import descendants
 from tests.sweep.scene import FILES, Scene
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from deployctl import cgi, recover, run
-from deployctl.durable import sync
 from deployctl.layout.files import remove
 from deployctl.layout.releases import Releases
-from deployctl.lock import FileLock
 from deployctl.receive import Answer
+from deployctl.system.durable import sync
+from deployctl.system.locks import FileLock
 
 
 @dataclass(frozen=True)

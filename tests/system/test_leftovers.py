@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.leftovers import (
+from deployctl.system.leftovers import (
     end_helpers,
     end_step,
     marker_of_helpers,
     note_step,
     noted_holder,
 )
-from deployctl.process_tree import MARKER, Identity, end_marked, identity
+from deployctl.system.process_tree import MARKER, Identity, end_marked, identity
 from tests.support.cli import is_running
 from tests.support.workers import wait_until
 
@@ -114,7 +114,7 @@ def test_a_note_is_private_and_names_the_step(tree: Tree, note: str) -> None:
 
 def test_the_git_of_a_dead_process_is_ended_unless_the_machine_was_restarted() -> None:
     code = (
-        "import os, time; from deployctl.process import identity, run; import threading;"
+        "import os, time; from deployctl.system.process import identity, run; import threading;"
         "threading.Thread(target=run, args=(['sleep', '60'],),"
         " kwargs={'env': {'PATH': '/usr/bin:/bin'}, 'timeout': 60}, daemon=True).start();"
         "time.sleep(60)"

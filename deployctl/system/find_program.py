@@ -8,8 +8,8 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 
-from deployctl.environment import account
-from deployctl.repo import Command
+from deployctl.system.command import Command
+from deployctl.system.environment import account
 
 # Where installers put programs that no PATH of the system names: first the account's own.
 _IN_HOME = (

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.lock import FileLock, Slot, mirror_lock, repo_lock, wait_for
+from deployctl.system.locks import FileLock, Slot, mirror_lock, repo_lock, wait_for
 from tests.support.paths import ROOT
 
 HOLD = """
 import sys, time
-from deployctl.lock import FileLock
+from deployctl.system.locks import FileLock
 lock = FileLock(sys.argv[1])
 assert lock.acquire()
 print("held", flush=True)

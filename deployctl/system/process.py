@@ -17,9 +17,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from deployctl.leftovers import marker_of_helpers, note_step
-from deployctl.process_child import CannotStartError, Child, held_signals, not_found, spawn
-from deployctl.process_tree import (
+from deployctl.system.command import Command
+from deployctl.system.leftovers import marker_of_helpers, note_step
+from deployctl.system.process_child import CannotStartError, Child, held_signals, not_found, spawn
+from deployctl.system.process_tree import (
     MARKER,
     Identity,
     end_marked,
@@ -27,7 +28,6 @@ from deployctl.process_tree import (
     is_alive,
     send_signal,
 )
-from deployctl.repo import Command
 
 __all__ = [
     "Completed",

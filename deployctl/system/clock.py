@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from deployctl.process_tree import boot_id
+from deployctl.system.process_tree import boot_id
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployctl import lean
+from deployctl.system import lean
 from tests.support.paths import ROOT
 
 VALUES: list[Any] = [
@@ -84,7 +84,7 @@ def test_equal_bytes_are_equal_and_others_are_not() -> None:
 WITHOUT = """
 import sys
 sys.modules.update(dict.fromkeys(("_json", "_sha1", "_sha2", "_sha256")))
-from deployctl import lean
+from deployctl.system import lean
 print(lean.JsonReader().read('{"a": [1]}'), lean.quote("x"), lean.sha256(b"").hexdigest()[:8])
 """
 
@@ -98,7 +98,7 @@ def test_an_interpreter_without_those_parts_has_the_packages() -> None:
 
 
 def test_it_imports_none_of_the_packages() -> None:
-    code = "import sys; from deployctl import lean; print(*sys.modules)"
+    code = "import sys; from deployctl.system import lean; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.environment import PATH, account, base_environment, step_environment, system_locale
+from deployctl.system.environment import (
+    PATH,
+    account,
+    base_environment,
+    step_environment,
+    system_locale,
+)
 
 
 def test_the_account_is_the_one_of_the_passwd_entry(monkeypatch: pytest.MonkeyPatch) -> None:

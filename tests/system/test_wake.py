@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from deployctl import environment, lock, worker
-from deployctl.environment import base_environment
+from deployctl.system import environment, locks, wake
+from deployctl.system.environment import base_environment
 from tests.support.paths import ROOT
 from tests.support.workers import StubWorker, wait_until
 
 STARTER = """
 import sys
-from deployctl import worker
-worker.PACKAGE = sys.argv[1]
-assert worker.start_worker(sys.argv[2], "/nonexistent")
+from deployctl.system import wake
+wake.PACKAGE = sys.argv[1]
+assert wake.start_worker(sys.argv[2], "/nonexistent")
 print("started", flush=True)
 sys.stdin.read()
-children = open(f"/proc/self/task/{worker.os.getpid()}/children").read()
+children = open(f"/proc/self/task/{wake.os.getpid()}/children").read()
 print("children:", children)
 """
 
@@ -45,9 +45,9 @@ def test_the_worker_is_run_with_the_config_by_the_same_interpreter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub = StubWorker(tmp_path)
-    monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
+    monkeypatch.setattr(wake, "PACKAGE", str(stub.package))
     monkeypatch.chdir(tmp_path)
-    assert worker.start_worker("repos.yml", "/nonexistent")
+    assert wake.start_worker("repos.yml", "/nonexistent")
     report = stub.report()
     assert report["argv"] == ["--config", str(tmp_path / "repos.yml"), "run"]
     assert report["executable"] == sys.executable
@@ -57,12 +57,12 @@ def test_the_worker_is_tied_to_nothing_of_its_starter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub = StubWorker(tmp_path)
-    monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
+    monkeypatch.setattr(wake, "PACKAGE", str(stub.package))
     read, write = os.pipe()
     os.set_inheritable(write, True)
     umask = os.umask(0o022)
     try:
-        assert worker.start_worker("/etc/repos.yml", "/nonexistent")
+        assert wake.start_worker("/etc/repos.yml", "/nonexistent")
         report = stub.report()
         assert os.umask(0o022) == 0o022
     finally:
@@ -79,18 +79,18 @@ def test_nothing_of_the_callers_environment_reaches_the_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub = StubWorker(tmp_path)
-    monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
+    monkeypatch.setattr(wake, "PACKAGE", str(stub.package))
     monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.1")
     monkeypatch.setenv("PYTHONSTARTUP", "/tmp/evil.py")
-    assert worker.start_worker("/etc/repos.yml", "/nonexistent")
+    assert wake.start_worker("/etc/repos.yml", "/nonexistent")
     env = stub.report()["env"]
     env.pop("LC_CTYPE", None)  # Python's own, where the locale is C (PEP 538)
     assert env == {**base_environment(), "PYTHONPATH": str(stub.package.parent)}
 
 
 def test_an_installed_package_needs_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "PACKAGE", "/opt/venv/lib/python3.11/site-packages/deployctl")
-    assert worker.worker_environment() == base_environment()
+    monkeypatch.setattr(wake, "PACKAGE", "/opt/venv/lib/python3.11/site-packages/deployctl")
+    assert wake.worker_environment() == base_environment()
 
 
 def test_the_worker_outlives_the_process_group_that_started_it(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_starter_that_lives_on_keeps_no_zombie(tmp_path: Path) -> None:
 
 def test_a_worker_that_cannot_be_started_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    assert not worker.start_worker("/etc/repos.yml", "/nonexistent")
+    assert not wake.start_worker("/etc/repos.yml", "/nonexistent")
 
 
 def test_a_machine_without_room_for_a_process_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_a_machine_without_room_for_a_process_is_no_error(monkeypatch: pytest.Mo
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", fork)
-    assert not worker.start_worker("/etc/repos.yml", "/nonexistent")
+    assert not wake.start_worker("/etc/repos.yml", "/nonexistent")
 
 
 # ---- who is woken by a delivery -------------------------------------------------------------
@@ -142,18 +142,18 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         found.append(inherit)
         return True
 
-    monkeypatch.setattr(worker, "spawn_detached", spawn)
+    monkeypatch.setattr(wake, "spawn_detached", spawn)
     return found
 
 
-def wake(state: str) -> bool:
-    return worker.wake_worker("/etc/repos.yml", (), state, "app")
+def wake_up(state: str) -> bool:
+    return wake.wake_worker("/etc/repos.yml", (), state, "app")
 
 
 def test_a_delivery_starts_a_worker_that_holds_the_wake_lock(
     state: str, started: list[int | None]
 ) -> None:
-    assert wake(state)
+    assert wake_up(state)
     assert len(started) == 1
     assert started[0] is not None
 
@@ -161,45 +161,45 @@ def test_a_delivery_starts_a_worker_that_holds_the_wake_lock(
 def test_none_is_started_while_one_that_was_started_has_not_looked(
     state: str, started: list[int | None]
 ) -> None:
-    with lock.wake_lock(state):
-        assert wake(state)
+    with locks.wake_lock(state):
+        assert wake_up(state)
     assert started == []
-    assert wake(state)
+    assert wake_up(state)
     assert len(started) == 1
 
 
 def test_none_is_started_while_a_deployment_of_the_repo_runs(
     state: str, started: list[int | None]
 ) -> None:
-    with lock.repo_lock(state, "other"):
-        wake(state)
+    with locks.repo_lock(state, "other"):
+        wake_up(state)
     assert len(started) == 1
-    with lock.repo_lock(state, "app"):
-        assert wake(state)
+    with locks.repo_lock(state, "app"):
+        assert wake_up(state)
     assert len(started) == 1
 
 
 def test_a_burst_starts_one_worker_until_that_looks(tmp_path: Path, state: str) -> None:
     """A real worker's process: it holds the lock from its start until it is about to look."""
     code = (
-        "import os, sys, time\nfrom deployctl import worker\n"
+        "import os, sys, time\nfrom deployctl.system import wake\n"
         "open(sys.argv[1] + '/began', 'w').close()\n"
         "while not os.path.exists(sys.argv[1] + '/look'): time.sleep(0.01)\n"
-        "worker.about_to_look()\n"
+        "wake.about_to_look()\n"
         "open(sys.argv[1] + '/looks', 'w').close()\n"
         "time.sleep(20)\n"
     )
-    held = lock.wake_lock(state)
+    held = locks.wake_lock(state)
     assert held.acquire()
-    env = {**worker.worker_environment(), worker.WAKE_FD: "3", "PYTHONPATH": str(ROOT)}
+    env = {**wake.worker_environment(), wake.WAKE_FD: "3", "PYTHONPATH": str(ROOT)}
     argv = [sys.executable, "-c", code, str(tmp_path)]
-    assert worker.spawn_detached(argv, env, inherit=held.fd)
+    assert wake.spawn_detached(argv, env, inherit=held.fd)
     held.release()
     wait_until((tmp_path / "began").exists)
-    assert not lock.wake_lock(state).acquire()
+    assert not locks.wake_lock(state).acquire()
     (tmp_path / "look").touch()
     wait_until((tmp_path / "looks").exists)
-    again = lock.wake_lock(state)
+    again = locks.wake_lock(state)
     assert again.acquire()
     again.release()
     (pid,) = [pid for pid in os.listdir("/proc") if pid.isdigit() and _is(pid, str(tmp_path))]
@@ -222,11 +222,11 @@ def test_where_a_path_unit_answers_a_file_is_all_that_is_left_for_it(
     wake_dir = Path(state) / "wake"
     wake_dir.mkdir()
     for _ in range(2):
-        assert wake(state)
+        assert wake_up(state)
         assert [(path.name, path.stat().st_mode & 0o777) for path in wake_dir.iterdir()] == [
             ("now", 0o600)
         ]
-    assert worker.start_worker("/etc/repos.yml", state)
+    assert wake.start_worker("/etc/repos.yml", state)
     assert started == []
 
 
@@ -239,8 +239,8 @@ def test_a_path_unit_that_left_a_file_is_not_waited_for(
     (wake_dir / "now").touch()
     left = time.time() - ago
     os.utime(wake_dir / "now", (left, left))
-    assert wake(state)
-    assert worker.start_worker("/etc/repos.yml", state)
+    assert wake_up(state)
+    assert wake.start_worker("/etc/repos.yml", state)
     assert [inherited is not None for inherited in started] == [True, False]
     assert (wake_dir / "now").stat().st_mtime == pytest.approx(left), "it tells since when"
 
@@ -250,7 +250,7 @@ def test_what_the_file_is_put_into_may_not_be_a_link(
 ) -> None:
     (Path(state) / "wake").mkdir()
     (Path(state) / "wake" / "now").symlink_to(tmp_path / "elsewhere")
-    assert wake(state)
+    assert wake_up(state)
     assert len(started) == 1
     assert not (tmp_path / "elsewhere").exists()
 
@@ -271,9 +271,9 @@ def lingering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "linger").mkdir()
     (tmp_path / "linger" / who.user).touch()
     (tmp_path / "runtime" / str(who.uid) / "systemd").mkdir(parents=True)
-    monkeypatch.setattr(worker, "LINGER", str(tmp_path / "linger"))
-    monkeypatch.setattr(worker, "RUNTIME", str(tmp_path / "runtime"))
-    monkeypatch.setattr(worker, "SYSTEMD_RUN", str(tmp_path / "systemd-run"))
+    monkeypatch.setattr(wake, "LINGER", str(tmp_path / "linger"))
+    monkeypatch.setattr(wake, "RUNTIME", str(tmp_path / "runtime"))
+    monkeypatch.setattr(wake, "SYSTEMD_RUN", str(tmp_path / "systemd-run"))
     return tmp_path / "runtime" / str(who.uid)
 
 
@@ -290,9 +290,9 @@ def test_a_systemd_that_lingers_is_asked_for_a_scope(
 ) -> None:
     """The wake lock goes through, and nobody else keeps it; the environment is the same."""
     stub = StubWorker(tmp_path, seconds=1)
-    monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
+    monkeypatch.setattr(wake, "PACKAGE", str(stub.package))
     log = stand_in(tmp_path, lingering, 'exec "$@"')
-    assert wake(state)
+    assert wake_up(state)
     report = stub.report()
     ours = [sys.executable, "-m", "deployctl", "--config", "/etc/repos.yml", "run"]
     assert log.read_text().splitlines() == [
@@ -303,10 +303,10 @@ def test_a_systemd_that_lingers_is_asked_for_a_scope(
     report["env"].pop("LC_CTYPE", None)
     report["env"].pop("PWD", None)  # that of the stand-in's shell
     report["env"].pop("OLDPWD", None)
-    path = {"PYTHONPATH": str(stub.package.parent), worker.WAKE_FD: "3"}
+    path = {"PYTHONPATH": str(stub.package.parent), wake.WAKE_FD: "3"}
     assert report["env"] == {**base_environment(), **path}
     wait_until(stub.has_ended)
-    wait_until(lambda: lock.wake_lock(state).acquire())
+    wait_until(lambda: locks.wake_lock(state).acquire())
 
 
 @pytest.mark.parametrize("then", ["exit 1", None])
@@ -318,21 +318,21 @@ def test_where_it_gives_none_the_worker_runs_all_the_same(
     then: str | None,
 ) -> None:
     stub = StubWorker(tmp_path)
-    monkeypatch.setattr(worker, "PACKAGE", str(stub.package))
+    monkeypatch.setattr(wake, "PACKAGE", str(stub.package))
     if then:
         stand_in(tmp_path, lingering, then)
-    assert wake(state)
+    assert wake_up(state)
     report = stub.report()
     held = [] if then else [f"{state}/locks/wake.lock"]
     assert report["files"] == [os.devnull] * 3 + held
-    assert report["env"].get(worker.WAKE_FD) == (None if then else "3")
+    assert report["env"].get(wake.WAKE_FD) == (None if then else "3")
     assert "XDG_RUNTIME_DIR" not in report["env"]
 
 
 def test_one_that_ends_with_the_last_login_is_not_asked(lingering: Path, tmp_path: Path) -> None:
-    assert worker.by_ourselves() == "scope"
+    assert wake.by_ourselves() == "scope"
     (tmp_path / "linger" / environment.account().user).unlink()
-    assert worker.by_ourselves() == "session"
+    assert wake.by_ourselves() == "session"
 
 
 @pytest.mark.parametrize("value", ["", "x", "99", "-1"])
@@ -340,7 +340,7 @@ def test_a_variable_of_somebody_else_closes_nothing(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     closed: list[int] = []
-    monkeypatch.setenv(worker.WAKE_FD, value)
+    monkeypatch.setenv(wake.WAKE_FD, value)
     monkeypatch.setattr(os, "close", closed.append)
-    worker.about_to_look()
+    wake.about_to_look()
     assert closed == []

@@ -18,11 +18,18 @@ from typing import Any
 
 import pytest
 
-from deployctl import process
 from deployctl.errors import Interrupted
-from deployctl.process import Completed, Outcome, end_marked, identity, is_alive, send_signal
-from deployctl.process_tree import signal_marked
-from deployctl.repo import Command
+from deployctl.system import process
+from deployctl.system.command import Command
+from deployctl.system.process import (
+    Completed,
+    Outcome,
+    end_marked,
+    identity,
+    is_alive,
+    send_signal,
+)
+from deployctl.system.process_tree import signal_marked
 from tests.support.paths import ROOT
 from tests.support.workers import wait_until
 
@@ -145,7 +152,7 @@ def test_a_step_starts_with_default_signals_whatever_its_caller_ignores_and_bloc
     done = python(
         """
         import signal
-        from deployctl.process import run_step
+        from deployctl.system.process import run_step
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
@@ -167,7 +174,7 @@ def test_a_step_may_be_run_in_another_thread() -> None:
     done = python(
         """
         import signal, threading
-        from deployctl.process import run_step
+        from deployctl.system.process import run_step
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         options = dict(cwd="/", env={}, timeout=10, marker="thread", write=lambda _: None)
         thread = threading.Thread(target=lambda: print(run_step(":", **options).describe()))
@@ -318,7 +325,7 @@ def test_a_signal_in_the_middle_ends_the_tree_and_passes_through(steps: Steps) -
         """
         import os, signal, sys
         from deployctl.errors import Interrupted
-        from deployctl.process import run_step
+        from deployctl.system.process import run_step
 
         def interrupt(number, frame):
             raise Interrupted(signal.Signals(number).name)
@@ -342,7 +349,7 @@ def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(steps: Steps)
         """
         import os, signal, sys, threading
         from deployctl.errors import Interrupted
-        from deployctl.process import run_step
+        from deployctl.system.process import run_step
 
         def interrupt(number, frame):
             raise Interrupted(signal.Signals(number).name)
@@ -426,7 +433,7 @@ def test_a_gigabyte_without_a_newline_takes_little_memory_and_time() -> None:
     done = python(
         """
         import re
-        from deployctl.process import run_step
+        from deployctl.system.process import run_step
         outcome = run_step("head -c 1073741824 /dev/zero | tr '\\\\0' x", cwd="/", timeout=50,
                            env={"PATH": "/usr/bin:/bin"}, marker="gigabyte", write=len)
         peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
@@ -485,7 +492,10 @@ def test_what_carries_the_marker_is_ended_and_counted(
 
 
 def test_whoever_ends_the_marked_does_not_end_itself(steps: Steps) -> None:
-    code = "import sys; from deployctl.process import end_marked; print(end_marked(sys.argv[1]))"
+    code = (
+        "import sys; from deployctl.system.process import end_marked; "
+        "print(end_marked(sys.argv[1]))"
+    )
     done = python(code, steps.marker, env={**os.environ, "DEPLOYCTL_RUN": steps.marker})
     assert (done.returncode, done.stdout) == (0, "0\n")
 
@@ -575,7 +585,7 @@ def test_a_helper_is_ended_with_its_group_when_we_are_interrupted(tmp_path: Path
         """
         import signal, sys
         from deployctl.errors import Interrupted
-        from deployctl.process import run
+        from deployctl.system.process import run
 
         def interrupt(number, frame):
             raise Interrupted("SIGALRM")

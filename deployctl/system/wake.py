@@ -20,7 +20,7 @@ import os
 import sys
 import time
 
-from deployctl.lock import is_taken, wake_lock
+from deployctl.system.locks import is_taken, wake_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # The variable that tells a worker of the file it inherits, and that file.
 WAKE_FD = "DEPLOYCTL_WAKE_FD"
 _INHERITED = 3
-PACKAGE = os.path.dirname(os.path.abspath(__file__))
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # The unit takes the file away at once, whatever runs: one that is older was not seen.
 SECONDS_TO_ANSWER = 5.0
@@ -131,7 +131,7 @@ def about_to_look() -> None:
 
 def worker_environment(env_names: Iterable[str] = ()) -> dict[str, str]:
     """Built from nothing: a header ``Proxy:`` is HTTP_PROXY in the environment of a CGI script."""
-    from deployctl.environment import base_environment
+    from deployctl.system.environment import base_environment
 
     named = {
         name: os.environ[name]
@@ -173,7 +173,7 @@ def spawn_detached(argv: list[str], env: dict[str, str], *, inherit: int | None 
 
 def runtime_dir() -> str | None:
     """That of the account's own systemd, where that does not end with the last login."""
-    from deployctl.environment import account
+    from deployctl.system.environment import account
 
     who = account()
     if not os.path.exists(os.path.join(LINGER, who.user)):

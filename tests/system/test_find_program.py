@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from deployctl.environment import PATH
-from deployctl.tools import advice, missed
+from deployctl.system.environment import PATH
+from deployctl.system.find_program import advice, missed
 from tests.support.app import App
 
 

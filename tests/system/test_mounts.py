@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployctl import mounts
+from deployctl.system import mounts
 from tests.support.app import App
 from tests.support.deliveries import SECRET
 from tests.support.front import deliver

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import IO
 
-from deployctl.process_tree import (
+from deployctl.system.process_tree import (
     Identity,
     end_group,
     end_marked,

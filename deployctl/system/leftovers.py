@@ -15,7 +15,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from deployctl.process_tree import (
+from deployctl.system.process_tree import (
     Identity,
     boot_id,
     end_group,
