@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from deployctl.deployment import Deployment
 from deployctl.site import Site
 from deployctl.store import deployments, queue
+from deployctl.values.deployment import Deployment
 
 MAX_ATTEMPTS = 3
 

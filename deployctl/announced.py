@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from deployctl.deployment import Deployment
 from deployctl.site import Site
 from deployctl.store import inbox
 from deployctl.store.database import Database
+from deployctl.values.deployment import Deployment
 
 
 def why_not_what_was_announced(

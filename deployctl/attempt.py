@@ -15,15 +15,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from deployctl import notices
-from deployctl.deployment import IGNORED, Deployment, Failure
 from deployctl.errors import ConfigError, DeployctlError, StoreError
 from deployctl.journal import Journal
-from deployctl.layout import Live
-from deployctl.masking import Masker
 from deployctl.output import Output
 from deployctl.prune import make_room
 from deployctl.release_config import ReleaseConfig, of_live, old_secrets
-from deployctl.secret import Secret
 from deployctl.site import Site
 from deployctl.steps import Surroundings
 from deployctl.store import deliveries, deployments, freezes, inbox, probations, releases
@@ -34,7 +30,10 @@ from deployctl.system.clock import this_moment
 from deployctl.system.environment import step_environment
 from deployctl.system.locks import step_note
 from deployctl.system.wake import start_worker
-from deployctl.times import clock_time
+from deployctl.values.deployment import IGNORED, Deployment, Failure, Live
+from deployctl.values.masking import Masker
+from deployctl.values.secret import Secret
+from deployctl.values.times import clock_time
 
 _BROKEN = ("failed", "rolled_back", "degraded")
 

@@ -7,13 +7,13 @@ import signal
 import time
 
 from deployctl.announced import announced
-from deployctl.deployment import Deployment
 from deployctl.errors import BusyError, RefusedError, UsageError
-from deployctl.repo import Config
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.system.process import Identity, send_signal
 from deployctl.system.wake import start_worker
+from deployctl.values.deployment import Deployment
+from deployctl.values.repo import Config
 
 # A step that ignores SIGTERM is killed after seconds; then the old release is restarted.
 _PATIENCE = 60.0

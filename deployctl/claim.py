@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deployctl.config.webhook import WebhookConfig, WebhookRepo
     from deployctl.forges import Forge
     from deployctl.request import Request
-    from deployctl.secret import Secret
+    from deployctl.values.secret import Secret
 
 # What a request for an unknown repo is verified against, so that it takes as long as any other.
 _NOBODY = b"nobody's secret"

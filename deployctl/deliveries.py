@@ -10,17 +10,17 @@ from typing import Any
 from deployctl.claim import follows
 from deployctl.config.webhook import WebhookConfig, WebhookRepo
 from deployctl.decide import Case, Decision, decide
-from deployctl.deployment import Deployment, Request
 from deployctl.errors import DeployctlError, RefusedError, UsageError
 from deployctl.forges import samples
 from deployctl.forges.event import Event
 from deployctl.inbox import Letter, event_from_json
 from deployctl.receive import carry_out
-from deployctl.repo import Repo
 from deployctl.site import Site, remote_tip
 from deployctl.store import deliveries, deployments, inbox
 from deployctl.store.database import Database
 from deployctl.store.inbox import DeliveryRecord
+from deployctl.values.deployment import Deployment, Request
+from deployctl.values.repo import Repo
 
 _STATUS = {"refused": 401, "error": 503}
 _FAMILY = {"gitea", "forgejo", "gogs"}

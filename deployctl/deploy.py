@@ -9,7 +9,6 @@ from dataclasses import replace
 from deployctl.again import has_attempts_left, queue_again
 from deployctl.attempt import Attempt, Outcome, Target, begin
 from deployctl.caches import bring_caches
-from deployctl.deployment import REFUSED, Deployment, Failure
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
 from deployctl.fetch import fetch
 from deployctl.journal import StageFailed, StageJournal
@@ -29,6 +28,7 @@ from deployctl.succeeded import succeeded
 from deployctl.system.signals import interruptible, shielded
 from deployctl.undo import go_back, undo
 from deployctl.unneeded import AUTOMATIC, Unneeded, why_unneeded
+from deployctl.values.deployment import REFUSED, Deployment, Failure
 
 
 def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from deployctl import plan as planned
 from deployctl.config.refs import is_branch_name
-from deployctl.deployment import Deployment, Request
 from deployctl.errors import RefusedError, UsageError
 from deployctl.fetch import choose
 from deployctl.foreground import refuse_if_locked, run_in_turn, run_now
@@ -15,6 +14,7 @@ from deployctl.refusals import held
 from deployctl.site import Site, Worker, remote_tip
 from deployctl.store import deployments, freezes, queue
 from deployctl.system.wake import start_worker
+from deployctl.values.deployment import Deployment, Request
 
 _SHA = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
 

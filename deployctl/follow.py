@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Iterator
 
-from deployctl.deployment import Deployment
 from deployctl.logfile import log_path
 from deployctl.output import Output, heading
 from deployctl.store import deployments
 from deployctl.store.database import Database
+from deployctl.values.deployment import Deployment
 
 _PAUSE = 0.2
 _CHUNK = 64 * 1024

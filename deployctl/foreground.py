@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from deployctl import notices
-from deployctl.deployment import Deployment
 from deployctl.errors import BusyError, Interrupted, RefusedError
 from deployctl.follow import Follower
 from deployctl.history import show
@@ -17,6 +16,7 @@ from deployctl.store import deployments, freezes, queue
 from deployctl.system.signals import interruptible
 from deployctl.system.wake import start_worker
 from deployctl.turn import Turn
+from deployctl.values.deployment import Deployment
 
 _PAUSE = 0.1
 

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.follow import read_log
-from deployctl.layout import Live
 from deployctl.rollback import default_target
 from deployctl.site import Site
 from deployctl.store import deployments, freezes, probations, releases
@@ -18,7 +16,8 @@ from deployctl.store.freezes import Hold, Lock
 from deployctl.store.probations import Probation
 from deployctl.store.releases import ReleaseRecord
 from deployctl.system.clock import this_moment
-from deployctl.times import iso
+from deployctl.values.deployment import Deployment, Failure, Live, StageRecord, StepRecord
+from deployctl.values.times import iso
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Hider:
     def _search(self, text: str) -> str:
         import re
 
-        from deployctl.masking import Masker
+        from deployctl.values.masking import Masker
 
         masked = Masker(self._forms).mask_text(text)
         names = "|".join(_SECRET_MEMBERS)

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
-from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.errors import DeployctlError, RefusedError, in_words
 from deployctl.logfile import LogFile, log_path
-from deployctl.masking import Masker
 from deployctl.output import Output, ending, heading, prompt
 from deployctl.store import deployments, timings
 from deployctl.store.database import Database
 from deployctl.system.process import LastLines, Outcome
+from deployctl.values.deployment import Deployment, Failure, StageRecord, StepRecord
+from deployctl.values.masking import Masker
 
 _LONGEST_LINE = 8 * 1024  # bytes; of steps that run beside each other, longer ones are broken
 

@@ -13,12 +13,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from deployctl.repo import Repo
-from deployctl.sizes import as_configured
 from deployctl.system.command import Command
 from deployctl.system.environment import base_environment
 from deployctl.system.process import Outcome, run
 from deployctl.system.wake import SYSTEMD_RUN, runtime_dir
+from deployctl.values.repo import Repo
+from deployctl.values.text import as_configured
 
 _TIMEOUT = 10.0
 _RUNTIME_DIR = "XDG_RUNTIME_DIR"

@@ -8,15 +8,15 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from deployctl.deployment import Deployment, Failure
-from deployctl.masking import escape_controls
-from deployctl.notice import Notice, Sending
 from deployctl.notify import Message, send, send_all
-from deployctl.repo import Channel, Repo
-from deployctl.sections import FIRST, is_section, sections
 from deployctl.store import notices as store
 from deployctl.store.database import Database
-from deployctl.times import duration
+from deployctl.values.deployment import Deployment, Failure
+from deployctl.values.masking import escape_controls
+from deployctl.values.notice import Notice, Sending
+from deployctl.values.repo import Channel, Repo
+from deployctl.values.text import FIRST, is_section, sections
+from deployctl.values.times import duration
 
 URGENT = ("failed", "rolled_back", "degraded")
 

@@ -23,8 +23,8 @@ from types import TracebackType
 from urllib.parse import unquote
 
 from deployctl.errors import ConfigError
-from deployctl.masking import Masker, escape_controls
-from deployctl.repo import Channel
+from deployctl.values.masking import Masker, escape_controls
+from deployctl.values.repo import Channel
 
 _UNKNOWN = "its url is not one Apprise knows: write it as on https://appriseit.com/services/"
 _LONGEST = 500  # characters of a reason; some services answer with a whole page

@@ -8,16 +8,16 @@ import time
 from collections.abc import Sequence
 from html import escape
 
-from deployctl.deployment import Deployment
 from deployctl.errors import DeployctlError, in_words
 from deployctl.history import OnProbation, RepoStatus, status
 from deployctl.layout.files import make_directory
-from deployctl.masking import escape_controls
 from deployctl.prune import Told
 from deployctl.site import Site, open_site
 from deployctl.store import deployments
 from deployctl.store.database import Database
-from deployctl.times import duration, iso
+from deployctl.values.deployment import Deployment
+from deployctl.values.masking import escape_controls
+from deployctl.values.times import duration, iso
 
 # How many past deployments of each repo the page shows.
 _RECENT = 10

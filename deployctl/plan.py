@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deployctl.masking import Masker
 from deployctl.pipeline import describe
 from deployctl.release_config import ReleaseConfig, of_release, of_revision, old_secrets, revealed
-from deployctl.repo import Pipeline, Stage
 from deployctl.site import Site
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.system.command import Command
+from deployctl.values.masking import Masker
+from deployctl.values.repo import Pipeline, Stage
 
 
 def deployment(site: Site, ref: str, revision: str, subject: str) -> list[str]:

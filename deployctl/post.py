@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 
 from deployctl.attempt import Attempt, Outcome
-from deployctl.deployment import IDLE, REFUSED
 from deployctl.errors import DeployctlError, Interrupted
 from deployctl.journal import StageFailed
 from deployctl.pipeline import run_commands
@@ -15,6 +14,7 @@ from deployctl.steps import Surroundings
 from deployctl.store import deployments
 from deployctl.system.command import Command
 from deployctl.system.signals import interruptible
+from deployctl.values.deployment import IDLE, REFUSED
 
 
 def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:

@@ -11,14 +11,11 @@ import time
 from dataclasses import dataclass, replace
 
 from deployctl import notices
-from deployctl.deployment import Deployment, Failure
 from deployctl.errors import DeployctlError, StoreError, in_words
-from deployctl.layout import Live
 from deployctl.page import refresh_page
 from deployctl.probe import once, probe
 from deployctl.refusals import locked
 from deployctl.release_config import ReleaseConfig, of_live
-from deployctl.repo import HealthCheck
 from deployctl.rollback import default_target
 from deployctl.site import Site, Worker, open_site
 from deployctl.store import deployments, freezes, probations, releases
@@ -29,7 +26,9 @@ from deployctl.system.leftovers import end_steps
 from deployctl.system.locks import repo_lock, step_note
 from deployctl.system.process import show
 from deployctl.system.signals import interruptible
-from deployctl.times import duration
+from deployctl.values.deployment import Deployment, Failure, Live
+from deployctl.values.repo import HealthCheck
+from deployctl.values.times import duration
 
 STAGE = "probation"
 

@@ -6,16 +6,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deployctl.deployment import Deployment
 from deployctl.health import HealthResult, check, evidence
-from deployctl.layout import Live
-from deployctl.masking import Masker
 from deployctl.release_config import ReleaseConfig, old_secrets, revealed
-from deployctl.repo import HealthCheck
 from deployctl.site import Site
 from deployctl.system.command import Command
 from deployctl.system.environment import step_environment
 from deployctl.system.process import Outcome, run_step
+from deployctl.values.deployment import Deployment, Live
+from deployctl.values.masking import Masker
+from deployctl.values.repo import HealthCheck
 
 
 def once(healthcheck: HealthCheck) -> HealthCheck:

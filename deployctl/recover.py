@@ -10,8 +10,6 @@ import json
 
 from deployctl.again import has_attempts_left, queue_again
 from deployctl.attempt import Attempt, Outcome, Target, marker_of
-from deployctl.deployment import Deployment
-from deployctl.layout import Live
 from deployctl.output import Output
 from deployctl.page import refresh_page
 from deployctl.pipeline import BUILD
@@ -23,6 +21,7 @@ from deployctl.system.leftovers import end_helpers, end_steps
 from deployctl.system.locks import step_note
 from deployctl.system.process import Identity, end_marked
 from deployctl.undo import undo
+from deployctl.values.deployment import Deployment, Live
 
 
 def recover(site: Site, show: Output) -> None:

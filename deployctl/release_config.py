@@ -16,12 +16,12 @@ from deployctl.config.dotenv import read_env_file
 from deployctl.config.project import parse_project
 from deployctl.errors import ConfigError
 from deployctl.git.blob import read_blob
-from deployctl.repo import Pipeline, Repo
 from deployctl.rollback import find_release
-from deployctl.secret import Secret
 from deployctl.site import Site
-from deployctl.sizes import MB
 from deployctl.store.releases import ReleaseRecord, of_repo
+from deployctl.values.repo import Pipeline, Repo
+from deployctl.values.secret import Secret
+from deployctl.values.text import MB
 
 _LIMIT = MB  # of a pipeline file, as of repos.yml
 

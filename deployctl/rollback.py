@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deployctl.deployment import IDLE, Deployment, Request
 from deployctl.errors import RefusedError, UsageError
 from deployctl.site import Site
 from deployctl.store import deployments, queue, releases, revisions
 from deployctl.store.releases import GONE, ReleaseRecord
+from deployctl.values.deployment import IDLE, Deployment, Request
 
 _SHORTEST_SHA = 4
 _LONGEST_NUMBER = 16  # digits; SQLite knows no more than 64 bits

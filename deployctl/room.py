@@ -10,10 +10,10 @@ from deployctl.errors import DeployctlError, LayoutError, in_words
 from deployctl.journal import Journal, StageJournal
 from deployctl.layout.files import disk_usage
 from deployctl.prune import prune
-from deployctl.repo import Config, Repo
 from deployctl.site import Site
-from deployctl.sizes import in_bytes
 from deployctl.store import releases
+from deployctl.values.repo import Config, Repo
+from deployctl.values.text import in_bytes
 
 
 @dataclass(frozen=True)

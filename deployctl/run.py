@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from deployctl import notices
 from deployctl.deploy import carry_out
-from deployctl.deployment import Deployment
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.logfile import prune_logs
 from deployctl.output import Output
@@ -28,6 +27,7 @@ from deployctl.store import deliveries, deployments, freezes, probations, queue,
 from deployctl.system.locks import repo_lock
 from deployctl.system.process import identity
 from deployctl.turn import Turn
+from deployctl.values.deployment import Deployment
 
 T = TypeVar("T")
 

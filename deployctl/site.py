@@ -8,10 +8,10 @@ from deployctl.config.refs import tag_fits
 from deployctl.errors import UsageError
 from deployctl.git.mirror import Mirror
 from deployctl.layout import Layout, layout_of
-from deployctl.masking import Masker
 from deployctl.output import Output
-from deployctl.repo import Config, Repo
 from deployctl.store.database import Database
+from deployctl.values.masking import Masker
+from deployctl.values.repo import Config, Repo
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from deployctl.deployment import Deployment
+from deployctl.values.deployment import Deployment
 
 
 def first_line(deployment: Deployment) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployctl.attempt import Attempt, Outcome, Target
-from deployctl.deployment import Failure
 from deployctl.errors import DeployctlError, in_words
 from deployctl.journal import Journal, StageFailed
 from deployctl.pipeline import check_health, run_commands
 from deployctl.steps import Surroundings
 from deployctl.system.command import Command
 from deployctl.system.process import end_marked
+from deployctl.values.deployment import Failure
 
 _TRIES = 2
 

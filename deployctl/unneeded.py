@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 
 from deployctl.attempt import Attempt
-from deployctl.deployment import IGNORED, UNCHANGED, Deployment
-from deployctl.forges.fields import SKIP
-from deployctl.masking import escape_controls
 from deployctl.site import Site
 from deployctl.store import deployments
+from deployctl.values.deployment import IGNORED, UNCHANGED, Deployment
+from deployctl.values.masking import escape_controls
+from deployctl.values.skip_marker import SKIP, asks_to_skip
 from deployctl.watched import any_watched
 
 AUTOMATIC = ("webhook", "cron", "auto")
@@ -38,7 +38,7 @@ def why_unneeded(attempt: Attempt, revision: str, subject: str) -> Unneeded | No
     if live is not None and at == revision:
         known = deployments.made_live(site.db, site.repo.name, revision, live.release)
         return Unneeded(f"{revision[:12]} was live already", UNCHANGED) if known else None
-    if SKIP in subject.lower():
+    if asks_to_skip(subject):
         return Unneeded(f"the commit says {SKIP}: {subject}", IGNORED)
     if at is None or not site.mirror.has(at):
         return None

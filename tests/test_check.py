@@ -16,7 +16,7 @@ import pytest
 from deployctl.check import examine
 from deployctl.check.finding import Finding, findings_of, ok
 from deployctl.errors import GitError, LayoutError
-from deployctl.repo import Config
+from deployctl.values.repo import Config
 from tests.support.app import App
 from tests.support.checks import about
 

@@ -15,7 +15,6 @@ from deployctl.check import channels, config, examine, programs, start, state, w
 from deployctl.check.finding import Finding
 from deployctl.check.worker import Places
 from deployctl.config.load import load
-from deployctl.repo import Config
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
 from deployctl.system import wake as starting
@@ -23,6 +22,7 @@ from deployctl.system.environment import PATH
 from deployctl.system.find_program import first_word
 from deployctl.system.mounts import mounted_at
 from deployctl.system.process import identity
+from deployctl.values.repo import Config
 from tests.conftest import WriteConfig
 from tests.support.bark import KEY
 from tests.support.checks import levels, only

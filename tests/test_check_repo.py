@@ -16,7 +16,7 @@ from deployctl.check import place, remote, webhook
 from deployctl.check.finding import Finding, findings_of
 from deployctl.config.load import load
 from deployctl.config.schema import FORGES
-from deployctl.repo import Config, Repo
+from deployctl.values.repo import Config, Repo
 from tests.conftest import WriteConfig
 from tests.support.app import App
 from tests.support.checks import about, levels, only

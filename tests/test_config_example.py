@@ -18,8 +18,8 @@ from deployctl.config.pipeline import POST_KEYS
 from deployctl.config.readers import Table
 from deployctl.config.reading import Reading
 from deployctl.config.stages import STAGE_KEYS, WHEN_KEYS
-from deployctl.repo import Channel, Config, HealthCheck, Repo
-from deployctl.secret import Secret
+from deployctl.values.repo import Channel, Config, HealthCheck, Repo
+from deployctl.values.secret import Secret
 from tests.support.paths import ROOT
 
 EXAMPLE = ROOT / "repos.yml"

@@ -16,7 +16,7 @@ from deployctl.config.load import load
 from deployctl.config.refs import is_branch_name
 from deployctl.config.schema import FORGES
 from deployctl.errors import ConfigError
-from deployctl.repo import (
+from deployctl.values.repo import (
     Channel,
     Config,
     Evidence,
@@ -25,7 +25,7 @@ from deployctl.repo import (
     Stage,
     Subscription,
 )
-from deployctl.secret import Secret
+from deployctl.values.secret import Secret
 
 ALL_BUT_STARTED = ("succeeded", "failed", "rolled_back", "degraded", "recovered")
 

@@ -16,7 +16,7 @@ from deployctl.config import load as load_module
 from deployctl.config import webhook
 from deployctl.config.webhook import WebhookConfig, load_webhook_config
 from deployctl.errors import ConfigError
-from deployctl.secret import Secret
+from deployctl.values.secret import Secret
 from tests.support.paths import ROOT
 
 CONFIG = """\

@@ -12,7 +12,7 @@ import pytest
 from deployctl.errors import GitError
 from deployctl.git.command import git, local_environment
 from deployctl.git.remote import local_path, protocol, remote_environment, ssh_command, trust
-from deployctl.repo import Repo
+from deployctl.values.repo import Repo
 from tests.support.upstream import git as plain_git
 
 

@@ -19,10 +19,10 @@ import pytest
 from deployctl.errors import GitError
 from deployctl.git.mirror import Mirror, mirror_name
 from deployctl.git.repository import Commit, is_sha
-from deployctl.repo import Repo
 from deployctl.store.database import prepare_state_dir
 from deployctl.system.locks import mirror_lock
 from deployctl.system.process_tree import identity
+from deployctl.values.repo import Repo
 from tests.support.sshd import sshd
 from tests.support.upstream import Upstream, git
 from tests.test_git_command import processes_called

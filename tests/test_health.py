@@ -18,9 +18,9 @@ import pytest
 
 from deployctl import __version__
 from deployctl.health import HealthResult, check
-from deployctl.repo import HealthCheck
 from deployctl.system.command import Command
 from deployctl.system.process import Outcome, run_step
+from deployctl.values.repo import HealthCheck
 
 
 class Page:

@@ -12,10 +12,10 @@ import pytest
 
 from deployctl.health import HealthResult
 from deployctl.health.evidence import explain
-from deployctl.masking import Masker
-from deployctl.repo import Evidence, HealthCheck
 from deployctl.system.command import Command
 from deployctl.system.process import Outcome
+from deployctl.values.masking import Masker
+from deployctl.values.repo import Evidence, HealthCheck
 from tests.support.app import App
 from tests.support.bark import Bark, bark
 from tests.support.unwell import unwell

@@ -25,7 +25,7 @@ LAYERS = {
         "watched"
     ),
     "adapters": "config git logfile notify output store",
-    "values": "columns deployment masking notice repo secret sections sizes times",
+    "values": "values",
     "system": "system",
     "errors": "__init__ errors",
 }

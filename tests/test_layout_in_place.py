@@ -11,10 +11,11 @@ import pytest
 
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
-from deployctl.layout import Live, layout_of
+from deployctl.layout import layout_of
 from deployctl.layout.in_place import InPlace
-from deployctl.repo import Repo
 from deployctl.store.database import prepare_state_dir
+from deployctl.values.deployment import Live
+from deployctl.values.repo import Repo
 from tests.support.upstream import Upstream, git
 
 MAIN = "refs/heads/main"

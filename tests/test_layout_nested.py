@@ -10,9 +10,9 @@ import pytest
 
 from deployctl.git.mirror import Mirror
 from deployctl.layout import layout_of
-from deployctl.layout.live import Live
-from deployctl.repo import Repo
 from deployctl.store.database import prepare_state_dir
+from deployctl.values.deployment import Live
+from deployctl.values.repo import Repo
 from tests.support.projects import add_submodule, keep_in_lfs, library, push_lfs, record
 from tests.support.upstream import Upstream, git
 

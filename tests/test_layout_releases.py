@@ -15,10 +15,11 @@ import pytest
 
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
-from deployctl.layout import Live, layout_of
+from deployctl.layout import layout_of
 from deployctl.layout.releases import Releases
-from deployctl.repo import Repo
 from deployctl.store.database import prepare_state_dir
+from deployctl.values.deployment import Live
+from deployctl.values.repo import Repo
 from tests.support.paths import ROOT
 from tests.support.upstream import Upstream
 
@@ -421,7 +422,7 @@ import sys
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
 from deployctl.layout.releases import Releases
-from deployctl.repo import Repo
+from deployctl.values.repo import Repo
 repo = Repo("blog", "/nowhere", sys.argv[1])
 layout = Releases(repo, Mirror(repo, "/nowhere"))
 foreseen = layout.obstacles()

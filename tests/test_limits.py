@@ -13,8 +13,8 @@ import pytest
 
 from deployctl.check import programs
 from deployctl.limits import Limits, Systemd, limits_of
-from deployctl.repo import Config, Repo
 from deployctl.system.process import Outcome
+from deployctl.values.repo import Config, Repo
 from tests.support.app import App
 from tests.support.cli import is_running
 

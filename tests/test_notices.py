@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from deployctl import notices
-from deployctl.deployment import Deployment
-from deployctl.notice import Notice, Sending
-from deployctl.repo import Channel, Repo, Subscription
-from deployctl.secret import Secret
 from deployctl.store import notices as store
 from deployctl.store.database import Database
+from deployctl.values.deployment import Deployment
+from deployctl.values.notice import Notice, Sending
+from deployctl.values.repo import Channel, Repo, Subscription
+from deployctl.values.secret import Secret
 from tests.support.bark import KEY, bark
 
 NEW, OLD = "3f2a9c1" + "0" * 33, "1a2b3c4" + "0" * 33

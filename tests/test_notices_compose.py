@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from deployctl.deployment import Deployment, Failure, StageRecord
 from deployctl.notices import compose
-from deployctl.sections import section
+from deployctl.values.deployment import Deployment, Failure, StageRecord
+from deployctl.values.text import section
 
 NEW, OLD = "3f2a9c1" + "0" * 33, "1a2b3c4" + "0" * 33
 

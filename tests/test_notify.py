@@ -19,8 +19,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from deployctl.notify import Message, send, send_all
-from deployctl.repo import Channel
-from deployctl.secret import Secret
+from deployctl.values.repo import Channel
+from deployctl.values.secret import Secret
 from tests.support.bark import KEY, Bark, bark
 
 
@@ -237,8 +237,8 @@ def test_nothing_is_written_to_the_terminal(capfd: pytest.CaptureFixture[str]) -
 HANGING = """
 import sys
 from deployctl.notify import send
-from deployctl.repo import Channel
-from deployctl.secret import Secret
+from deployctl.values.repo import Channel
+from deployctl.values.secret import Secret
 channel = Channel("phone", Secret(sys.argv[1]), float(sys.argv[2]))
 print(send(channel, "title", "body", urgent=False))
 """

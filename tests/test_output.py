@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployctl.deployment import Failure, StageRecord
 from deployctl.output import Screen, Silence, Stream, heading
+from deployctl.values.deployment import Failure, StageRecord
 
 
 class Terminal(io.TextIOWrapper):

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from deployctl.deployment import Failure
 from deployctl.store import deployments, probations, queue
 from deployctl.store.database import Database
 from deployctl.system.clock import Moment
+from deployctl.values.deployment import Failure
 from tests.support.app import App
 from tests.support.bark import bark
 from tests.support.cli import Gate, finish, is_running

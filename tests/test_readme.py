@@ -20,8 +20,8 @@ import pytest
 
 from deployctl import errors
 from deployctl.config.load import load
-from deployctl.deployment import EXIT_CODES
-from deployctl.repo import Repo
+from deployctl.values.deployment import EXIT_CODES
+from deployctl.values.repo import Repo
 from tests.conftest import WriteConfig
 from tests.support import deliveries, nginx
 from tests.support.cli import Cli

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.deployment import Request
 from deployctl.errors import LayoutError, RefusedError, UsageError
 from deployctl.journal import Journal
-from deployctl.masking import Masker
 from deployctl.output import Silence
 from deployctl.prune import prune, surplus
-from deployctl.repo import Config, Repo
 from deployctl.rollback import candidates, choose_target, default_target, request_rollback
 from deployctl.site import Site, open_site
 from deployctl.store import deployments, queue, releases
 from deployctl.store.database import Database
+from deployctl.values.deployment import Request
+from deployctl.values.masking import Masker
+from deployctl.values.repo import Config, Repo
 from tests.support.upstream import Upstream
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from deployctl.layout.files import disk_usage
 from deployctl.logfile import prune_logs
-from deployctl.sizes import in_bytes
+from deployctl.values.text import in_bytes
 from tests.support.app import App
 from tests.support.small_disk import free, small_disk
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
+from deployctl.values.deployment import Deployment, Failure, StageRecord, StepRecord
 
 SHA = "3f2a9c1b7d20" + "0" * 28
 

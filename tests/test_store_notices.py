@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.notice import Sending
 from deployctl.store import notices
 from deployctl.store.database import Database
+from deployctl.values.notice import Sending
 
 
 @pytest.fixture

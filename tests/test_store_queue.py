@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.deployment import Deployment
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
+from deployctl.values.deployment import Deployment
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.deployment import StageRecord
 from deployctl.store import deployments, queue, timings
 from deployctl.store.database import Database
+from deployctl.values.deployment import StageRecord
 
 
 @pytest.fixture

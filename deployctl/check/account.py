@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, fail, ok
 from deployctl.errors import ForeignError
-from deployctl.repo import Config
 from deployctl.store.database import check_owner
 from deployctl.system import environment
 from deployctl.typed import typed_as
+from deployctl.values.repo import Config
 
 
 def _foreign(config: Config) -> ForeignError | None:

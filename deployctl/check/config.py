@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from deployctl.check.finding import Finding, advised, fail, ok, warn
 from deployctl.check.privacy import readable, replaceable
 from deployctl.errors import ConfigError
-from deployctl.repo import Config, Repo
-from deployctl.secret import Secret
 from deployctl.system.trust import account_name
 from deployctl.typed import typed_as
+from deployctl.values.repo import Config, Repo
+from deployctl.values.secret import Secret
 
 
 def complaints(error: ConfigError, path: str | None) -> Iterator[Finding]:

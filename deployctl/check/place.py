@@ -11,11 +11,11 @@ from deployctl.git.mirror import Mirror
 from deployctl.layout import Layout, layout_of
 from deployctl.probe import once, probe
 from deployctl.release_config import of_live
-from deployctl.repo import Config, HealthCheck, Repo
 from deployctl.site import open_site
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.system.environment import account
+from deployctl.values.repo import Config, HealthCheck, Repo
 
 
 def path(config: Config, repo: Repo) -> Iterator[Finding]:

@@ -10,12 +10,12 @@ from deployctl.check.finding import Finding, fail, ok, warn
 from deployctl.git.command import git
 from deployctl.git.remote import protocol
 from deployctl.limits import Systemd, why_no_memory_limit
-from deployctl.repo import Config, Repo
-from deployctl.sizes import as_configured
 from deployctl.system.command import Command
 from deployctl.system.environment import base_environment
 from deployctl.system.find_program import advice, first_word
 from deployctl.system.process import run
+from deployctl.values.repo import Config, Repo
+from deployctl.values.text import as_configured
 
 _TIMEOUT = 10.0
 # What a shell would not find; it knows its own words and functions best.

@@ -14,9 +14,9 @@ from deployctl.check.finding import Finding, fail, ok
 from deployctl.check.privacy import changeable
 from deployctl.git.mirror import Mirror
 from deployctl.git.remote import protocol
-from deployctl.repo import Config, Repo
 from deployctl.system.environment import account, base_environment
 from deployctl.system.process import run
+from deployctl.values.repo import Config, Repo
 
 # A remote that is well answers in a second; a person waits for this.
 PATIENCE = 30.0

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from deployctl.check.finding import Finding, ok, warn
 from deployctl.check.reading import text_of
-from deployctl.repo import Config
 from deployctl.setup.installation import setup_command
 from deployctl.system.environment import base_environment
 from deployctl.system.process import run
 from deployctl.system.wake import SECONDS_TO_ANSWER, by_ourselves, unanswered, wake_dir, way
-from deployctl.times import duration
+from deployctl.values.repo import Config
+from deployctl.values.times import duration
 
 if TYPE_CHECKING:
     from deployctl.system.wake import Way

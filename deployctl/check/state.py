@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from deployctl.check.finding import Finding, advised, fail, ok, warn
 from deployctl.errors import StoreError
 from deployctl.layout.files import why_not_makeable
-from deployctl.repo import Config, Repo
 from deployctl.room import free_for, shortage
-from deployctl.sizes import MB, in_bytes
 from deployctl.store import deployments, releases
 from deployctl.store.database import FILE, Database
 from deployctl.system import environment
 from deployctl.system.mounts import MOUNTS, is_unsafe, mounted_at
 from deployctl.system.process import Identity, is_alive
+from deployctl.values.repo import Config, Repo
+from deployctl.values.text import MB, in_bytes
 
 LITTLE = 500 * MB
 TOO_LITTLE = 100 * MB

@@ -8,7 +8,7 @@ from deployctl import forges
 from deployctl.check.finding import Finding, fail, ok, warn
 from deployctl.errors import ConfigError
 from deployctl.forges.proof import from_base64
-from deployctl.repo import Config, Repo
+from deployctl.values.repo import Config, Repo
 
 # 16 characters of hexadecimal are 64 bits: no longer guessed over a network.
 SHORT = 16

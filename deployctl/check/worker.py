@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from deployctl.check.finding import Finding, ok, warn
 from deployctl.check.reading import text_of
-from deployctl.repo import Config
 from deployctl.setup.installation import setup_command
 from deployctl.system.environment import account, base_environment
 from deployctl.system.process import run
+from deployctl.values.repo import Config
 
 _TIMEOUT = 10.0
 # cron(8): what is in cron.d has such a name, or is not read.

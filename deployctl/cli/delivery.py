@@ -12,7 +12,6 @@ from deployctl.cli import text
 from deployctl.cli.groups import group_config_option
 from deployctl.cli.session import Session, here, limit_option, number_of, options
 from deployctl.cli.streams import complain
-from deployctl.columns import cut
 from deployctl.config.webhook import load_webhook_config
 from deployctl.errors import UsageError
 from deployctl.forges.control import ACTIONS
@@ -20,7 +19,8 @@ from deployctl.site import find_repo
 from deployctl.store import inbox
 from deployctl.store.inbox import DeliveryRecord
 from deployctl.system.wake import start_worker
-from deployctl.times import local
+from deployctl.values.text import cut
+from deployctl.values.times import local
 
 
 @click.group("delivery")

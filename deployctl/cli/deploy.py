@@ -14,8 +14,8 @@ from deployctl.cli import text
 from deployctl.cli.session import Session, here, options, verbose_option
 from deployctl.cli.streams import complain
 from deployctl.deploy_request import Unchanged, Wish, deploy_here, detach, plan, unchanged
-from deployctl.deployment import REFUSED
 from deployctl.errors import DeployctlError, RefusedError, UsageError
+from deployctl.values.deployment import REFUSED
 
 # From best to worst: what a command over several repos ends with is the worst of theirs.
 _SEVERITY = (0, 75, 5, 2, 1, 3, 4)

@@ -8,11 +8,11 @@ import click
 
 from deployctl.cli.session import Session, number_of, options
 from deployctl.cli.streams import complain
-from deployctl.deployment import Deployment
 from deployctl.errors import UsageError
 from deployctl.follow import Follower
 from deployctl.history import failed_stage, log_of, newest, show
-from deployctl.times import duration
+from deployctl.values.deployment import Deployment
+from deployctl.values.times import duration
 
 
 @click.command("logs")

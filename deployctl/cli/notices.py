@@ -8,12 +8,12 @@ import click
 
 from deployctl.cli import text
 from deployctl.cli.session import Session, limit_option, options
-from deployctl.columns import cut
-from deployctl.notice import Notice
 from deployctl.notices import send_due
 from deployctl.store import notices as store
 from deployctl.store.database import Database
-from deployctl.times import local
+from deployctl.values.notice import Notice
+from deployctl.values.text import cut
+from deployctl.values.times import local
 
 _PAUSE = 1.0
 

@@ -9,7 +9,6 @@ import click
 from deployctl import plan
 from deployctl.cli import text
 from deployctl.cli.session import Session, here, options, verbose_option
-from deployctl.deployment import REFUSED
 from deployctl.errors import RefusedError
 from deployctl.foreground import refuse_if_locked, run_in_turn
 from deployctl.rollback import (
@@ -22,7 +21,8 @@ from deployctl.rollback import (
 from deployctl.site import Site, masker_of
 from deployctl.store import releases
 from deployctl.store.releases import ReleaseRecord
-from deployctl.times import iso
+from deployctl.values.deployment import REFUSED
+from deployctl.values.times import iso
 
 
 @click.command("rollback")

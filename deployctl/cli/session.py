@@ -15,15 +15,15 @@ import click
 from deployctl.cli.streams import say
 from deployctl.config.load import load
 from deployctl.config.locate import find_config
-from deployctl.deployment import Request
 from deployctl.errors import ForeignError, UsageError
-from deployctl.masking import escape_controls
 from deployctl.output import Output, Screen, Silence, Stream
 from deployctl.output.choice import display
-from deployctl.repo import Config
 from deployctl.site import Site, Worker, find_repo, open_site
 from deployctl.store.database import Database
 from deployctl.typed import typed_as
+from deployctl.values.deployment import Request
+from deployctl.values.masking import escape_controls
+from deployctl.values.repo import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TextIO
 
-from deployctl.masking import escape_controls
+from deployctl.values.masking import escape_controls
 
 
 def have_streams() -> None:

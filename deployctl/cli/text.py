@@ -9,14 +9,12 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from deployctl.check.finding import Finding
-from deployctl.columns import columns_of, cut
-from deployctl.deployment import IDLE, Deployment, Failure, StageRecord
 from deployctl.history import OnProbation, RepoStatus
-from deployctl.masking import escape_controls
-from deployctl.sections import is_section
-from deployctl.sizes import in_bytes
 from deployctl.store.releases import ReleaseRecord
-from deployctl.times import age, clock_time, duration, local
+from deployctl.values.deployment import IDLE, Deployment, Failure, StageRecord
+from deployctl.values.masking import escape_controls
+from deployctl.values.text import columns_of, cut, in_bytes, is_section
+from deployctl.values.times import age, clock_time, duration, local
 
 _LABEL = 10
 _FIX = 6

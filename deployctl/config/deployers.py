@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployctl.repo import Stage
 from deployctl.system.command import Command
+from deployctl.values.repo import Stage
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import os
 
 from deployctl.config.readers import variable_fault
 from deployctl.errors import ConfigError
-from deployctl.sizes import MB
 from deployctl.system.trust import require_trust
+from deployctl.values.text import MB
 
 
 def read_env_file(path: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ from deployctl.config.readers import (
 from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.shapes import Reader, Shape, shaped
 from deployctl.config.urls import health_url
-from deployctl.repo import Evidence, HealthCheck
+from deployctl.values.repo import Evidence, HealthCheck
 
 _timeout = duration()
 _OF_URL = ("status", "contains", "headers")

@@ -6,7 +6,7 @@ from deployctl.config.key_shapes import keys_shape
 from deployctl.config.project import PROJECT_KEYS
 from deployctl.config.schema import TOP_KEYS
 from deployctl.config.shapes import Shape
-from deployctl.repo import Config, Pipeline
+from deployctl.values.repo import Config, Pipeline
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
 

@@ -1,4 +1,4 @@
-"""repos.yml -> :class:`deployctl.repo.Config`, or every complaint at once."""
+"""repos.yml -> :class:`deployctl.values.repo.Config`, or every complaint at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.readers import fields, read_keys
 from deployctl.config.reading import Reading
 from deployctl.config.schema import REPO_KEYS, TOP_KEYS, Entry
-from deployctl.repo import OWN, Config, Pipeline, Repo
+from deployctl.values.repo import OWN, Config, Pipeline, Repo
 
 # Sections whose own absence, or a fault in them, must not make every repo's mention of it wrong.
 _NAMING_SECTIONS = {"channels": (), "deployers": tuple(BUILT_IN)}

@@ -15,7 +15,7 @@ from deployctl.config.readers import Key, Table, read_keys
 from deployctl.config.reading import Reading
 from deployctl.config.shapes import shaped
 from deployctl.config.stages import stages
-from deployctl.repo import Post
+from deployctl.values.repo import Post
 
 
 @shaped(lambda: keys_shape(POST_KEYS))

@@ -9,7 +9,7 @@ from deployctl.config.document import List, Node, Scalar
 from deployctl.config.readers import inside, list_of
 from deployctl.config.reading import ComplaintError, Reading, shown
 from deployctl.config.shapes import shaped
-from deployctl.repo import COMPLETE, REVISION
+from deployctl.values.repo import COMPLETE, REVISION
 
 RELEASE_FILES = (REVISION, COMPLETE)
 

@@ -30,7 +30,7 @@ _FORBIDDEN = ({*REPO_KEYS, *TOP_KEYS} | _OF_THE_OPERATOR) - PROJECT_KEYS.keys()
 
 
 def parse_project(data: bytes, file: str, shared: Collection[str] = ()) -> Mapping[str, Any]:
-    """The fields of a :class:`deployctl.repo.Pipeline` that the file says.
+    """The fields of a :class:`deployctl.values.repo.Pipeline` that the file says.
 
     ``shared`` are the paths that repos.yml shares among releases, where that matters.
     :class:`deployctl.errors.ConfigError` has every complaint, as ``FILE:LINE: path: what``.

@@ -16,9 +16,9 @@ from deployctl.config import shapes
 from deployctl.config.document import List, Map, Node, Scalar
 from deployctl.config.reading import ComplaintError, Reading, guess
 from deployctl.config.shapes import Reader, shaped
-from deployctl.secret import Secret, is_of_request
-from deployctl.sizes import GB, KB, MB
-from deployctl.times import parse_duration
+from deployctl.values.secret import Secret, is_of_request
+from deployctl.values.text import GB, KB, MB
+from deployctl.values.times import parse_duration
 
 T = TypeVar("T")
 

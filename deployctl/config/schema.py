@@ -1,6 +1,6 @@
 """The keys of repos.yml, one table a section: how each is read and what it means.
 
-The defaults stand in :mod:`deployctl.repo`; what a table does not list is an unknown key.
+The defaults stand in :mod:`deployctl.values.repo`; what a table does not list is an unknown key.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from deployctl.config.selection import branch, tags, watch_pattern
 from deployctl.config.shapes import Shape, shaped
 from deployctl.config.stages import environment, stages, timeout
 from deployctl.config.urls import channel_url, git_url, health_url
-from deployctl.repo import Channel, Repo, Subscription
-from deployctl.secret import Secret
-from deployctl.sizes import GB, MB
+from deployctl.values.repo import Channel, Repo, Subscription
+from deployctl.values.secret import Secret
+from deployctl.values.text import GB, MB
 
 FORGES = (
     *("github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo", "gogs", "gitee"),

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from deployctl.config.document import Node
 from deployctl.config.reading import Reading
-from deployctl.sizes import KB
+from deployctl.values.text import KB
 
 T = TypeVar("T")
 Shape = dict[str, Any]

@@ -27,8 +27,8 @@ from deployctl.config.readers import (
 from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.selection import watch_pattern
 from deployctl.config.shapes import shaped
-from deployctl.repo import Stage, When
 from deployctl.system.command import Command
+from deployctl.values.repo import Stage, When
 
 # The phases that deployctl itself adds to a deployment; a stage with such a name would hide one.
 BUILT_IN_STAGES = (

@@ -11,7 +11,7 @@ from deployctl.config.document import Node
 from deployctl.config.readers import line, path, secret
 from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.shapes import CHANNEL_URL, GIT_URL, HEALTH_URL, shaped
-from deployctl.secret import Secret
+from deployctl.values.secret import Secret
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # gitremote-helpers(7): `ext::sh -c …` runs any command, and others reach as far.

@@ -15,15 +15,15 @@ import os
 from deployctl import __version__
 from deployctl.config.locate import default_state_dir, read_config, resolve_path
 from deployctl.errors import ConfigError
-from deployctl.secret import Secret
 from deployctl.system.lean import JsonReader, sha256, to_json
 from deployctl.system.trust import is_own
+from deployctl.values.secret import Secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from deployctl.repo import Config, Repo
+    from deployctl.values.repo import Config, Repo
 
 COPY = "config.json"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deployctl.forges.event import Check, Event, Push
 from deployctl.payload import MalformedError, member, printable
+from deployctl.values.skip_marker import asks_to_skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
     from deployctl.forges.event import State
 
-# What a commit's first line says where it is not to be deployed; in small letters.
-SKIP = "[skip deploy]"
 _LONGEST_REF = 1024  # bytes; more has no file system room for
 _HEX = frozenset("0123456789abcdef")
 
@@ -57,7 +56,7 @@ def push(
         None if gone else revision,
         deleted=gone,
         subject=printable(first) or None,
-        skips=SKIP in first.lower(),
+        skips=asks_to_skip(first),
     )
 
 

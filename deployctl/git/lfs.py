@@ -17,7 +17,7 @@ from deployctl.git.mirror import Mirror
 from deployctl.git.remote import local_path
 from deployctl.git.repository import Listing, Repository
 from deployctl.git.submodules import fault_of_url
-from deployctl.git.wording import some_of
+from deployctl.values.text import some_of
 
 _BEGINS = re.compile(
     rb"version https?://(?:git-lfs\.github\.com|hawser\.github\.com|git-media\.io)/"

@@ -21,10 +21,10 @@ from deployctl.git.command import git
 from deployctl.git.leftovers import own_index, remove_index, remove_leftovers
 from deployctl.git.remote import local_path, remote_environment, trust
 from deployctl.git.repository import Repository
-from deployctl.repo import Repo
 from deployctl.system.durable import sync_file_system
 from deployctl.system.leftovers import noted_holder
 from deployctl.system.locks import mirror_lock, mirror_note
+from deployctl.values.repo import Repo
 
 # What git says when the fault is on our side: a power cut, a full disk, refs a and a/b.
 _DAMAGED = re.compile(

@@ -15,7 +15,7 @@ from deployctl.git import lfs
 from deployctl.git.mirror import Mirror
 from deployctl.git.repository import Listing, Repository
 from deployctl.git.submodules import Submodule, directory_of, submodules
-from deployctl.git.wording import some_of
+from deployctl.values.text import some_of
 
 
 @dataclass(frozen=True)

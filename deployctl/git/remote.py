@@ -8,7 +8,7 @@ import re
 import shlex
 from urllib.parse import unquote
 
-from deployctl.repo import Repo
+from deployctl.values.repo import Repo
 
 
 def remote_environment(repo: Repo) -> dict[str, str]:

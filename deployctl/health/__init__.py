@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from deployctl.health.answer import Answer
 from deployctl.health.url import ask_url
-from deployctl.repo import HealthCheck
 from deployctl.system.command import Command
 from deployctl.system.process import Outcome
-from deployctl.times import duration
+from deployctl.values.repo import HealthCheck
+from deployctl.values.times import duration
 
 
 @dataclass(frozen=True)

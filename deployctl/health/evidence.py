@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from deployctl.health import HealthResult
 from deployctl.health.bounded import Late, within
-from deployctl.masking import escape_controls
-from deployctl.repo import HealthCheck
-from deployctl.sections import FIRST, LAST, section
 from deployctl.system.command import Command
 from deployctl.system.process import LastLines, Outcome, show
+from deployctl.values.masking import escape_controls
+from deployctl.values.repo import HealthCheck
+from deployctl.values.text import FIRST, LAST, section
 
 _LINES = 50
 _BYTES = 8 * 1024

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from deployctl.masking import escape_controls
+from deployctl.values.masking import escape_controls
 
 _CAUSE_CHARS = 200
 # TLS records as they begin (RFC 8446, 5.1): an alert or a handshake, version 3.x.

@@ -14,8 +14,8 @@ from deployctl import __version__
 from deployctl.health.answer import Answer
 from deployctl.health.bounded import Late, within
 from deployctl.health.trouble import explain, explain_broken_off, in_short, late
-from deployctl.masking import escape_controls
-from deployctl.repo import HealthCheck
+from deployctl.values.masking import escape_controls
+from deployctl.values.repo import HealthCheck
 
 if TYPE_CHECKING:
     import requests

@@ -11,10 +11,8 @@ from collections.abc import Collection
 from typing import Protocol
 
 from deployctl.git.mirror import Mirror
-from deployctl.layout.live import Live
-from deployctl.repo import Repo
-
-__all__ = ["Layout", "Live", "layout_of"]
+from deployctl.values.deployment import Live
+from deployctl.values.repo import Repo
 
 
 class Layout(Protocol):

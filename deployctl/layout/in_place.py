@@ -11,9 +11,9 @@ from deployctl.git.checkout import Checkout
 from deployctl.git.mirror import Mirror
 from deployctl.git.parts import Parts, gather
 from deployctl.layout import nested
-from deployctl.layout.live import Live
-from deployctl.repo import Repo
 from deployctl.system.durable import sync_file_system
+from deployctl.values.deployment import Live
+from deployctl.values.repo import Repo
 
 
 class InPlace:

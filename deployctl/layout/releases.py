@@ -26,9 +26,9 @@ from deployctl.layout.files import (
     why_not_makeable,
     write_line,
 )
-from deployctl.layout.live import Live
-from deployctl.repo import COMPLETE, REVISION, Repo
 from deployctl.system.durable import sync, sync_file_system
+from deployctl.values.deployment import Live
+from deployctl.values.repo import COMPLETE, REVISION, Repo
 
 _NAME = re.compile(r"\d+-[0-9a-f]{12}(\.\d+)?", re.ASCII)
 

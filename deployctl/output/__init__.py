@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 from typing import Protocol, TextIO
 
-from deployctl.deployment import Failure, StageRecord
-from deployctl.masking import escape_controls
-from deployctl.times import duration
+from deployctl.values.deployment import Failure, StageRecord
+from deployctl.values.masking import escape_controls
+from deployctl.values.times import duration
 
 
 class Output(Protocol):

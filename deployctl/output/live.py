@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from deployctl.columns import cut
-from deployctl.deployment import Failure, StageRecord
-from deployctl.masking import escape_controls
 from deployctl.output import Screen, Stream, prompt
 from deployctl.output.region import Region
 from deployctl.system.process import LastLines
-from deployctl.times import duration
+from deployctl.values.deployment import Failure, StageRecord
+from deployctl.values.masking import escape_controls
+from deployctl.values.text import cut
+from deployctl.values.times import duration
 
 _PAUSE = 0.25  # seconds between two looks at what is new
 _TAIL = 3  # lines of the running step

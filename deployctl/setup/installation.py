@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from deployctl.config.locate import SYSTEM_CONFIG
 from deployctl.errors import ConfigError
-from deployctl.repo import Config
 from deployctl.store.database import check_owner
 from deployctl.system.environment import PATH, account
+from deployctl.values.repo import Config
 
 # The accounts that nginx runs as: Debian and Ubuntu, Fedora and Alpine, Arch.
 _WEB_ACCOUNTS = ("www-data", "nginx", "http")

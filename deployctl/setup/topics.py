@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Callable
 
 from deployctl.errors import ConfigError, UsageError
-from deployctl.repo import Config
 from deployctl.setup.installation import Installation, installation
 from deployctl.setup.systemd import SOCKET, systemd
+from deployctl.values.repo import Config
 
 # Where inetd and xinetd listen: loopback, behind a web server that has TLS.
 _ADDRESS, _PORT = "127.0.0.1", 8008

@@ -8,8 +8,15 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
 
-from deployctl.deployment import IDLE, REFUSED, Deployment, Failure, StageRecord, StepRecord
 from deployctl.store.database import Database
+from deployctl.values.deployment import (
+    IDLE,
+    REFUSED,
+    Deployment,
+    Failure,
+    StageRecord,
+    StepRecord,
+)
 
 
 def get(db: Database, number: int) -> Deployment | None:

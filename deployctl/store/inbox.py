@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployctl.store.database import Database
-from deployctl.times import iso
+from deployctl.values.times import iso
 
 
 @dataclass(frozen=True)

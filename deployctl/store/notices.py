@@ -12,8 +12,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from deployctl.notice import FAILED, SENT, WAITING, Notice, Sending
 from deployctl.store.database import Database
+from deployctl.values.notice import FAILED, SENT, WAITING, Notice, Sending
 
 
 def add(

@@ -6,10 +6,10 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
-from deployctl.deployment import Failure
 from deployctl.store import queue
 from deployctl.store.database import Database
 from deployctl.system.clock import Moment
+from deployctl.values.deployment import Failure
 
 # Who asks where nobody did.
 ACTOR = "deployctl"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deployctl.deployment import IDLE, IGNORED, REFUSED, Deployment
 from deployctl.store.database import Database
 from deployctl.store.deployments import select
+from deployctl.values.deployment import IDLE, IGNORED, REFUSED, Deployment
 
 
 def is_settled(db: Database, repo: str, revision: str) -> bool:

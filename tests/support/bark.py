@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from deployctl.repo import Channel
-from deployctl.secret import Secret
+from deployctl.values.repo import Channel
+from deployctl.values.secret import Secret
 
 KEY = "aKeyOfTheDevice1"
 

@@ -13,8 +13,8 @@ import pytest
 from deployctl.config.load import load
 from deployctl.config.webhook import load_webhook_config
 from deployctl.errors import ConfigError
-from deployctl.secret import Secret
 from deployctl.system.trust import account_name
+from deployctl.values.secret import Secret
 from tests.conftest import WriteConfig
 from tests.support.app import App
 from tests.support.front import deliver

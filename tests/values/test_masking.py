@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from deployctl.masking import Masker, escape_controls
+from deployctl.values.masking import Masker, escape_controls
 
 ALPHABETS = ("ab", "aab\n", string.ascii_letters + string.digits, string.printable, "äöü€𝄞x")
 SEEDS = range(60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from deployctl.times import iso
+from deployctl.values.times import iso
 
 WAITING = "waiting"
 SENT = "sent"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from deployctl.times import age, duration, iso, local, parse_duration
+from deployctl.values.times import age, duration, iso, local, parse_duration
 
 
 @pytest.mark.parametrize(

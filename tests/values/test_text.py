@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployctl.columns import columns_of, cut
+from deployctl.values.text import columns_of, cut
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deployctl.secret import Secret
-from deployctl.sizes import MB
 from deployctl.system.command import Command
+from deployctl.values.secret import Secret
+from deployctl.values.text import MB
 
 # The files of ours that a release has: its commit's sha, and the mark that it is whole.
 REVISION, COMPLETE = "REVISION", ".complete"

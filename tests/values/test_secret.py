@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.errors import ConfigError
-from deployctl.secret import Secret, is_of_request
+from deployctl.values.secret import Secret, is_of_request
 
 
 def complaint_of(call: Callable[[], object]) -> str:

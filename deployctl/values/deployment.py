@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployctl.times import iso
+from deployctl.values.times import iso
 
 FINISHED = ("succeeded", "failed", "rolled_back", "degraded", "superseded", "cancelled")
 
@@ -42,6 +42,19 @@ class Request:
     actor: str
     trigger: str
     now: float
+
+
+@dataclass(frozen=True)
+class Live:
+    """What is live: a revision and the name of its release directory (None in place).
+
+    ``link`` is the target of the symlink ``current``, unchanged, so that it can be restored even
+    where somebody else made it.
+    """
+
+    revision: str | None
+    release: str | None = None
+    link: str | None = None
 
 
 # The stages that ask a URL where there is no command.

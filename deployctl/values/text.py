@@ -1,0 +1,92 @@
+"""Text for people: its width on a terminal, amounts of bytes, names of files, indented sections."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from deployctl.values.masking import escape_controls
+
+KB = 1024
+MB = 1024 * KB
+GB = 1024 * MB
+
+FIRST, LAST = "first lines of ", "last lines of "
+
+_HEADING = re.compile(rf"^(?={FIRST}|{LAST})", re.MULTILINE)
+_NAMED = 3
+
+
+def columns_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes.
+
+    Characters of East Asian scripts take two, combining accents none.
+    """
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def cut(text: str, columns: int | None) -> str:
+    """Return the text, cut to at most so many columns with ``...``; None: it is not cut."""
+    if columns is None or columns_of(text) <= columns:
+        return text
+    taken = 0
+    for position, letter in enumerate(text):
+        taken += _columns(letter)
+        if taken > columns - 3:
+            return f"{text[:position]}..."
+    return text
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.category(letter) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def as_configured(count: int) -> str:
+    """Return a number of bytes exactly, as repos.yml writes it: ``1G``, ``1536M``, ``1000``."""
+    for unit, letter in ((GB, "G"), (MB, "M"), (KB, "K")):
+        if count % unit == 0:
+            return f"{count // unit}{letter}"
+    return str(count)
+
+
+def in_bytes(count: int) -> str:
+    """Return a number of bytes, rounded: ``1.5 GB``, ``200 MB``, ``12 KB``."""
+    if count >= GB:
+        return f"{count / GB:.1f} GB"
+    return f"{count // MB} MB" if count >= MB else f"{count // KB} KB"
+
+
+def some_of(paths: Sequence[str]) -> str:
+    """Return the first names of files and how many more there are: ``a, b, c and 4 more``.
+
+    File names may hold any bytes: what is not UTF-8 is written as ``\\xe9``.
+    """
+    named = (os.fsencode(path).decode(errors="backslashreplace") for path in paths[:_NAMED])
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return f"{', '.join(named)}{more}"
+
+
+def section(heading: str, text: str, trouble: str = "") -> str:
+    """Return ``heading:`` and the lines of a text indented below, or ``heading: none (trouble)``.
+
+    The heading begins with ``FIRST`` or ``LAST``, which says the end of the text to keep where
+    there is not room for all of it. :func:`sections` takes the sections apart again.
+    """
+    if not text.strip():
+        return f"{heading}: none ({trouble})"
+    lines = escape_controls(text.rstrip()).splitlines()
+    return "\n".join([f"{heading}:", *(f"  {line}".rstrip() for line in lines)])
+
+
+def sections(text: str) -> list[str]:
+    """Return the sections of a text; a text without headings is one part, unchanged."""
+    return [part for part in _HEADING.split(text) if part.strip()]
+
+
+def is_section(part: str) -> bool:
+    """Tell whether a part of a text begins with a section's heading."""
+    return _HEADING.match(part) is not None
