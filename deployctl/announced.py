@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployctl.site import Site
-from deployctl.store import inbox
+from deployctl.store import delivery_records
 from deployctl.store.database import Database
 from deployctl.values.deployment import Deployment
 
@@ -26,6 +26,6 @@ def why_not_what_was_announced(
 
 def announced(db: Database, deployment: Deployment, ref: str | None) -> str | None:
     """The revision that the delivery of a deployment names for a ref; None where none does."""
-    delivery = inbox.get(db, deployment.delivery) if deployment.delivery else None
+    delivery = delivery_records.get(db, deployment.delivery) if deployment.delivery else None
     pushes = (delivery.facts or {}).get("pushes", []) if delivery else []
     return next((push["revision"] for push in reversed(pushes) if push["ref"] == ref), None)

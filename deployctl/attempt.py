@@ -22,7 +22,14 @@ from deployctl.prune import make_room
 from deployctl.release_config import ReleaseConfig, of_live, old_secrets
 from deployctl.site import Site
 from deployctl.steps import Surroundings
-from deployctl.store import deliveries, deployments, freezes, inbox, probations, releases
+from deployctl.store import (
+    deliveries,
+    delivery_records,
+    deployments,
+    freezes,
+    probations,
+    releases,
+)
 from deployctl.store.database import Database
 from deployctl.store.freezes import Hold
 from deployctl.story import first_line, last_line
@@ -116,7 +123,7 @@ class Attempt:
         if actor != self.deployment.actor:
             deployments.note(db, number, actor=actor)
         if self.values and self.deployment.delivery is not None:
-            inbox.hide(db, self.deployment.delivery, masked)
+            delivery_records.hide(db, self.deployment.delivery, masked)
 
     def announce(self) -> None:
         """Tell those who want to hear of the beginning; a worker of its own sends it."""

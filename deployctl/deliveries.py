@@ -16,9 +16,9 @@ from deployctl.forges.event import Event
 from deployctl.inbox import Letter, event_from_json
 from deployctl.receive import carry_out
 from deployctl.site import Site, remote_tip
-from deployctl.store import deliveries, deployments, inbox
+from deployctl.store import deliveries, delivery_records, deployments
 from deployctl.store.database import Database
-from deployctl.store.inbox import DeliveryRecord
+from deployctl.store.delivery_records import DeliveryRecord
 from deployctl.values.deployment import Deployment, Request
 from deployctl.values.repo import Repo
 
@@ -30,7 +30,7 @@ _PATIENCE = 15.0
 
 def find(db: Database, number: int) -> DeliveryRecord:
     """One delivery whole; UsageError where there is none of that number."""
-    found = inbox.get(db, number)
+    found = delivery_records.get(db, number)
     if found is None:
         raise UsageError(f"no delivery {number}; see: deployctl delivery list")
     return found

@@ -10,9 +10,9 @@ from deployctl.config.refs import is_branch_name
 from deployctl.errors import RefusedError, UsageError
 from deployctl.fetch import choose
 from deployctl.foreground import refuse_if_locked, run_in_turn, run_now
-from deployctl.refusals import held
 from deployctl.site import Site, Worker, remote_tip
 from deployctl.store import deployments, freezes, queue
+from deployctl.store.freezes import describe_hold
 from deployctl.system.wake import start_worker
 from deployctl.values.deployment import Deployment, Request
 
@@ -121,7 +121,7 @@ def _refuse_if_held(site: Site, wish: Wish, ref: str) -> None:
     wanted = wish.revision or tip
     hold = freezes.hold_on(site.db, name, wanted) if wanted else None
     if hold is not None:
-        raise RefusedError(held(name, hold))
+        raise RefusedError(describe_hold(name, hold))
 
 
 def _full_ref(site: Site, ref: str | None) -> str:

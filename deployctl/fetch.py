@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from deployctl import refusals
 from deployctl.announced import why_not_what_was_announced
 from deployctl.attempt import Attempt
 from deployctl.errors import RefusedError
@@ -61,4 +60,4 @@ def _mind_the_hold(attempt: Attempt, revision: str, tip: str | None) -> None:
         freezes.lift_holds(db, repo)
     hold = freezes.hold_on(db, repo, revision)
     if hold is not None and not attempt.deployment.forced:
-        raise RefusedError(refusals.held(repo, hold))
+        raise RefusedError(freezes.describe_hold(repo, hold))

@@ -6,10 +6,10 @@ import os
 import time
 from collections.abc import Iterator
 
-from deployctl.logfile import log_path
 from deployctl.output import Output, heading
 from deployctl.store import deployments
 from deployctl.store.database import Database
+from deployctl.store.logs import log_path
 from deployctl.values.deployment import Deployment
 
 _PAUSE = 0.2

@@ -9,10 +9,10 @@ from deployctl import notices
 from deployctl.errors import BusyError, Interrupted, RefusedError
 from deployctl.follow import Follower
 from deployctl.history import show
-from deployctl.refusals import locked
 from deployctl.run import run_here
 from deployctl.site import Site, Worker
 from deployctl.store import deployments, freezes, queue
+from deployctl.store.freezes import describe_lock
 from deployctl.system.signals import interruptible
 from deployctl.system.wake import start_worker
 from deployctl.turn import Turn
@@ -25,7 +25,7 @@ def refuse_if_locked(site: Site) -> None:
     """A person's freeze holds for other persons too."""
     lock = freezes.lock_of(site.db, site.repo.name)
     if lock is not None:
-        raise RefusedError(locked(site.repo.name, lock))
+        raise RefusedError(describe_lock(site.repo.name, lock))
 
 
 def run_in_turn(worker: Worker, site: Site, number: int) -> Deployment:
@@ -91,7 +91,7 @@ def _why_not_now(worker: Worker, site: Site, turn: Turn) -> str | None:
     """What a queued deployment waits for; None: nothing, and the turn is taken."""
     lock = freezes.lock_of(site.db, site.repo.name)
     if lock is not None:
-        return locked(site.repo.name, lock)
+        return describe_lock(site.repo.name, lock)
     return None if turn.acquire() else f"{_ahead(worker)} runs"
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from deployctl.errors import DeployctlError, RefusedError, in_words
-from deployctl.logfile import LogFile, log_path
 from deployctl.output import Output, ending, heading, prompt
-from deployctl.store import deployments, timings
+from deployctl.store import deployments, revisions
 from deployctl.store.database import Database
+from deployctl.store.logs import LogFile, log_path
 from deployctl.system.process import LastLines, Outcome
 from deployctl.values.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.values.masking import Masker
@@ -207,7 +207,7 @@ class Journal:
 
         ``last_lines`` makes what keeps the end of each step's output.
         """
-        usual = timings.usual(self._db, self._number, name)
+        usual = revisions.usual_duration(self._db, self._number, name)
         start = self._log.position()
         record = StageRecord(name, "running", time.time(), log_start=start, usual=usual)
         # The way back is told of even on a full disk, and so is what failed.

@@ -14,12 +14,12 @@ from deployctl import notices
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.page import refresh_page
 from deployctl.probe import once, probe
-from deployctl.refusals import locked
 from deployctl.release_config import ReleaseConfig, of_live
 from deployctl.rollback import default_target
 from deployctl.site import Site, Worker, open_site
 from deployctl.store import deployments, freezes, probations, releases
 from deployctl.store.database import Database
+from deployctl.store.freezes import describe_lock
 from deployctl.store.probations import Probation
 from deployctl.system.clock import Moment, this_moment
 from deployctl.system.leftovers import end_steps
@@ -210,7 +210,7 @@ def _why_not(site: Site) -> str | None:
     name = site.repo.name
     lock = freezes.lock_of(site.db, name)
     if lock is not None:
-        return locked(name, lock)
+        return describe_lock(name, lock)
     if not site.repo.auto_rollback:
         return "auto_rollback is off: the failed release stays live"
     if default_target(site, releases.of_repo(site.db, name)) is None:

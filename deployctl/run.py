@@ -17,13 +17,13 @@ from typing import TypeVar
 from deployctl import notices
 from deployctl.deploy import carry_out
 from deployctl.errors import DeployctlError, StoreError, in_words
-from deployctl.logfile import prune_logs
 from deployctl.output import Output
 from deployctl.probation import look_after
 from deployctl.prune import prune, surplus
 from deployctl.recover import end_leftovers, recover
 from deployctl.site import Site, Worker, open_site
 from deployctl.store import deliveries, deployments, freezes, probations, queue, reserve
+from deployctl.store.logs import prune_logs
 from deployctl.system.locks import repo_lock
 from deployctl.system.process import identity
 from deployctl.turn import Turn

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deployctl.layout.files import disk_usage
-from deployctl.logfile import prune_logs
+from deployctl.store.logs import prune_logs
 from deployctl.values.text import in_bytes
 from tests.support.app import App
 from tests.support.small_disk import free, small_disk

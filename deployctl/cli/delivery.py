@@ -16,8 +16,8 @@ from deployctl.config.webhook import load_webhook_config
 from deployctl.errors import UsageError
 from deployctl.forges.control import ACTIONS
 from deployctl.site import find_repo
-from deployctl.store import inbox
-from deployctl.store.inbox import DeliveryRecord
+from deployctl.store import delivery_records
+from deployctl.store.delivery_records import DeliveryRecord
 from deployctl.system.wake import start_worker
 from deployctl.values.text import cut
 from deployctl.values.times import local
@@ -43,7 +43,7 @@ def command() -> None:
 def _list(session: Session, repo: str | None, limit: int) -> int:
     """Past deliveries, the newest first."""
     name = session.known(repo) if repo else None
-    found = inbox.newest(session.db, name, limit)
+    found = delivery_records.newest(session.db, name, limit)
     document = {"deliveries": [each.to_json() for each in found]}
     lines = text.table([_row(each) for each in found], text.width()) if found else []
     session.answer(document, "\n".join(lines) or "no deliveries yet")

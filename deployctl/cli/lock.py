@@ -8,8 +8,7 @@ import click
 
 from deployctl.cli.session import Session, here, options, storable
 from deployctl.errors import RefusedError
-from deployctl.refusals import locked
-from deployctl.store.freezes import Lock, lock_of, set_lock
+from deployctl.store.freezes import Lock, describe_lock, lock_of, set_lock
 
 
 @click.command("lock")
@@ -21,7 +20,7 @@ def command(session: Session, repo: str, why: str) -> int:
     name, request = session.known(repo), here(time.time())
     ours = Lock(request.actor, request.now, storable(why))
     if not set_lock(session.db, name, ours):
-        raise RefusedError(locked(name, lock_of(session.db, name) or ours))
+        raise RefusedError(describe_lock(name, lock_of(session.db, name) or ours))
     said = f"{name} is locked; lift it with: deployctl unlock {name}"
     session.answer({"repo": name, "locked": True}, said)
     return 0

@@ -94,3 +94,16 @@ def lift_holds(db: Database, repo: str) -> bool:
     """All of a repo's revisions may be deployed again -> whether one was held."""
     with db.writing() as connection:
         return connection.execute("DELETE FROM holds WHERE repo = ?", (repo,)).rowcount > 0
+
+
+def describe_lock(repo: str, lock: Lock) -> str:
+    """Return the sentence that refuses a deployment of a locked repo, with the way out."""
+    return f"{repo} is locked by {lock.actor}: {lock.why}; lift it with: deployctl unlock {repo}"
+
+
+def describe_hold(repo: str, hold: Hold) -> str:
+    """Return the sentence that refuses a held revision, with the ways out."""
+    return (
+        f"{hold.revision[:12]} is held: {hold.why}; push a fix, or lift the hold "
+        f"(deployctl resume {repo}), or insist (deployctl deploy {repo} --force)"
+    )

@@ -6,6 +6,10 @@ from deployctl.store.database import Database
 from deployctl.store.deployments import select
 from deployctl.values.deployment import IDLE, IGNORED, REFUSED, Deployment
 
+# How many runs of a stage, at most, the usual duration is taken from, and out of how many of the
+# last deployments; with fewer runs than the third number nothing is usual yet.
+_RUNS, _DEPLOYMENTS, _FEWEST = 20, 100, 5
+
 
 def is_settled(db: Database, repo: str, revision: str) -> bool:
     """Whether a revision failed, was ignored, or a person stopped it, and the branch has not moved
@@ -50,3 +54,20 @@ def made_live_like(db: Database, repo: str, start: str) -> list[Deployment]:
     what = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?)"
     values = (repo, *IDLE, len(start), start)
     return select(db, f"{what} AND substr(revision, 1, ?) = ?", values, 100)
+
+
+def usual_duration(db: Database, deployment: int, stage: str) -> float | None:
+    """Return how long a stage usually takes, in seconds; None where too few runs are known.
+
+    It is the median of the repo's last successful runs of that stage before this deployment.
+    """
+    rows = db.connection.execute(
+        "SELECT duration FROM stages WHERE deployment IN (SELECT number FROM deployments"
+        " WHERE repo = (SELECT repo FROM deployments WHERE number = :number) AND number < :number"
+        " ORDER BY number DESC LIMIT :deployments)"
+        " AND name = :stage AND status = 'succeeded' AND duration IS NOT NULL"
+        " ORDER BY deployment DESC LIMIT :runs",
+        {"number": deployment, "stage": stage, "deployments": _DEPLOYMENTS, "runs": _RUNS},
+    ).fetchall()
+    taken = sorted(float(row["duration"]) for row in rows)
+    return taken[len(taken) // 2] if len(taken) >= _FEWEST else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.logfile import HALF, LogFile, log_path
+from deployctl.store.logs import HALF, LogFile, log_path
 from tests.support.paths import ROOT
 
 
@@ -152,7 +152,7 @@ def test_a_log_that_cannot_be_opened_disturbs_nobody(tmp_path: Path) -> None:
 
 FULL = """
 import resource, signal, sys
-from deployctl.logfile import LogFile
+from deployctl.store.logs import LogFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 log = LogFile(sys.argv[1])

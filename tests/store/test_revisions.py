@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.store import deployments, queue, timings
+from deployctl.store import deployments, queue, revisions
 from deployctl.store.database import Database
 from deployctl.values.deployment import StageRecord
 
@@ -36,26 +36,26 @@ def succeeded(db: Database, times: Sequence[float], repo: str = "blog") -> None:
 def test_it_is_the_median_of_the_runs_before(db: Database) -> None:
     succeeded(db, [1, 9, 2, 100, 3])
     now = ran(db, ("succeeded", 50.0))
-    assert timings.usual(db, now, "build") == 3.0
-    assert timings.usual(db, now, "test") is None
+    assert revisions.usual_duration(db, now, "build") == 3.0
+    assert revisions.usual_duration(db, now, "test") is None
 
 
 def test_nothing_is_usual_before_the_fifth_time(db: Database) -> None:
     succeeded(db, [1, 2, 3, 4])
     ran(db, ("failed", 5.0), ("cancelled", 5.0))
     succeeded(db, [5, 5, 5, 5, 5], repo="shop")
-    assert timings.usual(db, ran(db), "build") is None
+    assert revisions.usual_duration(db, ran(db), "build") is None
 
 
 def test_only_the_last_twenty_runs_count(db: Database) -> None:
     succeeded(db, [100] * 30 + [1] * 20)
-    assert timings.usual(db, ran(db), "build") == 1.0
+    assert revisions.usual_duration(db, ran(db), "build") == 1.0
 
 
 def test_it_is_asked_of_indexes_however_long_the_history_is(db: Database) -> None:
     asked: list[str] = []
     db.connection.set_trace_callback(asked.append)
-    timings.usual(db, ran(db), "build")
+    revisions.usual_duration(db, ran(db), "build")
     db.connection.set_trace_callback(None)
     plan = db.connection.execute(f"EXPLAIN QUERY PLAN {asked[-1]}").fetchall()
     steps = " ".join(row["detail"] for row in plan)
