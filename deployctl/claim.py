@@ -12,7 +12,7 @@ from deployctl.payload import form_payload, parse, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from deployctl.config.webhook import WebhookConfig, WebhookRepo
+    from deployctl.config.compiled import WebhookConfig, WebhookRepo
     from deployctl.forges import Forge
     from deployctl.request import Request
     from deployctl.values.secret import Secret

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from typing import Literal
 
-    from deployctl.config.webhook import WebhookRepo
+    from deployctl.config.compiled import WebhookRepo
     from deployctl.forges.event import Check, Control, Event, Push
     from deployctl.store.database import Database
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployctl.claim import follows
-from deployctl.config.webhook import WebhookConfig, WebhookRepo
+from deployctl.config.compiled import WebhookConfig, WebhookRepo
 from deployctl.decide import Case, Decision, decide
 from deployctl.errors import DeployctlError, RefusedError, UsageError
 from deployctl.forges import samples

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from deployctl.claim import Meant
-    from deployctl.config.webhook import WebhookConfig, WebhookRepo
+    from deployctl.config.compiled import WebhookConfig, WebhookRepo
     from deployctl.decide import Result
     from deployctl.request import Request
 

@@ -10,8 +10,8 @@ import os
 import sys
 import time
 
+from deployctl.config.compiled import load_webhook_config, probable_state_dir
 from deployctl.config.locate import find_config
-from deployctl.config.webhook import load_webhook_config, probable_state_dir
 from deployctl.errors import DeployctlError
 from deployctl.receive import Answer, receive, unavailable
 from deployctl.system.lean import signal

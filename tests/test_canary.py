@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from deployctl.config.webhook import load_webhook_config
+from deployctl.config.compiled import load_webhook_config
 from deployctl.receive import receive
 from deployctl.request import Request
 from tests.support.app import App

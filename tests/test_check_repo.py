@@ -15,7 +15,7 @@ from deployctl import forges
 from deployctl.check import place, remote, webhook
 from deployctl.check.finding import Finding, findings_of
 from deployctl.config.load import load
-from deployctl.config.schema import FORGES
+from deployctl.values.forge_names import FORGES
 from deployctl.values.repo import Config, Repo
 from tests.conftest import WriteConfig
 from tests.support.app import App

@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any
 
-from deployctl.config.webhook import load_webhook_config
+from deployctl.config.compiled import load_webhook_config
 from deployctl.receive import receive
 from deployctl.request import Request
 from tests.support.app import App

@@ -16,9 +16,9 @@ from deployctl import docs
 from deployctl.cli import _COMMANDS
 from deployctl.config.load import parse
 from deployctl.config.project import parse_project
-from deployctl.config.schema import FORGE_ALIASES, FORGES
-from deployctl.forges import NAMES, load, standard_webhooks
+from deployctl.forges import load, standard_webhooks
 from deployctl.forges.event import Delivery
+from deployctl.values.forge_names import FORGE_ALIASES, FORGES
 from tests.support.app import App
 from tests.support.cli import PROGRAM
 from tests.support.paths import ROOT
@@ -111,11 +111,11 @@ def test_every_yaml_in_the_manual_is_a_config_that_loads(topic: str) -> None:
 
 def test_every_forge_has_its_section_and_no_other_has() -> None:
     titled = re.findall(r"(?m)^## .*`([a-z-]+)`$", WEBHOOKS)
-    assert sorted(titled) == sorted(NAMES)
+    assert sorted(titled) == sorted(FORGES)
     assert sorted(titled) == sorted(FORGES)
 
 
-@pytest.mark.parametrize("forge", NAMES)
+@pytest.mark.parametrize("forge", FORGES)
 def test_a_section_says_what_to_write_how_to_try_it_and_what_it_proves(forge: str) -> None:
     text = section(forge)
     (block,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", text)
@@ -144,7 +144,7 @@ def test_a_weakness_of_the_code_is_told_in_the_manual(forge: str, words: str) ->
 
 
 def test_no_other_forge_has_a_weakness_that_the_manual_would_hide() -> None:
-    weak = {name for name in NAMES if load(name).WEAKNESS}
+    weak = {name for name in FORGES if load(name).WEAKNESS}
     assert weak == {"gitlab", "gitee", "codeup", "coding", "azure-devops", "sourcehut"}
 
 

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.config import schema
 from deployctl.forges import (
-    NAMES,
     azure_devops,
     bitbucket,
     bitbucket_server,
@@ -31,6 +29,7 @@ from deployctl.forges import (
 )
 from deployctl.forges.event import Delivery, Event
 from deployctl.payload import MalformedError
+from deployctl.values import forge_names
 from tests.support.deliveries import REVISION
 from tests.support.forges import FORGES, TAG, Document, Forge
 from tests.support.paths import ROOT
@@ -63,9 +62,9 @@ def cases(field: str) -> list[Any]:
 
 
 def test_every_forge_has_a_module_a_name_and_a_word_in_the_config() -> None:
-    assert sorted(NAMES) == sorted(schema.FORGES) == sorted(module.NAME for module in MODULES)
+    assert sorted(forge_names.FORGES) == sorted(module.NAME for module in MODULES)
     assert [load(module.NAME) for module in MODULES] == [*MODULES]
-    assert {forge.name for forge in FORGES} | {"sourcehut"} == {*NAMES}
+    assert {forge.name for forge in FORGES} | {"sourcehut"} == {*forge_names.FORGES}
 
 
 def test_a_weakness_is_one_line() -> None:
@@ -74,7 +73,7 @@ def test_a_weakness_is_one_line() -> None:
     assert all(20 < len(text) < 130 and text.isprintable() for text in weak.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", forge_names.FORGES)
 def test_only_the_module_that_is_needed_is_loaded(name: str) -> None:
     code = (
         "import sys; from deployctl import forges; forges.load(sys.argv[1])\n"

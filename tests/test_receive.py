@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.config.webhook import WebhookConfig
+from deployctl.config.compiled import WebhookConfig
 from deployctl.errors import ConfigError, StoreError
 from deployctl.forges import github
 from deployctl.receive import KEPT_UNVERIFIED, Answer, receive

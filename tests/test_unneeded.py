@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.config.webhook import load_webhook_config
+from deployctl.config.compiled import load_webhook_config
 from deployctl.receive import Answer, receive
 from deployctl.watched import any_watched
 from tests.support.app import App

@@ -12,7 +12,7 @@ from deployctl.cli import text
 from deployctl.cli.groups import group_config_option
 from deployctl.cli.session import Session, here, limit_option, number_of, options
 from deployctl.cli.streams import complain
-from deployctl.config.webhook import load_webhook_config
+from deployctl.config.compiled import load_webhook_config
 from deployctl.errors import UsageError
 from deployctl.forges.control import ACTIONS
 from deployctl.site import find_repo

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from deployctl.config.document import List, Node, Scalar
+from deployctl.config.complaints import ComplaintError, Reading
 from deployctl.config.readers import list_of, text
-from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.shapes import COMMAND, COMMANDS, COMMANDS_OR_NONE, shaped
+from deployctl.config.yaml_tree import List, Node, Scalar
 from deployctl.system.command import Command
 
 

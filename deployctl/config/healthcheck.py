@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deployctl.config import shapes
 from deployctl.config.commands import command
-from deployctl.config.document import Node
+from deployctl.config.complaints import ComplaintError, Reading
 from deployctl.config.key_shapes import keys_shape, one_of
 from deployctl.config.readers import (
     Key,
@@ -21,9 +21,9 @@ from deployctl.config.readers import (
     text,
     whole_number,
 )
-from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.shapes import Reader, Shape, shaped
 from deployctl.config.urls import health_url
+from deployctl.config.yaml_tree import Node
 from deployctl.values.repo import Evidence, HealthCheck
 
 _timeout = duration()

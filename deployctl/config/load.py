@@ -6,14 +6,14 @@ import dataclasses
 import os
 from typing import Any
 
+from deployctl.config.complaints import Reading
 from deployctl.config.conflicts import complain_about_conflicts
 from deployctl.config.deployers import BUILT_IN, Deployer
-from deployctl.config.document import Map, read_document
 from deployctl.config.locate import default_state_dir, read_config
 from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.readers import fields, read_keys
-from deployctl.config.reading import Reading
 from deployctl.config.schema import REPO_KEYS, TOP_KEYS, Entry
+from deployctl.config.yaml_tree import Map, read_document
 from deployctl.values.repo import OWN, Config, Pipeline, Repo
 
 # Sections whose own absence, or a fault in them, must not make every repo's mention of it wrong.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from deployctl.config import shapes
-from deployctl.config.document import List, Node, Scalar
+from deployctl.config.complaints import ComplaintError, Reading, shown
 from deployctl.config.readers import inside, list_of
-from deployctl.config.reading import ComplaintError, Reading, shown
 from deployctl.config.shapes import shaped
+from deployctl.config.yaml_tree import List, Node, Scalar
 from deployctl.values.repo import COMPLETE, REVISION
 
 RELEASE_FILES = (REVISION, COMPLETE)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from deployctl.config.document import Map, read_document
+from deployctl.config.complaints import Reading
 from deployctl.config.healthcheck import project_healthcheck
 from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.places import complain_about_shared
 from deployctl.config.readers import Key, read_keys
-from deployctl.config.reading import Reading
 from deployctl.config.schema import REPO_KEYS, TOP_KEYS
 from deployctl.config.stages import environment
+from deployctl.config.yaml_tree import Map, read_document
 
 PROJECT_KEYS = {
     **PIPELINE_KEYS,

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from deployctl.config import shapes
-from deployctl.config.document import List, Map, Node, Scalar
-from deployctl.config.reading import ComplaintError, Reading, guess
+from deployctl.config.complaints import ComplaintError, Reading, guess
 from deployctl.config.shapes import Reader, shaped
+from deployctl.config.yaml_tree import List, Map, Node, Scalar
 from deployctl.values.secret import Secret, is_of_request
 from deployctl.values.text import GB, KB, MB
 from deployctl.values.times import parse_duration

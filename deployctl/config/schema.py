@@ -12,8 +12,8 @@ from typing import Any
 
 from deployctl.config import shapes
 from deployctl.config.commands import commands_or_none
+from deployctl.config.complaints import ComplaintError, Reading, shown
 from deployctl.config.deployers import BUILT_IN, Deployer
-from deployctl.config.document import Map, Node, Scalar
 from deployctl.config.key_shapes import keys_shape
 from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.places import place
@@ -38,20 +38,16 @@ from deployctl.config.readers import (
     variable_fault,
     whole_number,
 )
-from deployctl.config.reading import ComplaintError, Reading, shown
 from deployctl.config.selection import branch, tags, watch_pattern
 from deployctl.config.shapes import Shape, shaped
 from deployctl.config.stages import environment, stages, timeout
 from deployctl.config.urls import channel_url, git_url, health_url
+from deployctl.config.yaml_tree import Map, Node, Scalar
+from deployctl.values.forge_names import FORGE_ALIASES, FORGES
 from deployctl.values.repo import Channel, Repo, Subscription
 from deployctl.values.secret import Secret
 from deployctl.values.text import GB, MB
 
-FORGES = (
-    *("github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo", "gogs", "gitee"),
-    *("codeup", "coding", "azure-devops", "sourcehut", "standard-webhooks"),
-)
-FORGE_ALIASES = {"codeberg": "forgejo"}
 # Of two keys that stand for each other, the one that a repo has hides the default of the other.
 ALTERNATIVES = {"branch": "tags", "tags": "branch"}
 EVENTS = ("started", "succeeded", "failed", "rolled_back", "degraded", "recovered")

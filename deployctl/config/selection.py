@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from deployctl.config.document import Node
+from deployctl.config.complaints import ComplaintError, Reading
 from deployctl.config.readers import line
-from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.refs import is_branch_name, is_tag_pattern
 from deployctl.config.shapes import LINE, shaped
+from deployctl.config.yaml_tree import Node
 
 
 @shaped(LINE)

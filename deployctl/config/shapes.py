@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from deployctl.config.document import Node
-from deployctl.config.reading import Reading
+from deployctl.config.complaints import Reading
+from deployctl.config.yaml_tree import Node
 from deployctl.values.text import KB
 
 T = TypeVar("T")

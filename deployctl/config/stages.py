@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deployctl.config import shapes
 from deployctl.config.commands import command, commands
-from deployctl.config.document import List, Map, Node, Scalar
+from deployctl.config.complaints import ComplaintError, Reading
 from deployctl.config.key_shapes import keys_shape, one_of
 from deployctl.config.readers import (
     Key,
@@ -24,9 +24,9 @@ from deployctl.config.readers import (
     variable_fault,
     whole_number,
 )
-from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.selection import watch_pattern
 from deployctl.config.shapes import shaped
+from deployctl.config.yaml_tree import List, Map, Node, Scalar
 from deployctl.system.command import Command
 from deployctl.values.repo import Stage, When
 

@@ -7,10 +7,10 @@ import re
 import socket
 from urllib.parse import SplitResult, urlsplit
 
-from deployctl.config.document import Node
+from deployctl.config.complaints import ComplaintError, Reading
 from deployctl.config.readers import line, path, secret
-from deployctl.config.reading import ComplaintError, Reading
 from deployctl.config.shapes import CHANNEL_URL, GIT_URL, HEALTH_URL, shaped
+from deployctl.config.yaml_tree import Node
 from deployctl.values.secret import Secret
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

@@ -44,7 +44,6 @@ _HEADERS = {
     "x-payload-signature": "sourcehut",
     "webhook-signature": "standard-webhooks",
 }
-NAMES = (*_HEADERS.values(), "bitbucket-server", "azure-devops")
 _CONTROL = {"action", "repo"}
 # Both send the header of the first one: which it is was looked at.
 _AMBIGUOUS = ("bitbucket", "bitbucket-server")

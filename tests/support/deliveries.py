@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from deployctl.config.webhook import WebhookConfig
+from deployctl.config.compiled import WebhookConfig
 from deployctl.request import Request
 
 SECRET = "It's a Secret to Everybody"

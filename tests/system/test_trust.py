@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from deployctl.config.compiled import load_webhook_config
 from deployctl.config.load import load
-from deployctl.config.webhook import load_webhook_config
 from deployctl.errors import ConfigError
 from deployctl.system.trust import account_name
 from deployctl.values.secret import Secret

@@ -14,8 +14,8 @@ import yaml
 from deployctl.config.deployers import BUILT_IN
 from deployctl.config.load import load
 from deployctl.config.refs import is_branch_name
-from deployctl.config.schema import FORGES
 from deployctl.errors import ConfigError
+from deployctl.values.forge_names import FORGES
 from deployctl.values.repo import (
     Channel,
     Config,

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from deployctl.config import schema
+from deployctl.config.complaints import Reading
 from deployctl.config.deployers import BUILT_IN
-from deployctl.config.document import List, Map, Node, read_document
 from deployctl.config.healthcheck import EVIDENCE_KEYS, HEALTHCHECK_KEYS
 from deployctl.config.load import load, parse
 from deployctl.config.pipeline import POST_KEYS
 from deployctl.config.readers import Table
-from deployctl.config.reading import Reading
 from deployctl.config.stages import STAGE_KEYS, WHEN_KEYS
+from deployctl.config.yaml_tree import List, Map, Node, read_document
 from deployctl.values.repo import Channel, Config, HealthCheck, Repo
 from deployctl.values.secret import Secret
 from tests.support.paths import ROOT

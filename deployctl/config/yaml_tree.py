@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from yaml.reader import Reader as YamlReader
 
-from deployctl.config.reading import ComplaintError, Reading, Spot, shown
+from deployctl.config.complaints import ComplaintError, Reading, Spot, shown
 
 # repos.yml needs 7 levels and some 20 values a repo. Both limits are there for aliases: one that
 # contains itself never ends, and a few lines of aliases to aliases make billions of values.

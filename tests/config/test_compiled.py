@@ -13,8 +13,7 @@ import pytest
 
 import deployctl
 from deployctl.config import load as load_module
-from deployctl.config import webhook
-from deployctl.config.webhook import WebhookConfig, load_webhook_config
+from deployctl.config.compiled import WebhookConfig, load_webhook_config
 from deployctl.errors import ConfigError
 from deployctl.values.secret import Secret
 from tests.support.paths import ROOT
@@ -182,7 +181,7 @@ def test_the_copy_of_another_config_of_another_version_does_not_count(
     twin.write_text(CONFIG)
     with pytest.raises(SlowPathError):
         without_yaml(twin, monkeypatch)
-    monkeypatch.setattr(webhook, "__version__", f"{deployctl.__version__}.post1")
+    monkeypatch.setattr("deployctl.config.compiled.__version__", f"{deployctl.__version__}.post1")
     with pytest.raises(SlowPathError):
         without_yaml(config, monkeypatch)
 
@@ -250,7 +249,7 @@ def test_the_compiled_path_imports_no_yaml_click_dataclasses_or_typing(
 ) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from deployctl.config.webhook import load_webhook_config\n"
+        "from deployctl.config.compiled import load_webhook_config\n"
         f"assert load_webhook_config({str(config)!r}).repos['blog'].branch == 'live'\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )

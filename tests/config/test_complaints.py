@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployctl.config import document
+from deployctl.config import yaml_tree
 from deployctl.config.load import load
 from deployctl.config.locate import MAX_SIZE
 from deployctl.config.project import parse_project
-from deployctl.config.schema import FORGES, REPO_KEYS, TOP_KEYS
+from deployctl.config.schema import REPO_KEYS, TOP_KEYS
 from deployctl.errors import ConfigError
+from deployctl.values.forge_names import FORGES
 
 IONICE = "wanted idle, or best-effort 0 (first) to best-effort 7 (last)"
 KINDS = "https://, ssh://, git@host:path, file:/// or a path"
@@ -167,8 +168,8 @@ def test_a_file_that_is_no_config_is_told_why(
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """PyYAML with its C parser, and without it as on a machine where there is none."""
     if request.param == "pure":
-        pure = type("Pure", (document._DepthLimit, yaml.SafeLoader), {})
-        monkeypatch.setattr(document, "_Loader", pure)
+        pure = type("Pure", (yaml_tree._DepthLimit, yaml.SafeLoader), {})
+        monkeypatch.setattr(yaml_tree, "_Loader", pure)
     elif not yaml.__with_libyaml__:
         pytest.skip("this PyYAML has no C parser")
     return str(request.param)
@@ -235,7 +236,7 @@ def test_random_bytes_are_never_more_than_an_invalid_config(parser: str, tmp_pat
 
 
 def test_a_damaged_config_is_never_more_than_an_invalid_config(parser: str, tmp_path: Path) -> None:
-    good = (Path(document.__file__).parents[2] / "repos.yml").read_text()
+    good = (Path(yaml_tree.__file__).parents[2] / "repos.yml").read_text()
     good = good.replace("\n#", "\n").replace("    #", "    ")
     chance = random.Random(17)
     path = tmp_path / "repos.yml"

@@ -11,19 +11,20 @@ import jsonschema
 import pytest
 
 from deployctl import docs
-from deployctl.config.document import List, Map, Node, read_document
+from deployctl.config.complaints import Reading
 from deployctl.config.json_schema import project_file, repos_yml
 from deployctl.config.load import parse
 from deployctl.config.project import PROJECT_KEYS
 from deployctl.config.readers import Table
-from deployctl.config.reading import Reading
-from deployctl.config.schema import FORGE_ALIASES, FORGES, REPO_KEYS, TOP_KEYS
+from deployctl.config.schema import REPO_KEYS, TOP_KEYS
+from deployctl.config.yaml_tree import List, Map, Node, read_document
 from deployctl.errors import ConfigError
-from tests import test_config_complaints as complaints
+from deployctl.values.forge_names import FORGE_ALIASES, FORGES
+from tests.config import test_complaints as complaints
+from tests.config.test_complaints import repo
+from tests.config.test_example import TABLES, TEXT, UNCOMMENTED
 from tests.support.app import App
 from tests.support.paths import README
-from tests.test_config_complaints import repo
-from tests.test_config_example import TABLES, TEXT, UNCOMMENTED
 
 REPOS, PROJECT = repos_yml(), project_file()
 # What only a reader knows: git's rules, what other keys say, what a value means.

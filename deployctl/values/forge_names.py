@@ -1,0 +1,7 @@
+"""The names of the forges, as repos.yml writes them; each has a module in webhook/forges."""
+
+FORGES = (
+    *("github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo", "gogs", "gitee"),
+    *("codeup", "coding", "azure-devops", "sourcehut", "standard-webhooks"),
+)
+FORGE_ALIASES = {"codeberg": "forgejo"}
