@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from deployctl.git.patterns import any_watched
 from deployctl.health import check, evidence
 from deployctl.journal import Journal, StageFailed
 from deployctl.steps import Surroundings, need_success, run_one, run_parallel, run_with_retries
 from deployctl.system.command import Command
 from deployctl.system.process import Outcome, show
 from deployctl.values.repo import HealthCheck, Stage
-from deployctl.watched import any_watched
 
 # Parts of a step's marker. What a restart leaves behind is there on purpose; what a stage or a
 # health check does is not.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from deployctl.config.dotenv import read_env_file
 from deployctl.config.project import parse_project
 from deployctl.errors import ConfigError
-from deployctl.git.blob import read_blob
+from deployctl.git.repository import read_blob
 from deployctl.rollback import find_release
 from deployctl.site import Site
 from deployctl.store.releases import ReleaseRecord, of_repo

@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 
 from deployctl.attempt import Attempt
+from deployctl.git.patterns import any_watched
 from deployctl.site import Site
 from deployctl.store import deployments
 from deployctl.values.deployment import IGNORED, UNCHANGED, Deployment
 from deployctl.values.masking import escape_controls
 from deployctl.values.skip_marker import SKIP, asks_to_skip
-from deployctl.watched import any_watched
 
 AUTOMATIC = ("webhook", "cron", "auto")
 _NAMED = 3  # changed files that a reason names

@@ -14,11 +14,11 @@ import pytest
 
 from deployctl.system.environment import account
 from tests.conftest import WriteConfig
+from tests.git.test_command import processes_called
 from tests.support.app import App
 from tests.support.cli import Done, Gate, finish, is_running, settle
 from tests.support.upstream import Upstream
 from tests.support.workers import wait_until
-from tests.test_git_command import processes_called
 
 Process = subprocess.Popen[bytes]
 

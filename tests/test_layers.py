@@ -21,8 +21,7 @@ LAYERS = {
         "undo unneeded"
     ),
     "domain": (
-        "claim forges health inbox journal layout limits payload pipeline request steps story "
-        "watched"
+        "claim forges health inbox journal layout limits payload pipeline request steps story"
     ),
     "adapters": "config git notify output store",
     "values": "values",

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from deployctl.config.compiled import load_webhook_config
+from deployctl.git.patterns import any_watched
 from deployctl.receive import Answer, receive
-from deployctl.watched import any_watched
 from tests.support.app import App
 from tests.support.deliveries import SECRET, push, request
 

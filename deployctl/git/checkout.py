@@ -15,14 +15,9 @@ from collections.abc import Sequence
 
 from deployctl.errors import GitError, LayoutError
 from deployctl.git.command import git
-from deployctl.git.leftovers import (
-    is_mendable,
-    mended,
-    remove_index,
-    remove_stale_locks,
-)
 from deployctl.git.obstacles import obstacles, take_back
 from deployctl.git.repository import Repository
+from deployctl.git.stale import is_mendable, mended, remove_index, remove_stale_locks
 from deployctl.system.durable import sync_file_system
 
 _LIVE = "refs/deployctl/live"

@@ -18,9 +18,9 @@ from dataclasses import replace
 
 from deployctl.errors import GitError
 from deployctl.git.command import git
-from deployctl.git.leftovers import own_index, remove_index, remove_leftovers
 from deployctl.git.remote import local_path, remote_environment, trust
 from deployctl.git.repository import Repository
+from deployctl.git.stale import own_index, remove_index, remove_leftovers
 from deployctl.system.durable import sync_file_system
 from deployctl.system.leftovers import noted_holder
 from deployctl.system.locks import mirror_lock, mirror_note

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deployctl.errors import GitError
+from deployctl.errors import ConfigError, GitError
 from deployctl.git.command import git, local_environment, process_environment
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _SMALL_FILE = re.compile(
     re.ASCII,
 )
 # What git calls the modes of a tree's entries (git-fast-import(1), filemodify).
-KINDS = {"040000": "a directory", "120000": "a symlink", "160000": "a submodule"}
+_KINDS = {"040000": "a directory", "120000": "a symlink", "160000": "a submodule"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Listing:
         for line in self.text.split("\0"):
             facts, _, name = line.partition("\t")
             if name and f"{path}/".startswith(f"{name}/"):
-                return f"{name} is {KINDS.get(facts[:6], 'a file')}"
+                return f"{name} is {_KINDS.get(facts[:6], 'a file')}"
         return None
 
 
@@ -181,3 +181,22 @@ def is_sha(text: str) -> bool:
 def _readable(text: str) -> str:
     """Without the bytes that are no UTF-8: no record could hold them."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def read_blob(directory: str, revision: str, path: str, limit: int) -> bytes | None:
+    """Return the bytes of a regular file of a commit; None where the commit has no such file.
+
+    ConfigError where something else has that name, or where it is larger than ``limit`` bytes.
+    """
+    what = f"cannot read {path} of {revision}"
+    listed = git([f"--git-dir={directory}", "ls-tree", "-l", "-z", revision, "--", path], what=what)
+    if not listed:
+        return None
+    mode, _, name, size = listed.partition("\t")[0].split()
+    place = f"{path} in {revision[:12]}"
+    if mode in _KINDS:
+        raise ConfigError(f"{place} is {_KINDS[mode]}: commit a file there")
+    if int(size) > limit:
+        raise ConfigError(f"{place} is larger than {limit // 1024} KiB: make it shorter")
+    content = git([f"--git-dir={directory}", "cat-file", "blob", name], what=what)
+    return content.encode("utf-8", "surrogateescape")

@@ -10,9 +10,9 @@ import pytest
 from deployctl.errors import GitError
 from deployctl.git.mirror import Mirror
 from deployctl.git.parts import gather, write
+from tests.git.test_mirror import MAIN, mirror_of
 from tests.support.projects import add_submodule, keep_in_lfs, library, push_lfs
 from tests.support.upstream import Upstream, git
-from tests.test_git_mirror import MAIN, mirror_of
 
 TEXT = "large\n" * 1000
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n"

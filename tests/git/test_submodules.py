@@ -13,10 +13,10 @@ from deployctl.errors import GitError
 from deployctl.git.mirror import Mirror
 from deployctl.git.parts import gather, write
 from deployctl.git.submodules import fault_of_url, url_of
+from tests.git.test_mirror import MAIN, mirror_of
 from tests.support.projects import add_submodule, library, link, record
 from tests.support.sshd import sshd
 from tests.support.upstream import Upstream, git
-from tests.test_git_mirror import MAIN, mirror_of
 
 SERVER = "https://example.org/you/blog.git"
 

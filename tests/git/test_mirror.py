@@ -23,9 +23,9 @@ from deployctl.store.database import prepare_state_dir
 from deployctl.system.locks import mirror_lock
 from deployctl.system.process_tree import identity
 from deployctl.values.repo import Repo
+from tests.git.test_command import processes_called
 from tests.support.sshd import sshd
 from tests.support.upstream import Upstream, git
-from tests.test_git_command import processes_called
 
 ENDS = ("", ".lock")
 MAIN = "refs/heads/main"

@@ -8,9 +8,9 @@ import pytest
 
 from deployctl.errors import GitError
 from deployctl.git.parts import gather, write
+from tests.git.test_mirror import MAIN, mirror_of
 from tests.support.projects import add_submodule, library
 from tests.support.upstream import Upstream
-from tests.test_git_mirror import MAIN, mirror_of
 
 
 def test_only_the_directory_is_written(upstream: Upstream, tmp_path: Path) -> None:
