@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from deployctl.git.patterns import any_watched
-from deployctl.health import check, evidence
+from deployctl.health import evidence
+from deployctl.health.check import check
 from deployctl.journal import Journal, StageFailed
 from deployctl.steps import Surroundings, need_success, run_one, run_parallel, run_with_retries
 from deployctl.system.command import Command

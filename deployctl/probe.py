@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deployctl.health import HealthResult, check, evidence
+from deployctl.health import evidence
+from deployctl.health.check import HealthResult, check
 from deployctl.release_config import ReleaseConfig, old_secrets, revealed
 from deployctl.site import Site
 from deployctl.system.command import Command

@@ -9,8 +9,8 @@ import os
 import stat
 from collections.abc import Callable
 
-from deployctl.health import HealthResult
 from deployctl.health.bounded import Late, within
+from deployctl.health.check import HealthResult
 from deployctl.system.command import Command
 from deployctl.system.process import LastLines, Outcome, show
 from deployctl.values.masking import escape_controls

@@ -6,14 +6,14 @@ import contextlib
 import ipaddress
 import re
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deployctl import __version__
-from deployctl.health.answer import Answer
 from deployctl.health.bounded import Late, within
 from deployctl.health.trouble import explain, explain_broken_off, in_short, late
+from deployctl.system.process import Outcome
 from deployctl.values.masking import escape_controls
 from deployctl.values.repo import HealthCheck
 
@@ -24,6 +24,20 @@ _BODY_BYTES = 64 * 1024  # what is read of an answer
 _TAIL_BYTES = 2 * 1024  # what is shown of it
 _CHUNK = 8 * 1024
 _LAST_WORD = re.compile(rb"""[^\s"'<>=&;,]*\Z""")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The result of one try; ``message`` continues a sentence that begins with the URL or command.
+
+    ``tail`` is the end of a command's output, as :class:`Outcome` has it, or the beginning of an
+    answer's body. ``outcome`` is that of a command; None for a URL.
+    """
+
+    ok: bool
+    message: str
+    tail: str = ""
+    outcome: Outcome | None = None
 
 
 class _Progress:

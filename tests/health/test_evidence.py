@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.health import HealthResult
+from deployctl.health.check import HealthResult
 from deployctl.health.evidence import explain
 from deployctl.system.command import Command
 from deployctl.system.process import Outcome

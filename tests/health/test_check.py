@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from deployctl import __version__
-from deployctl.health import HealthResult, check
+from deployctl.health.check import HealthResult, check
 from deployctl.system.command import Command
 from deployctl.system.process import Outcome, run_step
 from deployctl.values.repo import HealthCheck
