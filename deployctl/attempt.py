@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from deployctl import notices
 from deployctl.errors import ConfigError, DeployctlError, StoreError
 from deployctl.journal import Journal
+from deployctl.notices import outbox
 from deployctl.output import Output
 from deployctl.prune import make_room
 from deployctl.release_config import ReleaseConfig, of_live, old_secrets
@@ -128,11 +128,11 @@ class Attempt:
     def announce(self) -> None:
         """Tell those who want to hear of the beginning; a worker of its own sends it."""
         site = self.site
-        if not notices.subscribers(site.repo, "started"):
+        if not outbox.subscribers(site.repo, "started"):
             return
         running = _reread(site.db, self.deployment.number)
         with site.db.writing() as connection:
-            notices.enqueue(connection, site.repo, running, recovered=False, now=time.time())
+            outbox.enqueue(connection, site.repo, running, recovered=False, now=time.time())
         start_worker(site.config.path, site.config.state_dir, site.config.env_names)
 
     def need_config(self) -> ReleaseConfig:
@@ -235,7 +235,7 @@ class Attempt:
             deliveries.ignore(connection, self.deployment.delivery, outcome.reason or "")
         ended = _reread(db, number)
         if not outcome.quiet and outcome.status != "cancelled":
-            notices.enqueue(connection, repo, ended, recovered=recovered, now=now)
+            outbox.enqueue(connection, repo, ended, recovered=recovered, now=now)
         return ended
 
     def _judge(self, connection: sqlite3.Connection, outcome: Outcome, now: float) -> None:

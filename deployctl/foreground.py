@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from deployctl import notices
 from deployctl.errors import BusyError, Interrupted, RefusedError
 from deployctl.follow import Follower
 from deployctl.history import show
+from deployctl.notices import outbox
 from deployctl.run import run_here
 from deployctl.site import Site, Worker
 from deployctl.store import deployments, freezes, queue
@@ -41,7 +41,7 @@ def run_in_turn(worker: Worker, site: Site, number: int) -> Deployment:
     finally:
         turn.release()
         _wake(worker)
-    notices.send_due(worker.db, worker.config.channels)
+    outbox.send_due(worker.db, worker.config.channels)
     return ended
 
 
@@ -60,7 +60,7 @@ def run_now(worker: Worker, site: Site, enqueue: Callable[[], int]) -> Deploymen
     finally:
         turn.release()
         _wake(worker)
-    notices.send_due(worker.db, worker.config.channels)
+    outbox.send_due(worker.db, worker.config.channels)
     return ended or show(worker.db, number)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from deployctl import notices
 from deployctl.errors import DeployctlError, StoreError, in_words
+from deployctl.notices import outbox
 from deployctl.page import refresh_page
 from deployctl.probe import once, probe
 from deployctl.release_config import ReleaseConfig, of_live
@@ -178,7 +178,7 @@ def _well(watched: _Watched) -> str | None:
             return None
         probations.save(connection, replace(well, told=2))
         found = replace(watched.brought, reason=reason, started_at=None)
-        notices.enqueue(connection, site.repo, found, recovered=True, now=now)
+        outbox.enqueue(connection, site.repo, found, recovered=True, now=now)
     return reason
 
 
@@ -201,7 +201,7 @@ def _unwell(watched: _Watched, failure: Failure) -> str | None:
         broken = replace(
             watched.brought, status="degraded", failure=failure, reason=why, started_at=None
         )
-        notices.enqueue(connection, site.repo, broken, recovered=False, now=now)
+        outbox.enqueue(connection, site.repo, broken, recovered=False, now=now)
     return f"{reason}; {why}"
 
 

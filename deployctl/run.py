@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from deployctl import notices
 from deployctl.deploy import carry_out
 from deployctl.errors import DeployctlError, StoreError, in_words
+from deployctl.notices import outbox
 from deployctl.output import Output
 from deployctl.probation import look_after
 from deployctl.prune import prune, surplus
@@ -39,12 +39,12 @@ def run(worker: Worker) -> list[Deployment]:
         recover_all(worker)
         for ended in _work(worker):
             done.append(ended)
-            notices.send_due(worker.db, worker.config.channels)
+            outbox.send_due(worker.db, worker.config.channels)
         _remove_what_is_old(worker)
         _forget_what_is_old(worker)
         reserve.keep(worker.config.state_dir)
     finally:
-        notices.send_due(worker.db, worker.config.channels)
+        outbox.send_due(worker.db, worker.config.channels)
     return done
 
 
@@ -63,7 +63,7 @@ def _forget_what_is_old(worker: Worker) -> None:
     """What came in and what was told, not what was deployed: the history stays."""
     now = time.time()
     deliveries.prune(worker.db, now - worker.config.keep_deliveries)
-    notices.forget(worker.db, now)
+    outbox.forget(worker.db, now)
 
 
 def _remove_what_is_old(worker: Worker) -> None:

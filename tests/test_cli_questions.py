@@ -498,7 +498,14 @@ def test_a_question_loads_nothing_heavy(app: App, words: list[str]) -> None:
         capture_output=True,
         env=app.cli.env,
     )
-    heavy = {"git", "requests", "apprise", "asyncio", "deployctl.cgi", "deployctl.notify"}
+    heavy = {
+        "git",
+        "requests",
+        "apprise",
+        "asyncio",
+        "deployctl.cgi",
+        "deployctl.notices.messenger",
+    }
     assert heavy & set(json.loads(done.stderr)) == set()
 
 

@@ -23,7 +23,7 @@ LAYERS = {
     "domain": (
         "claim forges health inbox journal layout limits payload pipeline request steps story"
     ),
-    "adapters": "config git notify output store",
+    "adapters": "config git output store",
     "values": "values",
     "system": "system",
     "errors": "__init__ errors",

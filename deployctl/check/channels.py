@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from deployctl.check.config import secret_faults
 from deployctl.check.finding import Finding, fail, ok, warn
-from deployctl.notify import fault
+from deployctl.notices.messenger import fault
 from deployctl.values.repo import Channel, Config, Repo
 
 _HOW = "name a channel under channels and notify in repos.yml (its example shows both)"

@@ -8,7 +8,7 @@ import click
 
 from deployctl.cli import text
 from deployctl.cli.session import Session, limit_option, options
-from deployctl.notices import send_due
+from deployctl.notices.outbox import send_due
 from deployctl.store import notices as store
 from deployctl.store.database import Database
 from deployctl.values.notice import Notice

@@ -8,7 +8,7 @@ import click
 
 from deployctl.cli.session import Session, options
 from deployctl.errors import DeployctlError, UsageError
-from deployctl.notices import test_notice
+from deployctl.notices.outbox import test_notice
 
 
 @click.command("notify")

@@ -96,7 +96,7 @@ class _Messenger:
             stdin.write(json.dumps(order).encode())
             stdin.seek(0)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "deployctl.notify"],
+                [sys.executable, "-m", "deployctl.notices.messenger"],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

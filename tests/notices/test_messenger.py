@@ -18,10 +18,11 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
-from deployctl.notify import Message, send, send_all
+from deployctl.notices.messenger import Message, send, send_all
 from deployctl.values.repo import Channel
 from deployctl.values.secret import Secret
 from tests.support.bark import KEY, Bark, bark
+from tests.support.paths import ROOT
 
 
 class Mailbox:
@@ -236,7 +237,7 @@ def test_nothing_is_written_to_the_terminal(capfd: pytest.CaptureFixture[str]) -
 
 HANGING = """
 import sys
-from deployctl.notify import send
+from deployctl.notices.messenger import send
 from deployctl.values.repo import Channel
 from deployctl.values.secret import Secret
 channel = Channel("phone", Secret(sys.argv[1]), float(sys.argv[2]))
@@ -247,7 +248,7 @@ print(send(channel, "title", "body", urgent=False))
 def sender(server: Bark, timeout: float) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", HANGING, server.url(), str(timeout)],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.notices import compose
+from deployctl.notices.compose import compose
 from deployctl.values.deployment import Deployment, Failure, StageRecord
 from deployctl.values.text import section
 

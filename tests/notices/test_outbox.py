@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployctl import notices
+from deployctl.notices import outbox
 from deployctl.store import notices as store
 from deployctl.store.database import Database
 from deployctl.values.deployment import Deployment
@@ -51,7 +51,7 @@ EVERYTHING = ("started", "succeeded", "failed", "rolled_back", "degraded", "reco
 
 def tell(db: Database, deployment: Deployment, *channels: str, at: float = 100) -> None:
     with db.writing() as connection:
-        notices.enqueue(
+        outbox.enqueue(
             connection,
             repo(*((channel, EVERYTHING) for channel in channels)),
             deployment,
@@ -77,16 +77,16 @@ def test_a_channel_is_told_of_the_events_it_asked_for() -> None:
     wanted = repo(
         ("phone", ("failed", "degraded")), ("mail", ("succeeded",)), ("phone", ("failed",))
     )
-    assert notices.subscribers(wanted, "failed") == ["phone"]
-    assert notices.subscribers(wanted, "succeeded") == ["mail"]
-    assert notices.subscribers(wanted, "started") == []
+    assert outbox.subscribers(wanted, "failed") == ["phone"]
+    assert outbox.subscribers(wanted, "succeeded") == ["mail"]
+    assert outbox.subscribers(wanted, "started") == []
 
 
 def test_a_recovery_reaches_who_asked_for_it_and_who_asked_for_success_each_once() -> None:
     wanted = repo(("phone", ("failed", "recovered")), ("mail", ("succeeded", "recovered")))
-    assert notices.subscribers(wanted, "recovered") == ["phone", "mail"]
-    assert notices.subscribers(repo(("mail", ("succeeded",))), "recovered") == ["mail"]
-    assert notices.subscribers(wanted, "succeeded") == ["mail"]
+    assert outbox.subscribers(wanted, "recovered") == ["phone", "mail"]
+    assert outbox.subscribers(repo(("mail", ("succeeded",))), "recovered") == ["mail"]
+    assert outbox.subscribers(wanted, "succeeded") == ["mail"]
 
 
 def test_a_notice_that_nobody_wants_is_not_kept(db: Database) -> None:
@@ -99,8 +99,8 @@ def test_a_notice_is_kept_with_its_deployment_and_sent_once(db: Database) -> Non
     tell(db, DEPLOYED, "phone")
     with bark() as server:
         channels = {"phone": server.channel()}
-        assert notices.send_due(db, channels, now=clock(105)) == 1
-        assert notices.send_due(db, channels, now=clock(10**9)) == 0
+        assert outbox.send_due(db, channels, now=clock(105)) == 1
+        assert outbox.send_due(db, channels, now=clock(10**9)) == 0
     assert server.titles == ["blog: deployed 3f2a9c1"]
     notice: Notice = store.history(db, 1)[0]
     assert (notice.deployment, notice.repo, notice.event) == (7, "blog", "succeeded")
@@ -112,7 +112,7 @@ def test_several_notices_arrive_in_their_order(db: Database) -> None:
     for number in (1, 2, 3):
         tell(db, numbered(number), "phone")
     with bark() as server:
-        assert notices.send_due(db, {"phone": server.channel()}, now=clock(100)) == 3
+        assert outbox.send_due(db, {"phone": server.channel()}, now=clock(100)) == 3
     assert server.titles == [f"blog: deployed 000000{number}" for number in (1, 2, 3)]
 
 
@@ -120,10 +120,10 @@ def test_a_failed_attempt_is_made_again_later_and_its_error_has_no_secret(db: Da
     tell(db, DEPLOYED, "phone")
     with bark("error", "well") as server:
         channels = {"phone": server.channel()}
-        assert notices.send_due(db, channels, now=clock(100)) == 0
-        assert notices.send_due(db, channels, now=clock(159)) == 0
+        assert outbox.send_due(db, channels, now=clock(100)) == 0
+        assert outbox.send_due(db, channels, now=clock(159)) == 0
         assert len(server.titles) == 1
-        assert notices.send_due(db, channels, now=clock(160)) == 1
+        assert outbox.send_due(db, channels, now=clock(160)) == 1
     (sending,) = sendings(db)
     assert (sending.state, sending.attempts, sending.sent_at) == ("sent", 2, 160)
     assert sending.last_error is not None
@@ -138,7 +138,7 @@ def test_after_five_attempts_a_sending_is_given_up(db: Database) -> None:
     while (due_at := sendings(db)[0].due_at) is not None:
         waits.append(due_at - now)
         now = due_at
-        assert notices.send_due(db, channels, now=clock(now)) == 0
+        assert outbox.send_due(db, channels, now=clock(now)) == 0
     assert waits == [0, 60, 300, 1800, 7200]
     (sending,) = sendings(db)
     assert (sending.state, sending.attempts) == ("failed", 5)
@@ -155,16 +155,16 @@ def test_a_channel_that_fails_keeps_neither_the_others_nor_its_own_later_notices
         tell(db, numbered(number), "phone", "watch")
     with bark("error", "well") as bad, bark() as good:
         channels = {"phone": bad.channel(), "watch": good.channel("watch")}
-        assert notices.send_due(db, channels, now=clock(100)) == 2
+        assert outbox.send_due(db, channels, now=clock(100)) == 2
         assert (len(bad.titles), len(good.titles)) == (1, 2)
-        assert notices.send_due(db, channels, now=clock(101)) == 1
-        assert notices.send_due(db, channels, now=clock(160)) == 1
+        assert outbox.send_due(db, channels, now=clock(101)) == 1
+        assert outbox.send_due(db, channels, now=clock(160)) == 1
     assert bad.titles[1:] == ["blog: deployed 0000002", "blog: deployed 0000001"]
 
 
 def test_a_channel_that_is_gone_is_given_up_with_the_way_back(db: Database) -> None:
     tell(db, DEPLOYED, "phone")
-    assert notices.send_due(db, {}, now=clock(100)) == 0
+    assert outbox.send_due(db, {}, now=clock(100)) == 0
     (sending,) = sendings(db)
     assert (sending.state, sending.last_error) == (
         "failed",
@@ -180,7 +180,7 @@ def test_two_senders_at_once_send_it_once(db: Database, tmp_path: Path) -> None:
 
         def work() -> None:
             with Database(str(tmp_path / "state")) as own:
-                notices.send_due(own, channels, now=clock(100))
+                outbox.send_due(own, channels, now=clock(100))
 
         workers = [threading.Thread(target=work) for _ in range(3)]
         for worker in workers:
@@ -197,13 +197,13 @@ def test_what_a_dead_sender_had_begun_is_sent_after_its_time(db: Database) -> No
         channels = {"phone": server.channel(timeout=20)}
         number = store.history(db, 1)[0].id
         assert store.claim(db, number, "phone", now=100, until=180)
-        assert notices.send_due(db, channels, now=clock(179)) == 0
-        assert notices.send_due(db, channels, now=clock(180)) == 1
+        assert outbox.send_due(db, channels, now=clock(179)) == 0
+        assert outbox.send_due(db, channels, now=clock(180)) == 1
 
 
 def test_a_channel_can_be_tried_without_a_deployment() -> None:
     with bark() as server:
-        assert notices.test_notice(server.channel()) is None
+        assert outbox.test_notice(server.channel()) is None
     assert len(server.titles) == 1
     assert server.titles[0].startswith("deployctl on ")
     assert server.titles[0].endswith(": a test")
