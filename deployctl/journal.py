@@ -1,13 +1,12 @@
-"""What happens in a deployment, told three times: to the record, to its log, to who watches."""
+"""The journal of a running deployment: each event goes to the record, the log file, the screen."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol
 
 from deployctl.errors import DeployctlError, RefusedError, in_words
 from deployctl.output import Output, ending, heading, prompt
@@ -29,24 +28,8 @@ class StageFailed(Exception):
         self.failure = failure
 
 
-class StepJournal(Protocol):
-    """Who is told of one step after the other."""
-
-    def line(self, text: str) -> None:
-        """A line of ours."""
-
-    def begin_step(self, command: str) -> None:
-        """Another step begins."""
-
-    def output(self, chunk: bytes) -> None:
-        """What it prints, as it comes."""
-
-    def end_step(self, command: str, outcome: Outcome) -> Outcome:
-        """The outcome again, with a tail that can be shown."""
-
-
 class StageJournal:
-    """One running stage: its lines, its steps' output and their outcomes."""
+    """The log, the screen and the record of one running stage."""
 
     def __init__(
         self,
@@ -57,44 +40,46 @@ class StageJournal:
         last_lines: Callable[[], LastLines],
     ) -> None:
         self.name = name
-        self.steps: list[StepRecord] = []
         self._log = log
         self._show = show
         self._masker = masker
-        self._last_lines = last_lines
-        self._last = last_lines()
-        self._log_start = 0
-        self._alone = threading.Lock()
+        self._one_at_a_time = threading.Lock()
+        self.step = StepJournal(self, masker, last_lines)
+        self._steps = [self.step]
+
+    @property
+    def steps(self) -> tuple[StepRecord, ...]:
+        """The records of the steps that have ended; parallel steps by their position."""
+        return tuple(record for step in self._steps for record in step.records)
+
+    def parallel_step(self, position: int) -> StepJournal:
+        """Return the journal of a step that runs in a thread beside others.
+
+        Each of its lines has its position, counted from 1, in front.
+        """
+        step = StepJournal(self, self._masker.another(), LastLines, f"[{position}] ")
+        self._steps.append(step)
+        return step
 
     def line(self, text: str) -> None:
         text = self._masker.mask_text(text)
-        with self._alone:
+        with self._one_at_a_time:
             self._log.line(text)
             self._show.line(text)
 
-    def beside(self, position: int) -> _Beside:
-        """Who is told of a step that runs beside others, from a thread of its own."""
-        return _Beside(self, f"[{position}] ", self._masker.another())
-
-    def gather(self, steps: Iterable[_Beside]) -> None:
-        """What became of the steps that ran beside each other."""
-        for step in steps:
-            self.steps += step.records
-
     def write(self, chunk: bytes) -> None:
-        """Masked output for the log and the screen."""
-        with self._alone:
+        """Write output of a step, masked by the caller, to the log and the screen."""
+        with self._one_at_a_time:
             self._log.raw(chunk)
             self._show.raw(chunk)
 
-    def begin_step(self, command: str) -> None:
-        self._log_start = self.enter_step(prompt(command))
-        self._last = self._last_lines()
+    def begin_step(self, prompt: str, *, beside: bool) -> int:
+        """Log and show that a step begins, alone or ``beside`` others.
 
-    def enter_step(self, prompt: str, *, beside: bool = False) -> int:
-        """Tell of its beginning, ``beside`` others or alone -> where the log of it begins."""
+        Returns the offset in the log, in bytes, at which the step's own part begins.
+        """
         prompt = self._masker.mask_text(prompt)
-        with self._alone:
+        with self._one_at_a_time:
             self._log.end_step()
             start = self._log.position()
             self._log.line(prompt)
@@ -102,25 +87,16 @@ class StageJournal:
             self._show.begin_step(prompt, beside=beside)
         return start
 
-    def record(self, command: str, outcome: Outcome, start: int) -> StepRecord:
-        """What is kept of a step that has ended; its log began at ``start``."""
-        with self._alone:
+    def end_step(self, command: str, outcome: Outcome, start: int) -> StepRecord:
+        """End the step's part of the log -> its record; ``start`` is what begin_step returned."""
+        with self._one_at_a_time:
             self._log.end_step()
             end = self._log.position()
         command = self._masker.mask_text(command)
         return StepRecord(command, outcome.exit_code, outcome.duration, start, end)
 
-    def output(self, chunk: bytes) -> None:
-        self._tell(self._masker.mask(chunk))
-
-    def end_step(self, command: str, outcome: Outcome) -> Outcome:
-        """The outcome again: what is kept of the output is masked before half of it is cut off."""
-        self._tell(self._masker.flush())
-        self.steps.append(self.record(command, outcome, self._log_start))
-        return replace(outcome, tail=self._last.tail())
-
     def failure(self, message: str, *, command: str | None = None, tail: str = "") -> Failure:
-        """A failure of this stage, without a secret in it."""
+        """Return a failure of this stage, with secrets masked."""
         return Failure(
             stage=self.name,
             message=self._masker.mask_text(message),
@@ -128,50 +104,68 @@ class StageJournal:
             tail=self._masker.mask_text(tail),
         )
 
-    def _tell(self, chunk: bytes) -> None:
-        if chunk:
-            self._last(chunk)
-            self.write(chunk)
 
+class StepJournal:
+    """The output and the records of steps that run one after the other.
 
-class _Beside:
-    """One of several steps that run at the same time: its lines have its number in front."""
+    ``prefix`` stands in front of each line of a step that runs beside others; such output is
+    written in whole lines, so that the lines of two steps do not mix.
+    """
 
-    def __init__(self, stage: StageJournal, prefix: str, masker: Masker) -> None:
+    def __init__(
+        self,
+        stage: StageJournal,
+        masker: Masker,
+        last_lines: Callable[[], LastLines],
+        prefix: str = "",
+    ) -> None:
         self.records: list[StepRecord] = []
         self._stage = stage
-        self._prefix = prefix
         self._masker = masker
-        self._last = LastLines()
-        self._rest = b""
+        self._last_lines = last_lines
+        self._last = last_lines()
+        self._prefix = prefix
+        self._unfinished_line = b""
         self._log_start = 0
 
     def line(self, text: str) -> None:
         self._stage.line(f"{self._prefix}{text}")
 
     def begin_step(self, command: str) -> None:
-        self._last = LastLines()
-        self._log_start = self._stage.enter_step(f"{self._prefix}{prompt(command)}", beside=True)
+        self._last = self._last_lines()
+        text = f"{self._prefix}{prompt(command)}"
+        self._log_start = self._stage.begin_step(text, beside=bool(self._prefix))
 
     def output(self, chunk: bytes) -> None:
-        self._tell(self._masker.mask(chunk))
+        """Take output of the running step as it comes; secrets are masked here."""
+        self._write(self._masker.mask(chunk))
 
     def end_step(self, command: str, outcome: Outcome) -> Outcome:
-        self._tell(self._masker.flush())
-        if self._rest:
-            self._tell(b"\n")
-        self.records.append(self._stage.record(command, outcome, self._log_start))
+        """Record how the step ended -> the outcome with its last lines of output, masked.
+
+        The lines are masked before they are cut, so that no half of a secret stays visible.
+        """
+        self._write(self._masker.flush())
+        if self._unfinished_line:
+            self._write(b"\n")
+        self.records.append(self._stage.end_step(command, outcome, self._log_start))
         return replace(outcome, tail=self._last.tail())
 
-    def _tell(self, chunk: bytes) -> None:
-        """Whole lines only, so that they do not run into those of the others."""
+    def _write(self, chunk: bytes) -> None:
+        if not chunk:
+            return
         self._last(chunk)
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        if len(self._rest) > _LONGEST_LINE:
-            lines, self._rest = [*lines, self._rest], b""
+        shown = self._whole_lines(chunk) if self._prefix else chunk
+        if shown:
+            self._stage.write(shown)
+
+    def _whole_lines(self, chunk: bytes) -> bytes:
+        """Return the lines that are complete by now, each with the prefix; keep the rest."""
+        *lines, self._unfinished_line = (self._unfinished_line + chunk).split(b"\n")
+        if len(self._unfinished_line) > _LONGEST_LINE:
+            lines, self._unfinished_line = [*lines, self._unfinished_line], b""
         prefix = self._prefix.encode()
-        if lines:
-            self._stage.write(b"".join(prefix + line + b"\n" for line in lines))
+        return b"".join(prefix + line + b"\n" for line in lines)
 
 
 class Journal:
@@ -233,7 +227,7 @@ class Journal:
             raise StageFailed(failure) from error
         finally:
             passed = round(time.monotonic() - began, 3)
-            ended = replace(record, status=status, duration=passed, steps=tuple(stage.steps))
+            ended = replace(record, status=status, duration=passed, steps=stage.steps)
             self._end(row, ended, why, failure, urgent=urgent)
 
     def _end(

@@ -88,13 +88,13 @@ def _run_stage(journal: Journal, stage: Stage, around: Surroundings) -> None:
         timeout=stage.timeout or around.timeout,
         marker=f"{around.marker}/{BUILD}",
     )
-    with journal.stage(stage.name) as telling:
+    with journal.stage(stage.name) as stage_journal:
         if stage.parallel:
-            run_parallel(telling, stage.steps, here, stage.retry)
+            run_parallel(stage_journal, stage.steps, here, stage.retry)
         else:
             for position, command in enumerate(stage.steps, start=1):
-                outcome = run_with_retries(telling, command, here, stage.retry)
-                need_success(telling, position, command, outcome)
+                outcome = run_with_retries(stage_journal.step, command, here, stage.retry)
+                need_success(stage_journal, position, command, outcome)
 
 
 def run_commands(
@@ -103,9 +103,11 @@ def run_commands(
     """Run commands that serve what is live as a stage; none configured, none shown."""
     if commands:
         here = replace(around, marker=f"{around.marker}/{RESTART}")
-        with journal.stage(name) as telling:
+        with journal.stage(name) as stage_journal:
             for position, command in enumerate(commands, start=1):
-                need_success(telling, position, command, run_one(telling, command, here))
+                need_success(
+                    stage_journal, position, command, run_one(stage_journal.step, command, here)
+                )
 
 
 def check_health(
@@ -115,14 +117,14 @@ def check_health(
     if healthcheck is None:
         return
     around = replace(around, marker=f"{around.marker}/{BUILD}")
-    with journal.stage(name, evidence.last_lines) as telling:
+    with journal.stage(name, evidence.last_lines) as stage_journal:
 
         def run_command(command: Command, timeout: float) -> Outcome:
-            return run_one(telling, command, replace(around, timeout=timeout))
+            return run_one(stage_journal.step, command, replace(around, timeout=timeout))
 
         result = check(healthcheck, run_command=run_command)
         if not result.ok:
-            failure = telling.failure(
+            failure = stage_journal.failure(
                 result.message,
                 command=show(result.command) if result.command else None,
                 tail=evidence.explain(
@@ -131,7 +133,7 @@ def check_health(
                     directory=around.directory,
                     run_command=run_command,
                     mask=journal.masked,
-                    tell=telling.line,
+                    tell=stage_journal.line,
                 ),
             )
             raise StageFailed(
@@ -142,4 +144,4 @@ def check_health(
                     timed_out=result.timed_out,
                 )
             )
-        telling.line(result.message)
+        stage_journal.line(result.message)

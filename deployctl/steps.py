@@ -37,21 +37,21 @@ class Surroundings:
 
 
 def run_one(
-    telling: StepJournal, command: Command, around: Surroundings, stop: int | None = None
+    step: StepJournal, command: Command, around: Surroundings, stop: int | None = None
 ) -> Outcome:
     """Run one command and report it; ``stop`` is that of ``system.process.run_step``."""
-    telling.begin_step(show(command))
+    step.begin_step(show(command))
     outcome = run_step(
         around.limits.wrap(command),
         cwd=around.directory,
         env=around.env,
         timeout=around.timeout,
         marker=around.marker,
-        write=telling.output,
+        write=step.output,
         noted=around.noted,
         stop=stop,
     )
-    outcome = telling.end_step(show(command), outcome)
+    outcome = step.end_step(show(command), outcome)
     return replace(outcome, hint=_hint(command, outcome, around))
 
 
@@ -66,7 +66,7 @@ def _hint(command: Command, outcome: Outcome, around: Surroundings) -> str:
 
 
 def run_with_retries(
-    telling: StepJournal,
+    step: StepJournal,
     command: Command,
     around: Surroundings,
     retries: int,
@@ -74,25 +74,25 @@ def run_with_retries(
 ) -> Outcome:
     """Run it until it succeeds, at most so many times more -> how it ended the last time."""
     pause = _FIRST_PAUSE
-    outcome = run_one(telling, command, around, stop)
+    outcome = run_one(step, command, around, stop)
     for attempt in range(2, retries + 2):
         if outcome.ok or outcome.stopped:
             break
         again = f"trying again in {pause:g}s ({attempt} of {retries + 1})"
-        telling.line(f"{outcome.describe()}; {again}")
+        step.line(f"{outcome.describe()}; {again}")
         if select.select([] if stop is None else [stop], [], [], pause)[0]:
             break
         pause = min(pause * 2, _LONGEST_PAUSE)
-        outcome = run_one(telling, command, around, stop)
+        outcome = run_one(step, command, around, stop)
     return outcome
 
 
-def need_success(telling: StageJournal, position: int, command: Command, outcome: Outcome) -> None:
+def need_success(stage: StageJournal, position: int, command: Command, outcome: Outcome) -> None:
     """Raise StageFailed where the step, counted from 1, did not succeed."""
     if outcome.ok:
         return
     message = f"step {position} failed: {outcome.describe()}"
-    failure = telling.failure(message, command=show(command), tail=outcome.tail)
+    failure = stage.failure(message, command=show(command), tail=outcome.tail)
     raise StageFailed(
         replace(
             failure,
@@ -105,13 +105,13 @@ def need_success(telling: StageJournal, position: int, command: Command, outcome
 
 
 def run_parallel(
-    telling: StageJournal, commands: Sequence[Command], around: Surroundings, retries: int
+    stage: StageJournal, commands: Sequence[Command], around: Surroundings, retries: int
 ) -> None:
     """Run all of them at the same time; the first that fails ends the others.
 
     Their lines come as they are printed, each with the number of its step in front.
     """
-    steps = [telling.beside(position) for position in range(1, len(commands) + 1)]
+    steps = [stage.parallel_step(position) for position in range(1, len(commands) + 1)]
     places = [
         replace(around, noted=f"{around.noted}.{position}") for position, _ in enumerate(steps, 1)
     ]
@@ -125,9 +125,8 @@ def run_parallel(
         finally:
             os.eventfd_write(stop, 1)
             futures.wait(running)
-            telling.gather(steps)
     if failed is not None:
-        need_success(telling, failed + 1, commands[failed], running[failed].result())
+        need_success(stage, failed + 1, commands[failed], running[failed].result())
 
 
 @contextlib.contextmanager
