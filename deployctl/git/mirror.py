@@ -152,7 +152,7 @@ class Mirror(Repository):
         """
         # A name that no commit can have, and that is on the right disk.
         tree = os.path.join(directory, ".git") if below else directory
-        index = own_index(self.directory, os.path.basename(directory))
+        index = own_index(self.directory, os.path.basename(os.path.normpath(directory)))
         call = functools.partial(
             self._git, f"--work-tree={tree}", "-c", "core.sharedRepository=0600", *settings,
             what=f"cannot write {revision} to {directory}",

@@ -20,7 +20,9 @@ _WHOLE_LOCKS = ("packed-refs.lock", "shallow.lock", "config.lock", "objects/info
 # git's words for an index that it cannot read, such as one that a power cut left empty.
 _DAMAGED_INDEX = re.compile(r"index file|bad signature 0x|bad index version")
 
-_HALF_WRITTEN = ("objects/pack/tmp_*", "objects/pack/*.keep", "objects/??/tmp_*", "*.index")
+_HALF_WRITTEN = (
+    *("objects/pack/tmp_*", "objects/pack/*.keep", "objects/??/tmp_*", "*.index", ".*.index"),
+)
 _INDEX = re.compile(r"\.(\d+)-(\d+)\.index(?:\.lock)?", re.ASCII)
 
 

@@ -451,12 +451,14 @@ def test_a_fetch_leaves_alone_who_writes_a_tree_out_meanwhile(
     assert [path.exists() for path in (*used, *left)] == [True, True, False, False]
 
 
+@pytest.mark.parametrize("name", ["1-abc", ""])
 def test_what_this_process_could_not_remove_is_removed_later(
-    mirror: Mirror, upstream: Upstream
+    name: str, mirror: Mirror, upstream: Upstream
 ) -> None:
+    """Also a file without a name of its own, which begins with a dot."""
     mirror.fetch(MAIN)
     me = identity()
-    left = [Path(mirror.directory, f"1-abc.{me.pid}-{me.started}.index{end}") for end in ENDS]
+    left = [Path(mirror.directory, f"{name}.{me.pid}-{me.started}.index{end}") for end in ENDS]
     for path in left:
         path.touch()
     mirror.tidy()
