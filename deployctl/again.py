@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from deployctl.site import Site
+from deployctl.releases.site import Site
 from deployctl.store import deployments, queue
 from deployctl.values.deployment import Deployment
 

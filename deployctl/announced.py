@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployctl.site import Site
+from deployctl.releases.site import Site
 from deployctl.store import delivery_records
 from deployctl.store.database import Database
 from deployctl.values.deployment import Deployment

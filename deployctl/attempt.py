@@ -18,9 +18,9 @@ from deployctl.errors import ConfigError, DeployctlError, StoreError
 from deployctl.journal import Journal
 from deployctl.notices import outbox
 from deployctl.output import Output
-from deployctl.prune import make_room
-from deployctl.release_config import ReleaseConfig, of_live, old_secrets
-from deployctl.site import Site
+from deployctl.releases.prune import make_room
+from deployctl.releases.release_config import ReleaseConfig, of_live, old_secrets
+from deployctl.releases.site import Site
 from deployctl.steps import Surroundings
 from deployctl.store import (
     deliveries,

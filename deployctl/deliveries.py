@@ -15,7 +15,7 @@ from deployctl.forges import samples
 from deployctl.forges.event import Event
 from deployctl.inbox import Letter, event_from_json
 from deployctl.receive import carry_out
-from deployctl.site import Site, remote_tip
+from deployctl.releases.site import Site, remote_tip
 from deployctl.store import deliveries, delivery_records, deployments
 from deployctl.store.database import Database
 from deployctl.store.delivery_records import DeliveryRecord

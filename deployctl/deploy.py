@@ -8,20 +8,20 @@ from dataclasses import replace
 
 from deployctl.again import has_attempts_left, queue_again
 from deployctl.attempt import Attempt, Outcome, Target, begin
-from deployctl.caches import bring_caches
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
 from deployctl.fetch import fetch
 from deployctl.journal import StageFailed, StageJournal
-from deployctl.limits import limits_of
+from deployctl.limits import gently, limits_of
 from deployctl.output import Output
 from deployctl.page import refresh_page
 from deployctl.pipeline import Occasion, check_health, run_commands, run_stages
 from deployctl.post import run_post
-from deployctl.prune import prune
-from deployctl.release_config import of_release, of_revision
-from deployctl.rollback import choose_target, find_release
-from deployctl.room import need_room, remember_sizes
-from deployctl.site import Site
+from deployctl.releases.caches import bring_caches
+from deployctl.releases.choose import choose_target, find_release
+from deployctl.releases.prune import prune
+from deployctl.releases.release_config import of_release, of_revision
+from deployctl.releases.room import need_room, remember_sizes
+from deployctl.releases.site import Site
 from deployctl.store import deployments, releases
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.succeeded import succeeded
@@ -141,7 +141,7 @@ def _build(attempt: Attempt, revision: str) -> Target:
     with attempt.journal.stage("prepare") as stage:
         attempt.config = of_revision(attempt.site, revision)
         attempt.site.layout.check()
-        need_room(attempt.site, attempt.journal, stage)
+        need_room(attempt.site, stage)
         target = _prepare(attempt, stage, attempt.deployment.number, revision)
     return _run_through_stages(attempt, target)
 
@@ -158,7 +158,9 @@ def _prepare(attempt: Attempt, stage: StageJournal, number: int, revision: str) 
     _adopt(attempt)
     for told in layout.prepare(number, revision, target.name):
         stage.line(told)
-    for told in bring_caches(site, attempt.need_config().pipeline.cache, target.name):
+    for told in bring_caches(
+        site, attempt.need_config().pipeline.cache, target.name, gently(site.repo)
+    ):
         stage.line(told)
     return target
 
@@ -215,7 +217,7 @@ def _earlier(attempt: Attempt) -> Target:
             if attempt.deployment.trigger != "auto":  # what is live is well: there is time for it
                 attempt.need_secrets(attempt.config)
             return Target(chosen.number, chosen.revision, chosen.name)
-        need_room(attempt.site, attempt.journal, stage)
+        need_room(attempt.site, stage)
         target = _prepare_again(attempt, stage, chosen)
     return _run_through_stages(attempt, target)
 

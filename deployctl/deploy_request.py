@@ -10,10 +10,13 @@ from deployctl.config.refs import is_branch_name
 from deployctl.errors import RefusedError, UsageError
 from deployctl.fetch import choose
 from deployctl.foreground import refuse_if_locked, run_in_turn, run_now
-from deployctl.site import Site, Worker, remote_tip
+from deployctl.releases.choose import choose_target
+from deployctl.releases.site import Site, remote_tip
 from deployctl.store import deployments, freezes, queue
 from deployctl.store.freezes import describe_hold
+from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.system.wake import start_worker
+from deployctl.turn import Runtime
 from deployctl.values.deployment import Deployment, Request
 
 _SHA = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
@@ -58,18 +61,18 @@ def unchanged(site: Site, wish: Wish) -> Unchanged | None:
     return Unchanged(live.revision, brought)
 
 
-def deploy_here(worker: Worker, site: Site, wish: Wish) -> Deployment:
+def deploy_here(runtime: Runtime, site: Site, wish: Wish) -> Deployment:
     """Queue, wait for the turn, run: or follow whoever runs it."""
     if not wish.wait:
-        return run_now(worker, site, lambda: _queue(site, wish))
-    return run_in_turn(worker, site, _queue(site, wish))
+        return run_now(runtime, site, lambda: _queue(site, wish))
+    return run_in_turn(runtime, site, _queue(site, wish))
 
 
-def detach(worker: Worker, site: Site, wish: Wish) -> Deployment:
+def detach(runtime: Runtime, site: Site, wish: Wish) -> Deployment:
     """Queue and start the worker -> the queued deployment."""
     number = _queue(site, wish)
-    start_worker(worker.config.path, worker.config.state_dir, worker.config.env_names)
-    queued = deployments.get(worker.db, number)
+    start_worker(runtime.config.path, runtime.config.state_dir, runtime.config.env_names)
+    queued = deployments.get(runtime.db, number)
     if queued is None:
         raise LookupError(f"deployment {number} vanished from the record")
     return queued
@@ -140,3 +143,35 @@ def _full_ref(site: Site, ref: str | None) -> str:
     if len(found) > 1:
         raise UsageError(f"{ref} is a branch and a tag: say {' or '.join(found)}")
     return found[0]
+
+
+def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:
+    """Prove, as far as that is possible without it, that the switch would work."""
+    site.layout.check()
+    if target.state == GONE or not site.layout.usable(target.name, target.revision):
+        raise RefusedError(
+            f"{target.revision[:12]} is no longer on disk: a rollback would build it again; see: "
+            f"deployctl rollback {site.repo.name} --to {target.revision[:12]} -n"
+        )
+
+
+def request_rollback(site: Site, to: str | None, request: Request) -> int:
+    """Queue the rollback -> its deployment's number.
+
+    What it goes back to is chosen when its turn comes: what runs may change what is live. Where
+    nothing runs, what cannot be chosen now is refused now, without a trace: it would only take the
+    place of what waits.
+    """
+    db, name = site.db, site.repo.name
+    if not deployments.running(db, name):
+        choose_target(site, to)
+    with db.writing() as connection:
+        return queue.enqueue(
+            connection,
+            repo=name,
+            task="rollback",
+            trigger=request.trigger,
+            actor=request.actor,
+            now=request.now,
+            rollback_to=to,
+        )

@@ -9,7 +9,7 @@ from deployctl.attempt import Attempt
 from deployctl.errors import RefusedError
 from deployctl.git.mirror import Mirror
 from deployctl.git.repository import is_sha
-from deployctl.site import remote_tip
+from deployctl.releases.site import remote_tip
 from deployctl.store import freezes
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.follow import read_log
-from deployctl.rollback import default_target
-from deployctl.site import Site
+from deployctl.releases.choose import default_target
+from deployctl.releases.site import Site
 from deployctl.store import deployments, freezes, probations, releases
 from deployctl.store.database import Database
 from deployctl.store.freezes import Hold, Lock

@@ -10,13 +10,13 @@ from html import escape
 
 from deployctl.errors import DeployctlError, in_words
 from deployctl.history import OnProbation, RepoStatus, status
-from deployctl.layout.files import make_directory
-from deployctl.prune import Told
-from deployctl.site import Site, open_site
+from deployctl.releases.layout.files import make_directory
+from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.values.deployment import Deployment
 from deployctl.values.masking import escape_controls
+from deployctl.values.text import Lines
 from deployctl.values.times import duration, iso
 
 # How many past deployments of each repo the page shows.
@@ -64,7 +64,7 @@ footer {{ font-size: .875rem; opacity: .7 }}
 _TONES = {"succeeded": "good", "queued": "busy", "running": "busy", "superseded": "busy"}
 
 
-def refresh_page(site: Site, journal: Told) -> None:
+def refresh_page(site: Site, lines: Lines) -> None:
     """Write ``status_page``, if there is one; a failure to is told of and changes no outcome."""
     config, db = site.config, site.db
     if config.status_page is None:
@@ -73,7 +73,7 @@ def refresh_page(site: Site, journal: Told) -> None:
         found = [status(open_site(config, db, name)) for name in config.repos]
         write_page(config.status_page, with_recent(db, found), time.time())
     except (DeployctlError, OSError) as error:
-        journal.line(f"warning: cannot write the status page: {in_words(error)}")
+        lines.line(f"warning: cannot write the status page: {in_words(error)}")
 
 
 def with_recent(

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from deployctl.pipeline import describe
-from deployctl.release_config import ReleaseConfig, of_release, of_revision, old_secrets, revealed
-from deployctl.site import Site
+from deployctl.releases.release_config import (
+    ReleaseConfig,
+    of_release,
+    of_revision,
+    old_secrets,
+    revealed,
+)
+from deployctl.releases.site import Site
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.system.command import Command
 from deployctl.values.masking import Masker

@@ -9,7 +9,7 @@ from deployctl.attempt import Attempt, Outcome
 from deployctl.errors import DeployctlError, Interrupted
 from deployctl.journal import StageFailed
 from deployctl.pipeline import run_commands
-from deployctl.release_config import of_release
+from deployctl.releases.release_config import of_release
 from deployctl.steps import Surroundings
 from deployctl.store import deployments
 from deployctl.system.command import Command

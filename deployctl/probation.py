@@ -14,9 +14,9 @@ from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
 from deployctl.page import refresh_page
 from deployctl.probe import once, probe
-from deployctl.release_config import ReleaseConfig, of_live
-from deployctl.rollback import default_target
-from deployctl.site import Site, Worker, open_site
+from deployctl.releases.choose import default_target
+from deployctl.releases.release_config import ReleaseConfig, of_live
+from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments, freezes, probations, releases
 from deployctl.store.database import Database
 from deployctl.store.freezes import describe_lock
@@ -26,6 +26,7 @@ from deployctl.system.leftovers import end_steps
 from deployctl.system.locks import repo_lock, step_note
 from deployctl.system.process import show
 from deployctl.system.signals import interruptible
+from deployctl.turn import Runtime
 from deployctl.values.deployment import Deployment, Failure, Live
 from deployctl.values.repo import HealthCheck
 from deployctl.values.times import duration
@@ -45,31 +46,31 @@ class _Watched:
     healthcheck: HealthCheck
 
 
-def look_after(worker: Worker, probation: Probation) -> bool:
+def look_after(runtime: Runtime, probation: Probation) -> bool:
     """Check what is on probation -> whether the repo was ours for a while.
 
     Then its queue may have something that came meanwhile, or the rollback.
     """
-    if not _is_due(worker, probation, this_moment()):
+    if not _is_due(runtime, probation, this_moment()):
         return False
-    lock = repo_lock(worker.config.state_dir, probation.repo)
+    lock = repo_lock(runtime.config.state_dir, probation.repo)
     if not lock.acquire():
         return False
     try:
         with interruptible():
-            _look(worker, open_site(worker.config, worker.db, probation.repo), probation)
+            _look(runtime, open_site(runtime.config, runtime.db, probation.repo), probation)
     except StoreError:  # it is the trouble of all repos
         raise
     except (DeployctlError, OSError) as error:
-        worker.show.line(f"{probation.repo}: {in_words(error)}")
+        runtime.show.line(f"{probation.repo}: {in_words(error)}")
     finally:
         lock.release()
     return True
 
 
-def _is_due(worker: Worker, probation: Probation, now: Moment) -> bool:
+def _is_due(runtime: Runtime, probation: Probation, now: Moment) -> bool:
     """What was found last stays in the record until something else is live: status tells of it."""
-    db, repo = worker.db, worker.config.repos.get(probation.repo)
+    db, repo = runtime.db, runtime.config.repos.get(probation.repo)
     lasts = repo.probation if repo else 0.0
     if probation.since.until(now) < lasts:
         return not _is_seen_to(db, probation)
@@ -86,7 +87,7 @@ def _is_seen_to(db: Database, probation: Probation) -> bool:
     return rollback is None or rollback.status != "superseded"
 
 
-def _look(worker: Worker, site: Site, probation: Probation) -> None:
+def _look(runtime: Runtime, site: Site, probation: Probation) -> None:
     """Not while something runs or may run next: what that leaves live is looked at then."""
     db, name = site.db, site.repo.name
     if deployments.running(db, name) or probations.of_repo(db, name) != probation:
@@ -101,8 +102,8 @@ def _look(worker: Worker, site: Site, probation: Probation) -> None:
     failure = _late_failure(watched)
     told = _well(watched) if failure is None else _unwell(watched, failure)
     if told:
-        worker.show.line(f"{name}: {told}")
-        refresh_page(site, worker.show)
+        runtime.show.line(f"{name}: {told}")
+        refresh_page(site, runtime.show)
 
 
 def _has_next(site: Site) -> bool:

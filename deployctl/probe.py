@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from deployctl.health import evidence
 from deployctl.health.check import HealthResult, check
-from deployctl.release_config import ReleaseConfig, old_secrets, revealed
-from deployctl.site import Site
+from deployctl.releases.release_config import ReleaseConfig, old_secrets, revealed
+from deployctl.releases.site import Site
 from deployctl.system.command import Command
 from deployctl.system.environment import step_environment
 from deployctl.system.process import Outcome, run_step

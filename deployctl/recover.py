@@ -13,8 +13,8 @@ from deployctl.attempt import Attempt, Outcome, Target, marker_of
 from deployctl.output import Output
 from deployctl.page import refresh_page
 from deployctl.pipeline import BUILD
-from deployctl.prune import prune
-from deployctl.site import Site
+from deployctl.releases.prune import prune
+from deployctl.releases.site import Site
 from deployctl.store import deployments, releases
 from deployctl.store.database import Database
 from deployctl.system.leftovers import end_helpers, end_steps

@@ -19,64 +19,64 @@ from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
 from deployctl.output import Output
 from deployctl.probation import look_after
-from deployctl.prune import prune, surplus
 from deployctl.recover import end_leftovers, recover
-from deployctl.site import Site, Worker, open_site
+from deployctl.releases.prune import prune, surplus
+from deployctl.releases.site import Site, open_site
 from deployctl.store import deliveries, deployments, freezes, probations, queue, reserve
 from deployctl.store.logs import prune_logs
 from deployctl.system.locks import repo_lock
 from deployctl.system.process import identity
-from deployctl.turn import Turn
+from deployctl.turn import Runtime, Turn
 from deployctl.values.deployment import Deployment
 
 T = TypeVar("T")
 
 
-def run(worker: Worker) -> list[Deployment]:
+def run(runtime: Runtime) -> list[Deployment]:
     """Work until nothing is left that can be done now -> the deployments that this call ran."""
     done: list[Deployment] = []
     try:
-        recover_all(worker)
-        for ended in _work(worker):
+        recover_all(runtime)
+        for ended in _work(runtime):
             done.append(ended)
-            outbox.send_due(worker.db, worker.config.channels)
-        _remove_what_is_old(worker)
-        _forget_what_is_old(worker)
-        reserve.keep(worker.config.state_dir)
+            outbox.send_due(runtime.db, runtime.config.channels)
+        _remove_what_is_old(runtime)
+        _forget_what_is_old(runtime)
+        reserve.keep(runtime.config.state_dir)
     finally:
-        outbox.send_due(worker.db, worker.config.channels)
+        outbox.send_due(runtime.db, runtime.config.channels)
     return done
 
 
-def _work(worker: Worker) -> Iterator[Deployment]:
+def _work(runtime: Runtime) -> Iterator[Deployment]:
     """The queue, and then what is on probation, which may fill it again.
 
     Also with what came meanwhile: that started no worker, as the repo's lock was taken.
     """
-    yield from _run_queue(worker)
-    for probation in probations.every(worker.db):
-        if look_after(worker, probation):
-            yield from _run_queue(worker)
+    yield from _run_queue(runtime)
+    for probation in probations.every(runtime.db):
+        if look_after(runtime, probation):
+            yield from _run_queue(runtime)
 
 
-def _forget_what_is_old(worker: Worker) -> None:
+def _forget_what_is_old(runtime: Runtime) -> None:
     """What came in and what was told, not what was deployed: the history stays."""
     now = time.time()
-    deliveries.prune(worker.db, now - worker.config.keep_deliveries)
-    outbox.forget(worker.db, now)
+    deliveries.prune(runtime.db, now - runtime.config.keep_deliveries)
+    outbox.forget(runtime.db, now)
 
 
-def _remove_what_is_old(worker: Worker) -> None:
+def _remove_what_is_old(runtime: Runtime) -> None:
     """Logs, and releases that may go since repos.yml was changed or could not go before.
 
     Before anything is written down: a full disk gets its room from here.
     """
-    kept = deployments.whose_logs_stay(worker.db)
-    prune_logs(worker.config.state_dir, time.time() - worker.config.keep_logs, kept)
-    for name in worker.config.repos:
+    kept = deployments.whose_logs_stay(runtime.db)
+    prune_logs(runtime.config.state_dir, time.time() - runtime.config.keep_logs, kept)
+    for name in runtime.config.repos:
         with contextlib.suppress(DeployctlError):  # what cannot be looked at is told elsewhere
-            if surplus(open_site(worker.config, worker.db, name)):
-                _in_turn(worker, name, partial(_prune, show=worker.show))
+            if surplus(open_site(runtime.config, runtime.db, name)):
+                _in_turn(runtime, name, partial(_prune, show=runtime.show))
 
 
 def _prune(site: Site, show: Output) -> None:
@@ -85,82 +85,82 @@ def _prune(site: Site, show: Output) -> None:
         prune(site, show)
 
 
-def run_here(worker: Worker, site: Site, number: int) -> Deployment | None:
+def run_here(runtime: Runtime, site: Site, number: int) -> Deployment | None:
     """Carry out one queued deployment; the caller has the turn. None where it may not run now."""
-    recover(site, worker.show)
+    recover(site, runtime.show)
     runner = json.dumps(dataclasses.asdict(identity()))
-    if not deployments.claim(worker.db, number, runner, time.time()):
+    if not deployments.claim(runtime.db, number, runner, time.time()):
         return None
-    reserve.keep(worker.config.state_dir)
-    claimed = deployments.get(worker.db, number)
-    return carry_out(site, claimed, worker.show) if claimed else None
+    reserve.keep(runtime.config.state_dir)
+    claimed = deployments.get(runtime.db, number)
+    return carry_out(site, claimed, runtime.show) if claimed else None
 
 
-def _run_queue(worker: Worker) -> Iterator[Deployment]:
+def _run_queue(runtime: Runtime) -> Iterator[Deployment]:
     """The oldest deployment whose turn it can be, and so on, until there is none.
 
     Also where none could run: what came while a turn was ours started no worker, so it is looked
     for until nothing new is found.
     """
     seen: list[tuple[int, str]] | None = None
-    while (waiting := queue.waiting(worker.db)) != seen:
+    while (waiting := queue.waiting(runtime.db)) != seen:
         seen = waiting
-        tried = (_run_one(worker, number, name) for number, name in waiting)
+        tried = (_run_one(runtime, number, name) for number, name in waiting)
         ended = next(filter(None, tried), None)
         if ended is not None:
             yield ended
             seen = None
 
 
-def _run_one(worker: Worker, number: int, name: str) -> Deployment | None:
-    if name not in worker.config.repos:
-        reason = f"{name} is no longer in {worker.config.path}"
-        deployments.cancel_queued(worker.db, number, reason, time.time())
-    elif freezes.lock_of(worker.db, name) is None:
-        return _in_turn(worker, name, partial(run_here, worker, number=number))
+def _run_one(runtime: Runtime, number: int, name: str) -> Deployment | None:
+    if name not in runtime.config.repos:
+        reason = f"{name} is no longer in {runtime.config.path}"
+        deployments.cancel_queued(runtime.db, number, reason, time.time())
+    elif freezes.lock_of(runtime.db, name) is None:
+        return _in_turn(runtime, name, partial(run_here, runtime, number=number))
     return None
 
 
-def recover_all(worker: Worker) -> None:
-    for number, name in queue.under_way(worker.db):
-        if name in worker.config.repos:
-            _in_turn(worker, name, partial(recover, show=worker.show))
+def recover_all(runtime: Runtime) -> None:
+    for number, name in queue.under_way(runtime.db):
+        if name in runtime.config.repos:
+            _in_turn(runtime, name, partial(recover, show=runtime.show))
         else:
-            _forget(worker, number, name)
+            _forget(runtime, number, name)
 
 
-def _forget(worker: Worker, number: int, name: str) -> None:
+def _forget(runtime: Runtime, number: int, name: str) -> None:
     """What a dead process began in a repo that repos.yml does not have any more."""
-    lock = repo_lock(worker.config.state_dir, name)
+    lock = repo_lock(runtime.config.state_dir, name)
     if not lock.acquire():
         return
     try:
-        dead = deployments.get(worker.db, number)
+        dead = deployments.get(runtime.db, number)
         if dead is not None:
-            end_leftovers(worker.db, dead)
-        reason = f"its process died, and {name} is no longer in {worker.config.path}"
+            end_leftovers(runtime.db, dead)
+        reason = f"its process died, and {name} is no longer in {runtime.config.path}"
         status = "failed"
         if dead is not None and dead.phase == "switching":
             status, reason = "degraded", f"{reason}: what is live there was not proven"
-        with worker.db.writing() as connection:
+        with runtime.db.writing() as connection:
             deployments.finish(
                 connection, number, status=status, reason=reason, failure=None, now=time.time()
             )
-        worker.show.line(f"{name} #{number}: {status}: {reason}")
+        runtime.show.line(f"{name} #{number}: {status}: {reason}")
     finally:
         lock.release()
 
 
-def _in_turn(worker: Worker, name: str, work: Callable[[Site], T]) -> T | None:
+def _in_turn(runtime: Runtime, name: str, work: Callable[[Site], T]) -> T | None:
     """Do it if the repo's turn is free; one repo's trouble does not keep the others from theirs."""
-    site = open_site(worker.config, worker.db, name)
+    site = open_site(runtime.config, runtime.db, name)
     turn = Turn(site)
     try:
         return work(site) if turn.acquire() else None
     except StoreError:  # it is the trouble of all of them
         raise
     except (DeployctlError, OSError) as error:
-        worker.show.line(f"{name}: {in_words(error)}")
+        runtime.show.line(f"{name}: {in_words(error)}")
         return None
     finally:
         turn.release()

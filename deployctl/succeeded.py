@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployctl.attempt import Attempt, Outcome, Target
-from deployctl.rollback import find_release
+from deployctl.releases.choose import find_release
 
 
 def succeeded(attempt: Attempt, target: Target) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deployctl.errors import DeployctlError, UsageError
-from deployctl.site import Site, Tip, remote_tip
+from deployctl.releases.site import Site, Tip, remote_tip
 from deployctl.store import checks, deployments, freezes, queue, revisions
 
 

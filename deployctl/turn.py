@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from deployctl.site import Site
+from dataclasses import dataclass
+
+from deployctl.output import Output
+from deployctl.releases.site import Site
+from deployctl.store.database import Database
 from deployctl.system.locks import Slot, repo_lock, turn_gate
+from deployctl.values.repo import Config
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What every deployment that this process runs needs: configuration, record and output."""
+
+    config: Config
+    db: Database
+    show: Output
 
 
 class Turn:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deployctl.attempt import Attempt
 from deployctl.git.patterns import any_watched
-from deployctl.site import Site
+from deployctl.releases.site import Site
 from deployctl.store import deployments
 from deployctl.values.deployment import IGNORED, UNCHANGED, Deployment
 from deployctl.values.masking import escape_controls

@@ -15,13 +15,13 @@ from tests.support.paths import ROOT
 LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
-        "again announced attempt caches cancel check decide deliveries deploy deploy_request docs "
-        "fetch follow foreground history notices page plan post probation probe prune receive "
-        "recover release_config rollback room run setup site succeeded sync turn typed "
+        "again announced attempt cancel check decide deliveries deploy deploy_request docs "
+        "fetch follow foreground history notices page plan post probation probe receive releases "
+        "recover run setup succeeded sync turn typed "
         "undo unneeded"
     ),
     "domain": (
-        "claim forges health inbox journal layout limits payload pipeline request steps story"
+        "claim forges health inbox journal limits payload pipeline request steps story"
     ),
     "adapters": "config git output store",
     "values": "values",

@@ -13,11 +13,12 @@ import pytest
 from deployctl import run
 from deployctl.config.load import load
 from deployctl.output import Silence
-from deployctl.site import Site, Worker
+from deployctl.releases.site import Site
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
 from deployctl.store.freezes import Lock, set_lock
 from deployctl.system.process import end_marked
+from deployctl.turn import Runtime
 from tests.conftest import WriteConfig
 from tests.support.cli import Cli, finish
 from tests.support.upstream import Upstream, git
@@ -167,14 +168,14 @@ def test_what_comes_while_a_turn_comes_to_nothing_is_run_too(
     config = load(str(here.config))
     tried: list[int] = []
 
-    def come_to_nothing(_worker: Worker, _site: Site, number: int) -> None:
+    def come_to_nothing(_worker: Runtime, _site: Site, number: int) -> None:
         tried.append(number)
         if len(tried) == 1:
             _queue(here, "app")
 
     monkeypatch.setattr(run, "run_here", come_to_nothing)
     with Database(config.state_dir) as db:
-        assert run.run(Worker(config, db, Silence())) == []
+        assert run.run(Runtime(config, db, Silence())) == []
     assert tried == [1, 2]
 
 

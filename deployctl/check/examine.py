@@ -22,7 +22,7 @@ from deployctl.check.finding import Finding, findings_of
 from deployctl.config.load import load
 from deployctl.config.locate import find_config
 from deployctl.errors import ConfigError
-from deployctl.site import find_repo
+from deployctl.releases.site import find_repo
 from deployctl.typed import with_config
 from deployctl.values.repo import Config, Repo
 

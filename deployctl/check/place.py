@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, advised, fail, ok, warn
 from deployctl.git.mirror import Mirror
-from deployctl.layout import Layout, layout_of
 from deployctl.probe import once, probe
-from deployctl.release_config import of_live
-from deployctl.site import open_site
+from deployctl.releases.layout import Layout, layout_of
+from deployctl.releases.release_config import of_live
+from deployctl.releases.site import open_site
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.system.environment import account

@@ -15,7 +15,7 @@ from deployctl.cli.streams import complain
 from deployctl.config.compiled import load_webhook_config
 from deployctl.errors import UsageError
 from deployctl.forges.control import ACTIONS
-from deployctl.site import find_repo
+from deployctl.releases.site import find_repo
 from deployctl.store import delivery_records
 from deployctl.store.delivery_records import DeliveryRecord
 from deployctl.system.wake import start_worker

@@ -129,14 +129,14 @@ def _nothing_to_do(name: str, live: Unchanged) -> str:
 
 def _deploy(session: Session, name: str, wish: Wish, *, verbose: bool) -> _Answer:
     site = session.site(name)
-    ended = deploy_here(session.worker(verbose=verbose), site, wish)
+    ended = deploy_here(session.runtime(verbose=verbose), site, wish)
     if ended.phase == REFUSED:
         raise RefusedError(ended.reason or ended.status)
     return _Answer(ended.to_json(), text.more_of(ended), ended.exit_code)
 
 
 def _detach(session: Session, name: str, wish: Wish) -> _Answer:
-    queued = detach(session.worker(), session.site(name), wish)
+    queued = detach(session.runtime(), session.site(name), wish)
     return _Answer(queued.to_json(), str(queued.number))
 
 

@@ -9,16 +9,15 @@ import click
 from deployctl import plan
 from deployctl.cli import text
 from deployctl.cli.session import Session, here, options, verbose_option
+from deployctl.deploy_request import refuse_if_unusable, request_rollback
 from deployctl.errors import RefusedError
 from deployctl.foreground import refuse_if_locked, run_in_turn
-from deployctl.rollback import (
+from deployctl.releases.choose import (
     candidates,
     choose_target,
     default_target,
-    refuse_if_unusable,
-    request_rollback,
 )
-from deployctl.site import Site, masker_of
+from deployctl.releases.site import Site, masker_of
 from deployctl.store import releases
 from deployctl.store.releases import ReleaseRecord
 from deployctl.values.deployment import REFUSED
@@ -54,7 +53,7 @@ def command(
         return _describe(session, site, choose_target(site, to), check=check)
     refuse_if_locked(site)
     number = request_rollback(site, to, here(time.time()))
-    ended = run_in_turn(session.worker(verbose=verbose), site, number)
+    ended = run_in_turn(session.runtime(verbose=verbose), site, number)
     if ended.phase == REFUSED:
         raise RefusedError(ended.reason or ended.status)
     session.answer(ended.to_json(), text.more_of(ended))

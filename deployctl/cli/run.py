@@ -20,6 +20,6 @@ def command(session: Session, quiet: bool) -> int:
     was nothing to do.
     """
     about_to_look()
-    done = run(session.worker(quiet=quiet))
+    done = run(session.runtime(quiet=quiet))
     session.answer({"deployments": [each.to_json() for each in done]}, "")
     return 0

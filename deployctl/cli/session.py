@@ -18,8 +18,9 @@ from deployctl.config.locate import find_config
 from deployctl.errors import ForeignError, UsageError
 from deployctl.output import Output, Screen, Silence, Stream
 from deployctl.output.choice import display
-from deployctl.site import Site, Worker, find_repo, open_site
+from deployctl.releases.site import Site, find_repo, open_site
 from deployctl.store.database import Database
+from deployctl.turn import Runtime
 from deployctl.typed import typed_as
 from deployctl.values.deployment import Request
 from deployctl.values.masking import escape_controls
@@ -57,11 +58,11 @@ class Session:
             self._show = Screen(Stream(self._stream))
         return self._show
 
-    def worker(self, *, quiet: bool = False, verbose: bool = False) -> Worker:
+    def runtime(self, *, quiet: bool = False, verbose: bool = False) -> Runtime:
         """``verbose``: all output on a terminal too, where it is shown in place otherwise."""
         if self._show is None and not verbose:
             self._show = Silence() if quiet else display(self._stream, os.environ)
-        return Worker(self.config, self.db, self.plain())
+        return Runtime(self.config, self.db, self.plain())
 
     def close(self) -> None:
         if self._show is not None:

@@ -23,13 +23,13 @@ def command(session: Session, repos: tuple[str, ...], quiet: bool) -> int:
     webhook that never came. What is held, or failed before, is left alone until the branch moves.
     Exits with 1 where not one of the remotes could be reached.
     """
-    worker = session.worker(quiet=quiet)
+    runtime = session.runtime(quiet=quiet)
     actor = here(time.time()).actor
     sites = [session.site(name) for name in repos or session.config.repos]
     asked = [queue_what_differs(site, actor, time.time()) for site in sites]
     for each in asked:
         if each.complaint is not None:
             complain(each.complaint)
-    done = run(worker)
+    done = run(runtime)
     session.answer({"deployments": [each.to_json() for each in done]}, "")
     return int(bool(asked) and not any(each.reached for each in asked))

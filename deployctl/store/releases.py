@@ -20,7 +20,7 @@ GONE = "gone"
 class ReleaseRecord:
     """One built revision, with what people recognise it by; ``size`` is in bytes on the disk.
 
-    ``config`` is what it was built with, as :mod:`deployctl.release_config` writes it.
+    ``config`` is what it was built with, as :mod:`deployctl.releases.release_config` writes it.
     """
 
     number: int

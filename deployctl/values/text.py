@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import Protocol
 
 from deployctl.values.masking import escape_controls
 
@@ -17,6 +18,12 @@ FIRST, LAST = "first lines of ", "last lines of "
 
 _HEADING = re.compile(rf"^(?={FIRST}|{LAST})", re.MULTILINE)
 _NAMED = 3
+
+
+class Lines(Protocol):
+    """Takes whole lines of text for people: a log, a stage of it, the screen."""
+
+    def line(self, text: str) -> None: ...
 
 
 def columns_of(text: str) -> int:

@@ -26,9 +26,9 @@ from pathlib import Path
 from deployctl.config.load import load as load_config
 from deployctl.output import Silence
 from deployctl.run import recover_all
-from deployctl.site import Worker
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
+from deployctl.turn import Runtime
 from tests.bench.acknowledge import installation, load, wait_for_idle
 from tests.support.deliveries import SECRET
 from tests.support.nginx import WebServer
@@ -113,8 +113,8 @@ def _fill(state: Path, history: int) -> None:
 def _recovery(path: Path, rounds: int) -> float:
     config = load_config(str(path))
     with Database(config.state_dir) as db:
-        worker = Worker(config, db, Silence())
-        return statistics.median(_timed(partial(recover_all, worker)) for _ in range(rounds))
+        runtime = Runtime(config, db, Silence())
+        return statistics.median(_timed(partial(recover_all, runtime)) for _ in range(rounds))
 
 
 def _output(directory: Path, _rounds: int) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from deployctl import cgi, recover, run
-from deployctl.layout.files import remove
-from deployctl.layout.releases import Releases
 from deployctl.receive import Answer
+from deployctl.releases.layout.atomic import Releases
+from deployctl.releases.layout.files import remove
 from deployctl.system.durable import sync
 from deployctl.system.locks import FileLock
 

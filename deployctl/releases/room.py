@@ -7,13 +7,12 @@ import shlex
 from dataclasses import dataclass
 
 from deployctl.errors import DeployctlError, LayoutError, in_words
-from deployctl.journal import Journal, StageJournal
-from deployctl.layout.files import disk_usage
-from deployctl.prune import prune
-from deployctl.site import Site
+from deployctl.releases.layout.files import disk_usage
+from deployctl.releases.prune import prune
+from deployctl.releases.site import Site
 from deployctl.store import releases
 from deployctl.values.repo import Config, Repo
-from deployctl.values.text import in_bytes
+from deployctl.values.text import Lines, in_bytes
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,12 @@ class Shortage:
     advice: str
 
 
-def need_room(site: Site, journal: Journal, stage: StageJournal) -> None:
+def need_room(site: Site, lines: Lines) -> None:
     """LayoutError where a release might not fit, after all that may go has gone."""
     if _shortage(site) is None:
         return
-    stage.line("there is little room: removing what is not needed any more")
-    prune(site, journal)
+    lines.line("there is little room: removing what is not needed any more")
+    prune(site, lines)
     short = _shortage(site)
     if short is not None:
         raise LayoutError(f"{short.what}: {short.advice}")
@@ -72,7 +71,7 @@ def free_for(path: str) -> tuple[str, int]:
     return place, status.f_bavail * status.f_frsize
 
 
-def remember_sizes(site: Site, journal: Journal) -> None:
+def remember_sizes(site: Site, lines: Lines) -> None:
     """Measure what was built since; in place there is nothing to measure."""
     for release in releases.of_repo(site.db, site.repo.name):
         if release.name is None or release.size is not None or release.state == "building":
@@ -81,4 +80,4 @@ def remember_sizes(site: Site, journal: Journal) -> None:
             size = disk_usage(site.layout.directory(release.name))
             releases.set_size(site.db, site.repo.name, release.number, size)
         except (DeployctlError, OSError) as error:
-            journal.line(f"warning: {in_words(error)}")
+            lines.line(f"warning: {in_words(error)}")

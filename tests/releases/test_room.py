@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.layout.files import disk_usage
+from deployctl.releases.layout.files import disk_usage
 from deployctl.store.logs import prune_logs
 from deployctl.values.text import in_bytes
 from tests.support.app import App

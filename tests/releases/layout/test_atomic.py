@@ -15,8 +15,8 @@ import pytest
 
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
-from deployctl.layout import layout_of
-from deployctl.layout.releases import Releases
+from deployctl.releases.layout import layout_of
+from deployctl.releases.layout.atomic import Releases
 from deployctl.store.database import prepare_state_dir
 from deployctl.values.deployment import Live
 from deployctl.values.repo import Repo
@@ -421,7 +421,7 @@ WITHOUT_PRIVILEGES = """
 import sys
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
-from deployctl.layout.releases import Releases
+from deployctl.releases.layout.atomic import Releases
 from deployctl.values.repo import Repo
 repo = Repo("blog", "/nowhere", sys.argv[1])
 layout = Releases(repo, Mirror(repo, "/nowhere"))

@@ -17,7 +17,7 @@ from deployctl.config.places import parents
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
 from deployctl.git.parts import gather, write
-from deployctl.layout.files import (
+from deployctl.releases.layout.files import (
     is_directory,
     make_directory,
     read_line,

@@ -3,53 +3,47 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Protocol
 
 from deployctl.errors import DeployctlError, in_words
-from deployctl.rollback import default_target, live_release, proven
-from deployctl.site import Site
+from deployctl.releases.choose import default_target, live_release, proven
+from deployctl.releases.site import Site
 from deployctl.store import releases
 from deployctl.store.releases import ReleaseRecord
+from deployctl.values.text import Lines
 
 
-class Told(Protocol):
-    """Whoever hears of what could not be removed: a journal, or the output of the worker."""
-
-    def line(self, text: str) -> None: ...
-
-
-def prune(site: Site, journal: Told) -> None:
+def prune(site: Site, lines: Lines) -> None:
     """Keep the newest good releases, the live one and the one before it; remove the rest.
 
     A release that cannot be removed is told of and tried again next time: it changes no outcome.
     """
     for work in (_remove_surplus, _remove_strays, _tidy):
         try:
-            work(site, journal)
+            work(site, lines)
         except (DeployctlError, OSError) as error:
-            journal.line(f"warning: {in_words(error)}")
+            lines.line(f"warning: {in_words(error)}")
 
 
-def _remove_surplus(site: Site, journal: Told) -> None:
+def _remove_surplus(site: Site, lines: Lines) -> None:
     for release in surplus(site):
         try:
             site.layout.discard(release.number, release.name)
             releases.forget(site.db, site.repo.name, release.number)
         except (DeployctlError, OSError) as error:
-            journal.line(f"warning: {in_words(error)}")
+            lines.line(f"warning: {in_words(error)}")
 
 
-def _remove_strays(site: Site, journal: Told) -> None:
+def _remove_strays(site: Site, lines: Lines) -> None:
     """What a crash left half made and could not be removed when another took its place."""
     known = releases.of_repo(site.db, site.repo.name)
     for name in site.layout.strays([release.name for release in known]):
         try:
             site.layout.discard(0, name)
         except (DeployctlError, OSError) as error:
-            journal.line(f"warning: {in_words(error)}")
+            lines.line(f"warning: {in_words(error)}")
 
 
-def _tidy(site: Site, _journal: Told) -> None:
+def _tidy(site: Site, _lines: Lines) -> None:
     site.mirror.tidy()
     site.layout.tidy()
 

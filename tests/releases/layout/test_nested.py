@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deployctl.git.mirror import Mirror
-from deployctl.layout import layout_of
+from deployctl.releases.layout import layout_of
 from deployctl.store.database import prepare_state_dir
 from deployctl.values.deployment import Live
 from deployctl.values.repo import Repo

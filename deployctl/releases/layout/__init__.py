@@ -70,9 +70,9 @@ class Layout(Protocol):
 def layout_of(repo: Repo, mirror: Mirror) -> Layout:
     """The layout that the repo's ``strategy`` names."""
     if repo.strategy == "in_place":
-        from deployctl.layout.in_place import InPlace
+        from deployctl.releases.layout.in_place import InPlace
 
         return InPlace(repo, mirror)
-    from deployctl.layout.releases import Releases
+    from deployctl.releases.layout.atomic import Releases
 
     return Releases(repo, mirror)

@@ -16,8 +16,8 @@ from deployctl.config.dotenv import read_env_file
 from deployctl.config.project import parse_project
 from deployctl.errors import ConfigError
 from deployctl.git.repository import read_blob
-from deployctl.rollback import find_release
-from deployctl.site import Site
+from deployctl.releases.choose import find_release
+from deployctl.releases.site import Site
 from deployctl.store.releases import ReleaseRecord, of_repo
 from deployctl.values.repo import Pipeline, Repo
 from deployctl.values.secret import Secret

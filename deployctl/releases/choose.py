@@ -1,14 +1,14 @@
-"""Back to an earlier release: which one, and the request for it."""
+"""Choose the release that a rollback goes back to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from deployctl.errors import RefusedError, UsageError
-from deployctl.site import Site
-from deployctl.store import deployments, queue, releases, revisions
+from deployctl.releases.site import Site
+from deployctl.store import deployments, releases, revisions
 from deployctl.store.releases import GONE, ReleaseRecord
-from deployctl.values.deployment import IDLE, Deployment, Request
+from deployctl.values.deployment import IDLE, Deployment
 
 _SHORTEST_SHA = 4
 _LONGEST_NUMBER = 16  # digits; SQLite knows no more than 64 bits
@@ -87,38 +87,6 @@ def choose_target(site: Site, to: str | None) -> ReleaseRecord:
             )
         return target
     return _named(site, to.lstrip("#").lower())
-
-
-def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:
-    """Prove, as far as that is possible without it, that the switch would work."""
-    site.layout.check()
-    if target.state == GONE or not site.layout.usable(target.name, target.revision):
-        raise RefusedError(
-            f"{target.revision[:12]} is no longer on disk: a rollback would build it again; see: "
-            f"deployctl rollback {site.repo.name} --to {target.revision[:12]} -n"
-        )
-
-
-def request_rollback(site: Site, to: str | None, request: Request) -> int:
-    """Queue the rollback -> its deployment's number.
-
-    What it goes back to is chosen when its turn comes: what runs may change what is live. Where
-    nothing runs, what cannot be chosen now is refused now, without a trace: it would only take the
-    place of what waits.
-    """
-    db, name = site.db, site.repo.name
-    if not deployments.running(db, name):
-        choose_target(site, to)
-    with db.writing() as connection:
-        return queue.enqueue(
-            connection,
-            repo=name,
-            task="rollback",
-            trigger=request.trigger,
-            actor=request.actor,
-            now=request.now,
-            rollback_to=to,
-        )
 
 
 def _named(site: Site, to: str) -> ReleaseRecord:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from deployctl.deploy_request import request_rollback
 from deployctl.errors import LayoutError, RefusedError, UsageError
 from deployctl.journal import Journal
 from deployctl.output import Silence
-from deployctl.prune import prune, surplus
-from deployctl.rollback import candidates, choose_target, default_target, request_rollback
-from deployctl.site import Site, open_site
+from deployctl.releases.choose import candidates, choose_target, default_target
+from deployctl.releases.prune import prune, surplus
+from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments, queue, releases
 from deployctl.store.database import Database
 from deployctl.values.deployment import Request

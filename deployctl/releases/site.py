@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from deployctl.config.refs import tag_fits
 from deployctl.errors import UsageError
 from deployctl.git.mirror import Mirror
-from deployctl.layout import Layout, layout_of
-from deployctl.output import Output
+from deployctl.releases.layout import Layout, layout_of
 from deployctl.store.database import Database
 from deployctl.values.masking import Masker
 from deployctl.values.repo import Config, Repo
@@ -31,15 +30,6 @@ class Tip:
 
     ref: str
     revision: str
-
-
-@dataclass(frozen=True)
-class Worker:
-    """What running deployments takes: the configuration, the record, and where to show it."""
-
-    config: Config
-    db: Database
-    show: Output
 
 
 def find_repo(config: Config, name: str) -> Repo:

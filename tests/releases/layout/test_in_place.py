@@ -11,8 +11,8 @@ import pytest
 
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
-from deployctl.layout import layout_of
-from deployctl.layout.in_place import InPlace
+from deployctl.releases.layout import layout_of
+from deployctl.releases.layout.in_place import InPlace
 from deployctl.store.database import prepare_state_dir
 from deployctl.values.deployment import Live
 from deployctl.values.repo import Repo

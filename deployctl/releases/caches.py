@@ -1,6 +1,6 @@
-"""A cached directory of one release, copied into another: nothing live may change by it.
+"""Cached directories of a new release, copied from the last good one.
 
-It is a copy, never a hard link and never a link: what a stage does to its own is its own affair.
+They are copies, never hard links and never symlinks, so that no stage changes what is live.
 """
 
 from __future__ import annotations
@@ -11,12 +11,42 @@ from collections.abc import Iterator, Sequence
 
 from deployctl.config.places import parents
 from deployctl.errors import LayoutError, in_words
-from deployctl.layout.files import is_directory, make_directory, remove
-from deployctl.layout.moved import name_new_place
+from deployctl.releases.choose import live_release
+from deployctl.releases.layout.files import is_directory, make_directory, remove
+from deployctl.releases.relocate import name_new_place
+from deployctl.releases.site import Site
+from deployctl.store import releases
 from deployctl.system.environment import base_environment
 from deployctl.system.process import run
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def bring_caches(
+    site: Site, caches: Sequence[str], name: str | None, prefix: Sequence[str]
+) -> Iterator[str]:
+    """Copy each cached directory into a new release -> what became of each, one after the other.
+
+    In place they are there already. :class:`deployctl.errors.LayoutError` where the commit has
+    something of that name, OSError on a full disk.
+    """
+    if name is None:
+        return
+    release = site.layout.directory(name)
+    for cache in caches:
+        refuse_in_the_way(release, cache)
+    sources = _sources(site, name)
+    for cache in caches:
+        yield copy(cache, release, sources, timeout=site.repo.timeout, prefix=prefix)
+
+
+def _sources(site: Site, name: str) -> list[str]:
+    """Good releases alone: the live one, then the newest ones. What failed may be why it did."""
+    known = releases.of_repo(site.db, site.repo.name)
+    live = live_release(site, known)
+    names = [each.name for each in (*([live] if live else []), *known) if each.state == "good"]
+    wanted = dict.fromkeys(each for each in names if each and each != name)
+    return [site.layout.directory(each) for each in wanted]
 
 
 def refuse_in_the_way(release: str, cache: str) -> None:
@@ -37,12 +67,12 @@ def refuse_in_the_way(release: str, cache: str) -> None:
 
 
 def copy(
-    cache: str, release: str, sources: Sequence[str], *, timeout: float, gently: Sequence[str]
+    cache: str, release: str, sources: Sequence[str], *, timeout: float, prefix: Sequence[str]
 ) -> str:
     """Copy it from the first of the releases that has it -> what became of that.
 
-    A cache that cannot be copied is done without; OSError where the disk is full. ``gently`` are
-    words to start the copying with.
+    A cache that cannot be copied is done without; OSError where the disk is full. ``prefix`` are
+    the words in front of the command, such as those of nice(1).
     """
     source = next((each for each in sources if _has(each, cache)), None)
     if source is None:
@@ -50,7 +80,7 @@ def copy(
     old, new = os.path.join(source, cache), os.path.join(release, cache)
     make_directory(os.path.dirname(new))
     try:
-        why = _copy(old, new, timeout, gently) or name_new_place(new, source, release)
+        why = _copy(old, new, timeout, prefix) or name_new_place(new, source, release)
     except OSError as error:
         if error.errno in _FULL:
             raise
@@ -62,9 +92,9 @@ def copy(
     return f"warning: {said}: cannot be copied: {why}; building without it"
 
 
-def _copy(old: str, new: str, timeout: float, gently: Sequence[str]) -> str | None:
+def _copy(old: str, new: str, timeout: float, prefix: Sequence[str]) -> str | None:
     """cp(1), which shares blocks where the file system can -> what it says where it fails."""
-    argv = (*gently, "cp", "-a", "--reflink=auto", "-T", "--", old, new)
+    argv = (*prefix, "cp", "-a", "--reflink=auto", "-T", "--", old, new)
     env = {**base_environment(), "LC_ALL": "C"}
     done = run(argv, env=env, timeout=timeout, cwd="/")
     if done.exit_code == 0:

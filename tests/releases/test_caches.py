@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from deployctl.layout.caches import copy
-from deployctl.layout.moved import name_new_place
+from deployctl.releases.caches import copy
+from deployctl.releases.relocate import name_new_place
 from tests.support.app import App
 from tests.support.small_disk import free, small_disk
 
@@ -172,7 +172,7 @@ def test_a_cache_that_cannot_be_copied_is_done_without(tmp_path: Path) -> None:
         str(tmp_path / "new"),
         [str(tmp_path / "17-old")],
         timeout=10.0,
-        gently=["/bin/sh", "-c", f'shift; exec {program} "$@"', "sh"],
+        prefix=["/bin/sh", "-c", f'shift; exec {program} "$@"', "sh"],
     )
     assert said == (
         "warning: cache deps: from 17-old: cannot be copied: cp: error reading: I/O error; "

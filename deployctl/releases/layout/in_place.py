@@ -10,7 +10,7 @@ from deployctl.git import lfs
 from deployctl.git.checkout import Checkout
 from deployctl.git.mirror import Mirror
 from deployctl.git.parts import Parts, gather
-from deployctl.layout import nested
+from deployctl.releases.layout import nested
 from deployctl.system.durable import sync_file_system
 from deployctl.values.deployment import Live
 from deployctl.values.repo import Repo
