@@ -17,7 +17,7 @@ from functools import partial
 from deployctl.errors import ConfigError, DeployctlError, StoreError
 from deployctl.journal import Journal
 from deployctl.notices import outbox
-from deployctl.output import Output
+from deployctl.output.screen import Output
 from deployctl.releases.prune import make_room
 from deployctl.releases.release_config import ReleaseConfig, of_live, old_secrets
 from deployctl.releases.site import Site

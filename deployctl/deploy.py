@@ -12,8 +12,8 @@ from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageErr
 from deployctl.fetch import fetch
 from deployctl.journal import StageFailed, StageJournal
 from deployctl.limits import gently, limits_of
-from deployctl.output import Output
-from deployctl.page import refresh_page
+from deployctl.output.page import refresh_page
+from deployctl.output.screen import Output
 from deployctl.pipeline import Occasion, check_health, run_commands, run_stages
 from deployctl.post import run_post
 from deployctl.releases.caches import bring_caches

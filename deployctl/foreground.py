@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 from deployctl.errors import BusyError, Interrupted, RefusedError
-from deployctl.follow import Follower
-from deployctl.history import show
 from deployctl.notices import outbox
+from deployctl.output.follow import Follower
+from deployctl.output.status import show
 from deployctl.releases.site import Site
 from deployctl.run import run_here
 from deployctl.store import deployments, freezes, queue

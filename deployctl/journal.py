@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from deployctl.errors import DeployctlError, RefusedError, in_words
-from deployctl.output import Output, ending, heading, prompt
+from deployctl.output.screen import Output, ending, heading, prompt
 from deployctl.store import deployments, revisions
 from deployctl.store.database import Database
 from deployctl.store.logs import LogFile, log_path

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
-from deployctl.page import refresh_page
+from deployctl.output.page import refresh_page
 from deployctl.probe import once, probe
 from deployctl.releases.choose import default_target
 from deployctl.releases.release_config import ReleaseConfig, of_live

@@ -10,8 +10,8 @@ import json
 
 from deployctl.again import has_attempts_left, queue_again
 from deployctl.attempt import Attempt, Outcome, Target, marker_of
-from deployctl.output import Output
-from deployctl.page import refresh_page
+from deployctl.output.page import refresh_page
+from deployctl.output.screen import Output
 from deployctl.pipeline import BUILD
 from deployctl.releases.prune import prune
 from deployctl.releases.site import Site

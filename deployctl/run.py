@@ -17,7 +17,7 @@ from typing import TypeVar
 from deployctl.deploy import carry_out
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
-from deployctl.output import Output
+from deployctl.output.screen import Output
 from deployctl.probation import look_after
 from deployctl.recover import end_leftovers, recover
 from deployctl.releases.prune import prune, surplus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployctl.output import Output
+from deployctl.output.screen import Output
 from deployctl.releases.site import Site
 from deployctl.store.database import Database
 from deployctl.system.locks import Slot, repo_lock, turn_gate

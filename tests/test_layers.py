@@ -16,14 +16,12 @@ LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
         "again announced attempt cancel check decide deliveries deploy deploy_request docs "
-        "fetch follow foreground history notices page plan post probation probe receive releases "
+        "fetch foreground notices output plan post probation probe receive releases "
         "recover run setup succeeded sync turn typed "
-        "undo unneeded"
+        "undo unneeded journal pipeline steps story"
     ),
-    "domain": (
-        "claim forges health inbox journal limits payload pipeline request steps story"
-    ),
-    "adapters": "config git output store",
+    "domain": ("claim forges health inbox limits payload request"),
+    "adapters": "config git store",
     "values": "values",
     "system": "system",
     "errors": "__init__ errors",

@@ -12,7 +12,7 @@ import pytest
 
 from deployctl import run
 from deployctl.config.load import load
-from deployctl.output import Silence
+from deployctl.output.screen import Output
 from deployctl.releases.site import Site
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
@@ -175,7 +175,7 @@ def test_what_comes_while_a_turn_comes_to_nothing_is_run_too(
 
     monkeypatch.setattr(run, "run_here", come_to_nothing)
     with Database(config.state_dir) as db:
-        assert run.run(Runtime(config, db, Silence())) == []
+        assert run.run(Runtime(config, db, Output())) == []
     assert tried == [1, 2]
 
 

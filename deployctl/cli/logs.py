@@ -9,8 +9,9 @@ import click
 from deployctl.cli.session import Session, number_of, options
 from deployctl.cli.streams import complain
 from deployctl.errors import UsageError
-from deployctl.follow import Follower
-from deployctl.history import failed_stage, log_of, newest, show
+from deployctl.output.follow import Follower
+from deployctl.output.log import failed_stage, log_of
+from deployctl.output.status import newest, show
 from deployctl.values.deployment import Deployment
 from deployctl.values.times import duration
 

@@ -16,8 +16,8 @@ from deployctl.cli.streams import say
 from deployctl.config.load import load
 from deployctl.config.locate import find_config
 from deployctl.errors import ForeignError, UsageError
-from deployctl.output import Output, Screen, Silence, Stream
 from deployctl.output.choice import display
+from deployctl.output.screen import Output, Screen, Stream
 from deployctl.releases.site import Site, find_repo, open_site
 from deployctl.store.database import Database
 from deployctl.turn import Runtime
@@ -61,7 +61,7 @@ class Session:
     def runtime(self, *, quiet: bool = False, verbose: bool = False) -> Runtime:
         """``verbose``: all output on a terminal too, where it is shown in place otherwise."""
         if self._show is None and not verbose:
-            self._show = Silence() if quiet else display(self._stream, os.environ)
+            self._show = Output() if quiet else display(self._stream, os.environ)
         return Runtime(self.config, self.db, self.plain())
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import click
 
 from deployctl.cli import text
 from deployctl.cli.session import Session, need_number, options
-from deployctl.history import show
+from deployctl.output.status import show
 
 
 @click.command("show")

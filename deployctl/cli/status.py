@@ -9,7 +9,7 @@ import click
 from deployctl.cli import text
 from deployctl.cli.session import Session, options
 from deployctl.errors import UsageError
-from deployctl.history import RepoStatus, status
+from deployctl.output.status import RepoStatus, status
 
 
 @click.command("status")
@@ -37,6 +37,9 @@ def command(session: Session, repo: str | None, exit_code: bool, page: str | Non
 
 
 def _write_page(session: Session, page: str, found: list[RepoStatus], now: float) -> None:
-    from deployctl.page import with_recent, write_page  # only who asks for the page pays for it
+    from deployctl.output.page import (  # only who asks for the page pays for it
+        with_recent,
+        write_page,
+    )
 
     write_page(page, with_recent(session.db, found), now)

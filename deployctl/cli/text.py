@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from deployctl.check.finding import Finding
-from deployctl.history import OnProbation, RepoStatus
+from deployctl.output.status import OnProbation, RepoStatus
 from deployctl.store.releases import ReleaseRecord
 from deployctl.values.deployment import IDLE, Deployment, Failure, StageRecord
 from deployctl.values.masking import escape_controls

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TextIO
 
-from deployctl.output import Output, Screen, Stream
+from deployctl.output.screen import Output, Screen, Stream
 
 # What a terminal calls itself that cannot move its cursor (terminfo(5)); one that says nothing too.
 _DUMB = ("", "dumb", "unknown")
@@ -15,6 +15,6 @@ def display(stream: TextIO, env: Mapping[str, str]) -> Output:
     """In place on a terminal, in plain lines elsewhere and where CI records what it sees."""
     if not stream.isatty() or env.get("CI") or env.get("TERM", "") in _DUMB:
         return Screen(Stream(stream))
-    from deployctl.output.live import Live
+    from deployctl.output.terminal import Terminal
 
-    return Live(Stream(stream), colours=not env.get("NO_COLOR"))  # https://no-color.org
+    return Terminal(Stream(stream), colours=not env.get("NO_COLOR"))  # https://no-color.org

@@ -11,7 +11,7 @@ import os
 import select
 from collections.abc import Sequence
 
-from deployctl.output import Stream
+from deployctl.output.screen import Stream
 
 # ECMA-48: EL, ED, CUU; DEC private mode 7: a line that is wider than we think does not become two.
 _REST_OF_LINE, _ALL_BELOW, _UP = "\x1b[K", "\x1b[J", "\x1b[{}A"

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from deployctl.config.load import load as load_config
-from deployctl.output import Silence
+from deployctl.output.screen import Output
 from deployctl.run import recover_all
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
@@ -113,7 +113,7 @@ def _fill(state: Path, history: int) -> None:
 def _recovery(path: Path, rounds: int) -> float:
     config = load_config(str(path))
     with Database(config.state_dir) as db:
-        runtime = Runtime(config, db, Silence())
+        runtime = Runtime(config, db, Output())
         return statistics.median(_timed(partial(recover_all, runtime)) for _ in range(rounds))
 
 

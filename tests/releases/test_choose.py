@@ -11,7 +11,7 @@ import pytest
 from deployctl.deploy_request import request_rollback
 from deployctl.errors import LayoutError, RefusedError, UsageError
 from deployctl.journal import Journal
-from deployctl.output import Silence
+from deployctl.output.screen import Output
 from deployctl.releases.choose import candidates, choose_target, default_target
 from deployctl.releases.prune import prune, surplus
 from deployctl.releases.site import Site, open_site
@@ -388,7 +388,7 @@ def test_what_cannot_be_removed_is_told_of_and_tried_again(
 def journal_of(history: History, number: int) -> Journal:
     deployment = deployments.get(history.site.db, number)
     assert deployment is not None
-    return Journal(history.site.db, deployment, masker=Masker([]), show=Silence())
+    return Journal(history.site.db, deployment, masker=Masker([]), show=Output())
 
 
 # in place

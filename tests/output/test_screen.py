@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from deployctl.output import Screen, Silence, Stream, heading
+from deployctl.output.screen import Output, Screen, Stream, heading
 from deployctl.values.deployment import Failure, StageRecord
 
 
@@ -146,6 +146,6 @@ def test_what_is_waited_for_is_said_once(screen: Screen, terminal: Terminal) -> 
 
 
 def test_a_worker_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    Silence().line("hello")
-    Silence().raw(b"hello")
+    Output().line("hello")
+    Output().raw(b"hello")
     assert capfd.readouterr() == ("", "")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 
 from deployctl.errors import DeployctlError, in_words
-from deployctl.history import OnProbation, RepoStatus, status
+from deployctl.output.status import OnProbation, RepoStatus, status
 from deployctl.releases.layout.files import make_directory
 from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments

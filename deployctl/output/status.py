@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deployctl.errors import DeployctlError, UsageError
-from deployctl.follow import read_log
 from deployctl.releases.choose import default_target
 from deployctl.releases.site import Site
 from deployctl.store import deployments, freezes, probations, releases
@@ -16,7 +15,7 @@ from deployctl.store.freezes import Hold, Lock
 from deployctl.store.probations import Probation
 from deployctl.store.releases import ReleaseRecord
 from deployctl.system.clock import this_moment
-from deployctl.values.deployment import Deployment, Failure, Live, StageRecord, StepRecord
+from deployctl.values.deployment import Deployment, Live
 from deployctl.values.times import iso
 
 
@@ -135,53 +134,6 @@ def newest(db: Database, repo: str | None) -> Deployment:
         what = f"{repo} was never deployed" if repo else "nothing was ever deployed"
         raise UsageError(f"{what}; start with: deployctl deploy {repo or 'REPO'}")
     return found[0]
-
-
-def log_of(db: Database, deployment: Deployment, *, failed: bool) -> Iterator[bytes]:
-    """A deployment's output as it was kept; ``failed``: only that of the step that failed."""
-    if not failed:
-        return read_log(db.state_dir, deployment.number)
-    stage = failed_stage(deployment)
-    if stage is None:
-        return iter(())
-    step = _failed_step(deployment, stage)
-    if step is None or step.log_start is None:
-        return read_log(db.state_dir, deployment.number, stage.log_start, stage.log_end)
-    output = read_log(db.state_dir, deployment.number, step.log_start, step.log_end)
-    return _only(deployment.failure, output) if _ran_beside(step, stage.steps) else output
-
-
-def _ran_beside(step: StepRecord, steps: Sequence[StepRecord]) -> bool:
-    """Whether what others printed at the same time stands between what it printed."""
-    end, start = step.log_end or 0, step.log_start or 0
-    return any(
-        other is not step and (other.log_start or 0) < end and (other.log_end or 0) > start
-        for other in steps
-    )
-
-
-def _only(failure: Failure | None, output: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines that have the number of the step that failed in front."""
-    mark = f"[{failure.step if failure else ''}] ".encode()
-    lines = b"".join(output).splitlines(keepends=True)
-    return (line for line in lines if line.startswith(mark))
-
-
-def failed_stage(deployment: Deployment) -> StageRecord | None:
-    """The one that the deployment failed in; the way back, which may fail too, comes after it."""
-    name = deployment.failure.stage if deployment.failure else None
-    failed = [stage for stage in deployment.stages if stage.status == "failed"]
-    return next((stage for stage in failed if stage.name == name), failed[0] if failed else None)
-
-
-def _failed_step(deployment: Deployment, stage: StageRecord) -> StepRecord | None:
-    """Its last try; None where no step failed, but a fetch or a health check."""
-    failure = deployment.failure
-    if failure is None or failure.step is None:  # what explains a check stands after its tries
-        return None
-    command = failure.command if failure.stage == stage.name else None
-    tries = [step for step in stage.steps if step.command == command]
-    return tries[-1] if tries else None
 
 
 def _live_json(live: Live | None, made_live_by: Deployment | None) -> dict[str, Any] | None:

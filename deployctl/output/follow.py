@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 
-from deployctl.output import Output, heading
+from deployctl.output.log import read_log
+from deployctl.output.screen import Output, heading
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.store.logs import log_path
 from deployctl.values.deployment import Deployment
 
 _PAUSE = 0.2
-_CHUNK = 64 * 1024
 
 
 class Follower:
@@ -86,19 +85,3 @@ def _size(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0
-
-
-def read_log(
-    state_dir: str, number: int, start: int = 0, end: int | None = None
-) -> Iterator[bytes]:
-    """The bytes of a log from ``start`` to ``end``; nothing where it was pruned."""
-    try:
-        file = open(log_path(state_dir, number), "rb")  # noqa: SIM115 - closed by the with below
-    except FileNotFoundError:
-        return
-    with file:
-        file.seek(start)
-        left = _CHUNK if end is None else end - start
-        while left > 0 and (chunk := file.read(min(left, _CHUNK))):
-            yield chunk
-            left -= 0 if end is None else len(chunk)

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from deployctl.output import Screen, Stream, prompt
 from deployctl.output.region import Region
+from deployctl.output.screen import Output, Screen, Stream, prompt
 from deployctl.system.process import LastLines
 from deployctl.values.deployment import Failure, StageRecord
 from deployctl.values.masking import escape_controls
@@ -26,7 +26,7 @@ _BOLD, _DIM, _RED, _GREEN, _YELLOW = "1", "2", "31", "32", "33"
 _COLOURS = {"succeeded": _GREEN, "skipped": _DIM}
 
 
-class Live:
+class Terminal(Output):
     """Shows how far it is; what a step prints is gone again once it has succeeded.
 
     A thread keeps the time. The one that deploys only says what is new, so a step that prints a

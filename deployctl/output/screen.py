@@ -1,0 +1,127 @@
+"""What a person is shown of a deployment, on a screen, in a pipe or in cron's mail."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TextIO
+
+from deployctl.values.deployment import Failure, StageRecord
+from deployctl.values.masking import escape_controls
+from deployctl.values.times import duration
+
+
+class Output:
+    """What a running deployment is shown on; this one shows nothing.
+
+    The worker uses it as it is: nobody watches there, and the log file has everything. Secrets are
+    masked before they get here. ``in_place`` tells whether stages are drawn from begin_stage and
+    end_stage; elsewhere the lines of a log file, printed as they are, show the same.
+    """
+
+    in_place = False
+
+    def line(self, text: str) -> None:
+        """Show one whole line of deployctl's own."""
+
+    def raw(self, chunk: bytes) -> None:
+        """Show output of a step, as it came."""
+
+    def waiting(self, text: str) -> None:
+        """Show what is waited for; called again and again with the same text, shown once."""
+
+    def begin_stage(self, stage: StageRecord) -> None:
+        """Show that a stage begins; lines and output belong to it until end_stage."""
+
+    def begin_step(self, prompt: str, *, beside: bool = False) -> None:
+        """Show the command of a step, whose output follows.
+
+        ``beside``: the steps that began before are still running, and so may print as well.
+        """
+
+    def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
+        """Show how the stage ended, and ``why`` it did not succeed."""
+
+    def close(self) -> None:
+        """Remove what is shown only for the moment; nothing comes after this."""
+
+
+def heading(stage: StageRecord) -> str:
+    """The line above what a stage prints."""
+    return f"==> {stage.name}" + (f" on {stage.host}" if stage.host else "")
+
+
+def prompt(command: str) -> str:
+    """The line above what a step prints."""
+    return f"$ {command}"
+
+
+def ending(stage: StageRecord, why: str) -> str:
+    """The line below what a stage printed."""
+    took = "" if stage.status == "skipped" else f", {duration(stage.duration)}"
+    usual = f", usually {duration(stage.usual)}" if stage.slow else ""
+    told = f": {why}" if why else ""
+    return f"<== {stage.name}: {stage.word}{took}{usual}{told}"
+
+
+class Stream:
+    """A text stream that falls silent when nobody reads it any more.
+
+    A dropped ssh connection or a closed pager must not stop a deployment.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream: TextIO | None = stream
+
+    def write(self, text: str) -> None:
+        """Show it now; what the encoding lacks is shown as ``\\xe9``."""
+        if self._stream is None or not text:
+            return
+        encoding = self._stream.encoding or "utf-8"
+        try:
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._stream = None
+
+    def fileno(self) -> int | None:
+        """None where nobody reads any more."""
+        return self._stream.fileno() if self._stream is not None else None
+
+
+class Screen(Output):
+    """Shows everything, in plain lines."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._at_line_start = True
+        self._waiting = False
+
+    def line(self, text: str) -> None:
+        self._waiting = False
+        rest = self._decoder.decode(b"", final=True)
+        self._write(rest if self._at_line_start and not rest else f"{rest}\n")
+        self._write(f"{escape_controls(text)}\n")
+
+    def raw(self, chunk: bytes) -> None:
+        self._waiting = False
+        self._write(escape_controls(self._decoder.decode(chunk)))
+
+    def waiting(self, text: str) -> None:
+        if not self._waiting:
+            self.line(text)
+            self._waiting = True
+
+    def begin_stage(self, stage: StageRecord) -> None:
+        self.line(heading(stage))
+
+    def begin_step(self, prompt: str, *, beside: bool = False) -> None:
+        self.line(prompt)
+
+    def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
+        self.line(ending(stage, why))
+
+    def _write(self, text: str) -> None:
+        if text:
+            self._at_line_start = text.endswith("\n")
+            self._stream.write(text)
