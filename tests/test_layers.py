@@ -15,9 +15,9 @@ from tests.support.paths import ROOT
 LAYERS = {
     "edges": "__main__ cgi cli inetd webhook",
     "actions": (
-        "again announced attempt cancel check decide deliveries deploy deploy_request docs "
-        "fetch foreground notices output plan post probation probe receive releases "
-        "recover run setup succeeded sync turn typed "
+        "again announced attempt cancel check decide deliveries deploy deploy_request "
+        "fetch foreground notices output plan post probation probe receive releases manual "
+        "recover run succeeded sync turn "
         "undo unneeded journal pipeline steps story"
     ),
     "domain": ("claim forges health inbox limits payload request"),

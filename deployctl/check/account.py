@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, fail, ok
 from deployctl.errors import ForeignError
+from deployctl.manual.own_command import this_command_as
 from deployctl.store.database import check_owner
 from deployctl.system import environment
-from deployctl.typed import typed_as
 from deployctl.values.repo import Config
 
 
@@ -32,7 +32,7 @@ def account(config: Config) -> Iterator[Finding]:
     who, foreign = environment.account(), _foreign(config)
     if foreign is not None:
         what = f"{config.state_dir} belongs to {foreign.owner} and this is {who.user}"
-        fix = typed_as(foreign.owner, config.path)
+        fix = this_command_as(foreign.owner, config.path)
         yield fail("account", f"{what}; nothing else was looked at", fix)
     else:
         yield ok("account", f"{who.user} (uid {who.uid}), at home in {who.home}")

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from deployctl.check.finding import Finding, advised, fail, ok, warn
 from deployctl.check.privacy import readable, replaceable
 from deployctl.errors import ConfigError
+from deployctl.manual.own_command import this_command_as
 from deployctl.system.trust import account_name
-from deployctl.typed import typed_as
 from deployctl.values.repo import Config, Repo
 from deployctl.values.secret import Secret
 
@@ -23,7 +23,7 @@ def complaints(error: ConfigError, path: str | None) -> Iterator[Finding]:
             yield fail("config", line, f"edit {place[1]}, line {place[2]}")
         elif path and os.path.exists(path) and not os.access(path, os.R_OK):
             owner = account_name(os.stat(path).st_uid)
-            yield fail("config", advised(line)[0], typed_as(owner, path))
+            yield fail("config", advised(line)[0], this_command_as(owner, path))
         else:
             yield fail("config", *advised(line))
 

@@ -22,8 +22,8 @@ from deployctl.check.finding import Finding, findings_of
 from deployctl.config.load import load
 from deployctl.config.locate import find_config
 from deployctl.errors import ConfigError
+from deployctl.manual.own_command import with_config
 from deployctl.releases.site import find_repo
-from deployctl.typed import with_config
 from deployctl.values.repo import Config, Repo
 
 _Machine = Callable[[Config], Iterable[Finding]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deployctl.check.finding import Finding, ok, warn
 from deployctl.check.reading import text_of
-from deployctl.setup.installation import setup_command
+from deployctl.manual.own_command import setup_command
 from deployctl.system.environment import base_environment
 from deployctl.system.process import run
 from deployctl.system.wake import SECONDS_TO_ANSWER, by_ourselves, unanswered, wake_dir, way

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from deployctl.check.finding import Finding, ok, warn
 from deployctl.check.reading import text_of
-from deployctl.setup.installation import setup_command
+from deployctl.manual.own_command import setup_command
 from deployctl.system.environment import account, base_environment
 from deployctl.system.process import run
 from deployctl.values.repo import Config

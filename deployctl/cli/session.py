@@ -16,12 +16,12 @@ from deployctl.cli.streams import say
 from deployctl.config.load import load
 from deployctl.config.locate import find_config
 from deployctl.errors import ForeignError, UsageError
+from deployctl.manual.own_command import this_command_as
 from deployctl.output.choice import display
 from deployctl.output.screen import Output, Screen, Stream
 from deployctl.releases.site import Site, find_repo, open_site
 from deployctl.store.database import Database
 from deployctl.turn import Runtime
-from deployctl.typed import typed_as
 from deployctl.values.deployment import Request
 from deployctl.values.masking import escape_controls
 from deployctl.values.repo import Config
@@ -111,7 +111,7 @@ def as_owner(config: Config) -> Iterator[None]:
     try:
         yield
     except ForeignError as error:
-        raise UsageError(f"{error}: {typed_as(error.owner, config.path)}") from None
+        raise UsageError(f"{error}: {this_command_as(error.owner, config.path)}") from None
 
 
 def bare_options(function: F) -> F:

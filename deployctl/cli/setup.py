@@ -8,7 +8,7 @@ from deployctl.cli import text
 from deployctl.cli.session import answer, as_owner, bare_options
 from deployctl.config.load import load
 from deployctl.config.locate import find_config
-from deployctl.setup import topics
+from deployctl.manual.setup import topics
 
 
 @click.command("setup")

@@ -10,7 +10,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-from deployctl import docs
 from deployctl.config.complaints import Reading
 from deployctl.config.json_schema import project_file, repos_yml
 from deployctl.config.load import parse
@@ -19,6 +18,7 @@ from deployctl.config.readers import Table
 from deployctl.config.schema import REPO_KEYS, TOP_KEYS
 from deployctl.config.yaml_tree import List, Map, Node, read_document
 from deployctl.errors import ConfigError
+from deployctl.manual import topics
 from deployctl.values.forge_names import FORGE_ALIASES, FORGES
 from tests.config import test_complaints as complaints
 from tests.config.test_complaints import repo
@@ -103,8 +103,8 @@ def test_it_is_printed_and_is_a_schema_that_editors_know(
 def test_every_example_that_loads_is_good() -> None:
     setup = re.findall(r"(?ms)^sudo -u deploy tee \S+repos.yml .*?\n(.*?)^END$", README.read_text())
     examples = [TEXT, UNCOMMENTED, *setup, *blocks(README.read_text())]
-    for topic in docs.topics():
-        examples += blocks(docs.read(topic))
+    for topic in topics.topics():
+        examples += blocks(topics.read(topic))
     assert len(examples) > 10
     assert [text for text in examples if faults(text, PROJECT if is_project(text) else REPOS)] == []
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deployctl.config.load import load
-from deployctl.setup.installation import Installation, installation
-from deployctl.setup.topics import inetd, xinetd
+from deployctl.manual.setup.installation import Installation, installation
+from deployctl.manual.setup.topics import inetd, xinetd
 from tests.support.readme import snippet
 from tests.support.servers import Response, exchange, free_port, installed, stop, wait
 from tests.support.workers import StubWorker

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from deployctl import docs
+from deployctl.manual import topics
 
 
 def blocks(title: str, language: str) -> list[str]:
     """The blocks in this language of the section whose title begins so."""
-    (section,) = re.findall(rf"(?ms)^## {re.escape(title)}.*?(?=^## |\Z)", docs.read("recipes"))
+    (section,) = re.findall(rf"(?ms)^## {re.escape(title)}.*?(?=^## |\Z)", topics.read("recipes"))
     return re.findall(rf"(?ms)^```{re.escape(language)}\n(.*?)^```$", section)
 
 

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Callable
 
 from deployctl.errors import ConfigError, UsageError
-from deployctl.setup.installation import Installation, installation
-from deployctl.setup.systemd import SOCKET, systemd
+from deployctl.manual.setup.installation import Installation, installation
+from deployctl.manual.setup.systemd import SOCKET, systemd
 from deployctl.values.repo import Config
 
 # Where inetd and xinetd listen: loopback, behind a web server that has TLS.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from deployctl.manual.own_command import this_command_as
 from deployctl.system.trust import account_name
-from deployctl.typed import typed_as
 from tests.support.app import App
 from tests.support.deliveries import SECRET
 from tests.support.front import deliver
@@ -32,12 +32,12 @@ def test_the_command_line_comes_back_as_it_was_typed_with_the_config_it_found(
     typed: str, told: str | None
 ) -> None:
     told = told or "/opt/x/bin/deployctl -c '/srv/a b.yml' lock blog -m 'on holiday'"
-    said = typed_as("deploy", "/srv/a b.yml", shlex.split(typed))
+    said = this_command_as("deploy", "/srv/a b.yml", shlex.split(typed))
     assert said == f"sudo -u deploy {told}"
 
 
 def test_a_config_that_every_account_finds_need_not_be_named() -> None:
-    said = typed_as("#1001", "/etc/deployctl/repos.yml", ["/usr/bin/deployctl", "status"])
+    said = this_command_as("#1001", "/etc/deployctl/repos.yml", ["/usr/bin/deployctl", "status"])
     assert said == "sudo -u '#1001' deployctl status"
 
 

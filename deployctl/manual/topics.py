@@ -8,7 +8,7 @@ import os
 
 from deployctl.errors import UsageError
 
-MANUAL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "manual")
+MANUAL = os.path.dirname(os.path.abspath(__file__))
 _END = ".md"
 # What editors read: made of the tables that read the files, so that neither can say less.
 SCHEMAS = {

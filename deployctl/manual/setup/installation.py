@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import shlex
 import shutil
 import sys
 from dataclasses import dataclass
 
-from deployctl.config.locate import SYSTEM_CONFIG
 from deployctl.errors import ConfigError
 from deployctl.store.database import check_owner
 from deployctl.system.environment import PATH, account
@@ -47,11 +45,6 @@ class Installation:
     def env_file(self) -> str:
         """Where the variables stand for what nobody starts from a shell."""
         return os.path.join(os.path.dirname(self.config), "environment")
-
-
-def setup_command(topic: str, config_path: str) -> str:
-    option = "" if config_path == SYSTEM_CONFIG else f" -c {shlex.quote(config_path)}"
-    return f"deployctl setup {topic}{option}"
 
 
 def installation(config: Config) -> Installation:

@@ -10,7 +10,8 @@ systemd-run(1) of systemd 252.
 
 from __future__ import annotations
 
-from deployctl.setup.installation import Installation, setup_command
+from deployctl.manual.own_command import setup_command
+from deployctl.manual.setup.installation import Installation
 from deployctl.system.wake import wake_dir
 
 _UNITS = "/etc/systemd/system"

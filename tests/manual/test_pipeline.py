@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 import yaml
 
-from deployctl import docs
 from deployctl.config.healthcheck import HEALTHCHECK_KEYS
 from deployctl.config.load import parse
 from deployctl.config.pipeline import POST_KEYS
 from deployctl.config.project import PROJECT_KEYS, parse_project
 from deployctl.config.readers import Table
 from deployctl.config.stages import STAGE_KEYS, WHEN_KEYS
+from deployctl.manual import topics
 from tests.conftest import WriteConfig
 from tests.support.app import App
 from tests.support.paths import README
 from tests.support.upstream import Upstream
 
-TEXT = docs.read("pipeline")
+TEXT = topics.read("pipeline")
 EXAMPLES = {
     title: re.findall(r"(?ms)^```yaml\n(.*?)^```$", text)
     for title, text in re.findall(r"(?ms)^## Example: ([^\n]+)\n(.*?)(?=^## |\Z)", TEXT)

@@ -1,4 +1,4 @@
-"""The command line as it was typed, for whoever has to type it again as somebody else."""
+"""Commands of deployctl for a person to type: this one as another account, and setup."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from deployctl.config.locate import SYSTEM_CONFIG
 _KNOWN_PLACES = ("/usr/local/bin", "/usr/bin")
 
 
-def typed_as(owner: str, config_path: str, argv: Sequence[str] | None = None) -> str:
-    """This very command, run as the account ``owner``, with the repos.yml that it found here."""
+def this_command_as(owner: str, config_path: str, argv: Sequence[str] | None = None) -> str:
+    """Return the command that was typed, run by sudo as ``owner`` with the same repos.yml."""
     program, *words = sys.argv if argv is None else argv
     if not any(word.startswith(("-c", "--config")) for word in words):
         words = [*with_config(config_path), *words]
@@ -22,8 +22,14 @@ def typed_as(owner: str, config_path: str, argv: Sequence[str] | None = None) ->
 
 
 def with_config(config_path: str) -> list[str]:
-    """The option that names a repos.yml, where every account does not find that one by itself."""
+    """Return the option that names a repos.yml; empty for the one that every account finds."""
     return [] if config_path == SYSTEM_CONFIG else ["-c", config_path]
+
+
+def setup_command(topic: str, config_path: str) -> str:
+    """Return the command that prints a configuration, with the option for this repos.yml."""
+    option = "" if config_path == SYSTEM_CONFIG else f" -c {shlex.quote(config_path)}"
+    return f"deployctl setup {topic}{option}"
 
 
 def _program(path: str) -> list[str]:

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from deployctl import docs
 from deployctl.cli import _COMMANDS
 from deployctl.config.load import parse
 from deployctl.config.project import parse_project
 from deployctl.forges import load, standard_webhooks
 from deployctl.forges.event import Delivery
+from deployctl.manual import topics
 from deployctl.values.forge_names import FORGE_ALIASES, FORGES
 from tests.support.app import App
 from tests.support.cli import PROGRAM
 from tests.support.paths import ROOT
 
 WEBHOOKS = (ROOT / "deployctl" / "manual" / "webhooks.md").read_text()
-FILES = sorted(path.stem for path in (ROOT / "deployctl" / "manual").iterdir())
+FILES = sorted(path.stem for path in (ROOT / "deployctl" / "manual").glob("*.md"))
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -53,7 +53,7 @@ def test_without_a_topic_there_is_a_list_of_them(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[-1] == "read one with: deployctl docs TOPIC"
-    assert [line.split("  ")[0] for line in lines[:-1]] == sorted([*FILES, *docs.SCHEMAS])
+    assert [line.split("  ")[0] for line in lines[:-1]] == sorted([*FILES, *topics.SCHEMAS])
     title = "Webhooks: from a push to a deployment, forge by forge"
     assert {"topic": "webhooks", "title": title} in json.loads(ask(tmp_path, "--json").stdout)[
         "topics"
@@ -75,7 +75,7 @@ def test_a_config_that_is_named_is_not_even_looked_at(app: App) -> None:
 
 
 def test_an_unknown_topic_is_guessed(tmp_path: Path) -> None:
-    known = ", ".join(docs.topics())
+    known = ", ".join(topics.topics())
     done = ask(tmp_path, "webhook")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -89,20 +89,20 @@ def test_an_unknown_topic_is_guessed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("topic", FILES)
 def test_a_topic_has_a_title_and_fits_a_terminal(topic: str) -> None:
-    lines = docs.read(topic).splitlines()
+    lines = topics.read(topic).splitlines()
     assert re.fullmatch(r"# \S.*", lines[0])
     assert max(len(line) for line in lines if not line.startswith("|")) <= 100
 
 
 @pytest.mark.parametrize("topic", FILES)
 def test_every_command_that_the_manual_names_exists(topic: str) -> None:
-    named = re.findall(r"`deployctl ([a-z-]+)", docs.read(topic))
+    named = re.findall(r"`deployctl ([a-z-]+)", topics.read(topic))
     assert set(named) <= set(_COMMANDS)
 
 
 @pytest.mark.parametrize("topic", FILES)
 def test_every_yaml_in_the_manual_is_a_config_that_loads(topic: str) -> None:
-    for block in re.findall(r"(?ms)^ *```yaml\n(.*?)^ *```$", docs.read(topic)):
+    for block in re.findall(r"(?ms)^ *```yaml\n(.*?)^ *```$", topics.read(topic)):
         if re.search(r"(?m)^repos:", block):
             parse(block.encode(), "/etc/deployctl/repos.yml")
         else:
