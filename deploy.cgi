@@ -6,11 +6,11 @@ import os
 
 gc.disable()  # it ends before there would be anything to collect
 
-from deployctl.cgi import is_cgi
+from deployctl.webhook.cgi import is_cgi
 
 if is_cgi(os.environ):
-    from deployctl.cgi import main
+    from deployctl.webhook.cgi import main
 else:
-    from deployctl.inetd import main
+    from deployctl.webhook.inetd import main
 
 main()

@@ -16,8 +16,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from deployctl.config.compiled import load_webhook_config
-from deployctl.receive import receive
-from deployctl.request import Request
+from deployctl.webhook.receive import receive
+from deployctl.webhook.request import Request
 from tests.support.app import App
 from tests.support.bark import bark
 from tests.support.deliveries import headers, push

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from deployctl import forges
 from deployctl.check import place, remote, webhook
 from deployctl.check.finding import Finding, findings_of
 from deployctl.config.load import load
 from deployctl.values.forge_names import FORGES
 from deployctl.values.repo import Config, Repo
+from deployctl.webhook import forges
 from tests.conftest import WriteConfig
 from tests.support.app import App
 from tests.support.checks import about, levels, only

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deployctl.config.compiled import load_webhook_config
-from deployctl.receive import Answer, receive
+from deployctl.webhook.receive import Answer, receive
 from tests.support.app import App
 from tests.support.deliveries import SECRET, push, request
 from tests.support.nginx import WebServer

@@ -503,7 +503,7 @@ def test_a_question_loads_nothing_heavy(app: App, words: list[str]) -> None:
         "requests",
         "apprise",
         "asyncio",
-        "deployctl.cgi",
+        "deployctl.webhook.cgi",
         "deployctl.notices.messenger",
     }
     assert heavy & set(json.loads(done.stderr)) == set()

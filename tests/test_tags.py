@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deployctl.config.compiled import load_webhook_config
-from deployctl.receive import receive
+from deployctl.webhook.receive import receive
 from tests.conftest import WriteConfig
 from tests.support.deliveries import SECRET, push, request
 from tests.support.upstream import Upstream

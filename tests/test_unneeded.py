@@ -10,7 +10,7 @@ import pytest
 
 from deployctl.config.compiled import load_webhook_config
 from deployctl.git.patterns import any_watched
-from deployctl.receive import Answer, receive
+from deployctl.webhook.receive import Answer, receive
 from tests.support.app import App
 from tests.support.deliveries import SECRET, push, request
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployctl import forges
 from deployctl.check.finding import Finding, fail, ok, warn
 from deployctl.errors import ConfigError
-from deployctl.forges.proof import from_base64
 from deployctl.values.repo import Config, Repo
+from deployctl.webhook import forges
+from deployctl.webhook.forges.proof import from_base64
 
 # 16 characters of hexadecimal are 64 bits: no longer guessed over a network.
 SHORT = 16

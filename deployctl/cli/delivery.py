@@ -7,20 +7,20 @@ import time
 
 import click
 
-from deployctl import deliveries
 from deployctl.cli import text
 from deployctl.cli.groups import group_config_option
 from deployctl.cli.session import Session, here, limit_option, number_of, options
 from deployctl.cli.streams import complain
 from deployctl.config.compiled import load_webhook_config
 from deployctl.errors import UsageError
-from deployctl.forges.control import ACTIONS
 from deployctl.releases.site import find_repo
 from deployctl.store import delivery_records
 from deployctl.store.delivery_records import DeliveryRecord
 from deployctl.system.wake import start_worker
 from deployctl.values.text import cut
 from deployctl.values.times import local
+from deployctl.webhook import explain, replay, send
+from deployctl.webhook.forges.control import ACTIONS
 
 
 @click.group("delivery")
@@ -66,7 +66,7 @@ def _show(session: Session, number: str) -> int:
 def _explain(session: Session, number: str) -> int:
     """Why a delivery was deployed, or why not, in a sentence."""
     found = _find(session, number)
-    why, advice = deliveries.explain(session.db, found), deliveries.next_step(found)
+    why, advice = explain.explain(session.db, found), explain.next_step(found)
     document = {"id": found.id, "result": found.result, "explanation": why, "next": advice}
     session.answer(document, "\n".join(filter(None, (why, advice))))
     return 0
@@ -82,7 +82,7 @@ def _replay(session: Session, number: str) -> int:
     """
     found, request = _find(session, number), here(time.time())
     config = load_webhook_config(session.config.path)
-    done = deliveries.replay(session.db, config, found, request)
+    done = replay.replay(session.db, config, found, request)
     if any(each.deployment is not None for each in done):
         start_worker(session.config.path, session.config.state_dir, session.config.env_names)
     lines = [_replayed(each) for each in done]
@@ -108,10 +108,10 @@ def _send(session: Session, repo: str, url: str | None, action: str | None, to: 
     known = find_repo(session.config, repo)
     target = _target(session, known.name, url, named=not (known.id or known.full_name))
     if action is None:
-        headers, body = deliveries.make_push(session.site(repo), time.time())
+        headers, body = send.make_push(session.site(repo), time.time())
     else:
-        headers, body = deliveries.make_order(known, action, to, here(time.time()))
-    sent = deliveries.send(target, headers, body)
+        headers, body = send.make_order(known, action, to, here(time.time()))
+    sent = send.send(target, headers, body)
     shown = json.dumps(sent.answer) if sent.answer else cut(text.one_line(sent.text), 300)
     session.answer(sent.to_json(), f"POST {sent.url}\n{sent.status} {shown}")
     if sent.answer is None:
@@ -138,7 +138,7 @@ def _find(session: Session, text: str) -> DeliveryRecord:
     number = number_of(text)
     if number is None:
         raise UsageError(f"{text} is not a delivery's id; see: deployctl delivery list")
-    return deliveries.find(session.db, number)
+    return explain.find(session.db, number)
 
 
 def _row(record: DeliveryRecord) -> list[str]:
@@ -171,6 +171,6 @@ def _whole(record: DeliveryRecord) -> list[str]:
     return lines
 
 
-def _replayed(done: deliveries.Replayed) -> str:
+def _replayed(done: replay.Replayed) -> str:
     became = f": deployment {done.deployment}" if done.deployment else ""
     return f"{done.repo}: {done.result} as delivery {done.delivery}{became} ({done.reason})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from deployctl import cgi, inetd
+from deployctl.webhook import cgi, inetd
 
 
 @click.command("receive")

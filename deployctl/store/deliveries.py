@@ -7,20 +7,26 @@ from deployctl.store.database import Database
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from typing import Any, Protocol
-
-    class Letter(Protocol):
-        """What is kept of a request: headers as JSON, its body in part, the whole size in bytes."""
-
-        headers: str
-        body: bytes
-        size: int
-
+    from typing import Any
 
 _COLUMNS = (
     *("forge", "event", "forge_id", "repo", "result", "reason", "received_at", "facts"),
     *("replay_of",),
 )
+
+
+class StoredRequest:
+    """What is stored of a request: ``headers`` as JSON, the ``body`` in part, its whole ``size``.
+
+    The size is in bytes. Secrets have been hidden in it already.
+    """
+
+    __slots__ = ("body", "headers", "size")
+
+    def __init__(self, headers: str, body: bytes, size: int) -> None:
+        self.headers = headers
+        self.body = body
+        self.size = size
 
 
 class Entry:
@@ -66,13 +72,13 @@ class Known:
         self.is_newest = is_newest
 
 
-def record(connection: sqlite3.Connection, entry: Entry, letter: Letter) -> int:
+def record(connection: sqlite3.Connection, entry: Entry, request: StoredRequest) -> int:
     """Keep one delivery, inside the caller's transaction -> its id in our inbox."""
     values: list[Any] = [getattr(entry, name) for name in _COLUMNS]
     cursor = connection.execute(
         f"INSERT INTO deliveries ({', '.join(_COLUMNS)}, headers, body, body_size)"  # noqa: S608 - ours
         f" VALUES ({'?, ' * len(_COLUMNS)}?, ?, ?)",
-        (*values, letter.headers, letter.body, letter.size),
+        (*values, request.headers, request.body, request.size),
     )
     return int(cursor.lastrowid or 0)
 

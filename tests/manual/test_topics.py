@@ -15,10 +15,10 @@ import pytest
 from deployctl.cli import _COMMANDS
 from deployctl.config.load import parse
 from deployctl.config.project import parse_project
-from deployctl.forges import load, standard_webhooks
-from deployctl.forges.event import Delivery
 from deployctl.manual import topics
 from deployctl.values.forge_names import FORGE_ALIASES, FORGES
+from deployctl.webhook.forges import load, standard_webhooks
+from deployctl.webhook.forges.event import Delivery
 from tests.support.app import App
 from tests.support.cli import PROGRAM
 from tests.support.paths import ROOT

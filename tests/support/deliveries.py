@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployctl.config.compiled import WebhookConfig
-from deployctl.request import Request
+from deployctl.webhook.request import Request
 
 SECRET = "It's a Secret to Everybody"
 REVISION = "6dcb09b5b57875f334f61aebed695e2e4193db5e"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployctl.forges.event import Delivery
-from deployctl.request import Request
+from deployctl.webhook.forges.event import Delivery
+from deployctl.webhook.request import Request
 from tests.support.deliveries import REVISION, ZEROS
 
 NOW = 1_700_000_000.5

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from deployctl import cgi, recover, run
-from deployctl.receive import Answer
+from deployctl import recover, run
 from deployctl.releases.layout.atomic import Releases
 from deployctl.releases.layout.files import remove
 from deployctl.system.durable import sync
 from deployctl.system.locks import FileLock
+from deployctl.webhook import cgi
+from deployctl.webhook.receive import Answer
 
 
 @dataclass(frozen=True)

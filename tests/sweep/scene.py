@@ -171,7 +171,7 @@ class Scene:
         """deploy.cgi, given a signed push."""
 
         def work() -> int:
-            from deployctl.cgi import main as answer
+            from deployctl.webhook.cgi import main as answer
 
             body = json.dumps(deliveries.push(after=self.revisions[-1])).encode()
             file = self.now / "body"

@@ -1,0 +1,24 @@
+"""Forgejo, and so Codeberg.
+
+https://forgejo.org/docs/latest/user/webhooks: as Gitea, whose headers it sends too.
+"""
+
+from __future__ import annotations
+
+from deployctl.webhook.forges.gitea import read_by, verify_by
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from deployctl.webhook.forges.event import Delivery, Event
+
+NAME = "forgejo"
+HEADER = "x-forgejo-signature"
+WEAKNESS: str | None = None
+
+
+def verify(delivery: Delivery, secret: bytes) -> bool:
+    return verify_by(HEADER, delivery, secret)
+
+
+def read(delivery: Delivery) -> Event:
+    return read_by("x-forgejo", delivery)

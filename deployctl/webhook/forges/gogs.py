@@ -1,0 +1,24 @@
+"""Gogs.
+
+https://gogs.io/features/webhook: as Gitea, except that a redelivery keeps its id.
+"""
+
+from __future__ import annotations
+
+from deployctl.webhook.forges.gitea import read_by, verify_by
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from deployctl.webhook.forges.event import Delivery, Event
+
+NAME = "gogs"
+HEADER = "x-gogs-signature"
+WEAKNESS: str | None = None
+
+
+def verify(delivery: Delivery, secret: bytes) -> bool:
+    return verify_by(HEADER, delivery, secret)
+
+
+def read(delivery: Delivery) -> Event:
+    return read_by("x-gogs", delivery)

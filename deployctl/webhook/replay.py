@@ -1,0 +1,114 @@
+"""Run a recorded delivery again, by the repos.yml of now."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from deployctl.config.compiled import WebhookConfig, WebhookRepo
+from deployctl.errors import RefusedError
+from deployctl.store import deliveries
+from deployctl.store.database import Database
+from deployctl.store.delivery_records import DeliveryRecord
+from deployctl.values.deployment import Request
+from deployctl.webhook.decide import Case, Decision, decide
+from deployctl.webhook.forges.event import Event
+from deployctl.webhook.keep import event_from_json
+from deployctl.webhook.match import follows
+from deployctl.webhook.receive import carry_out
+
+_FAMILY = {"gitea", "forgejo", "gogs"}
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What became of a delivery that was run again, as a new entry of the inbox."""
+
+    delivery: int
+    repo: str
+    result: str
+    reason: str
+    deployment: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "delivery": self.delivery,
+            "repo": self.repo,
+            "result": self.result,
+            "reason": self.reason,
+            "deployment": self.deployment,
+        }
+
+
+def replay(
+    db: Database, config: WebhookConfig, record: DeliveryRecord, request: Request
+) -> list[Replayed]:
+    """Decide upon a delivery once more, by the repos.yml of now -> what became of it, per repo.
+
+    Whoever may ask for this may deploy, so no proof is asked for: what is deployed is fetched from
+    the configured url whatever the delivery says. RefusedError where nothing of it can be run.
+    """
+    if record.facts is None:
+        raise RefusedError(f"delivery {record.id} could not be read ({record.reason})")
+    event = event_from_json(record.facts)
+    repos = _repos_of(config, record, event)
+    if not repos:
+        raise RefusedError(
+            f"no repo of repos.yml is meant by delivery {record.id}: set id or full_name "
+            f"(see: deployctl delivery show {record.id})"
+        )
+    with db.writing() as connection:
+        cases = [
+            Case(
+                db,
+                connection,
+                repo,
+                event,
+                key=event.key or f"replay of {record.id}",
+                now=request.now,
+                again=True,
+            )
+            for repo in repos
+        ]
+        return [_replay_one(case, record, request) for case in cases]
+
+
+def _repos_of(config: WebhookConfig, record: DeliveryRecord, event: Event) -> list[WebhookRepo]:
+    """Return the repo it was recorded for, else those that follow its repository by now."""
+    path = (record.facts or {}).get("path")
+    name = record.repo or (event.control.repo if event.control else path)
+    repos = [repo for repo in config.repos.values() if _is_of(repo, record.forge)]
+    if name:
+        return [repo for repo in repos if repo.name == name]
+    return [repo for repo in repos if follows(repo, event)]
+
+
+def _is_of(repo: WebhookRepo, forge: str | None) -> bool:
+    """Ids are unique within a forge only; those that send each other's headers count as one."""
+    return repo.forge in (None, forge) or forge == "control" or {repo.forge, forge} <= _FAMILY
+
+
+def _replay_one(case: Case, record: DeliveryRecord, request: Request) -> Replayed:
+    decision = decide(case)
+    entry = deliveries.Entry(
+        forge=record.forge,
+        event=record.event,
+        forge_id=record.forge_id,
+        repo=case.repo.name,
+        result=decision.result,
+        reason=decision.reason,
+        received_at=request.now,
+        facts=json.dumps(record.facts),
+        replay_of=record.id,
+    )
+    stored = deliveries.StoredRequest(json.dumps(record.headers), record.body, record.body_size)
+    delivery = deliveries.record(case.connection, entry, stored)
+    number = _carry_out(case, decision, delivery, request)
+    return Replayed(delivery, case.repo.name, decision.result, decision.reason, number)
+
+
+def _carry_out(case: Case, decision: Decision, delivery: int, request: Request) -> int | None:
+    if decision.order is not None:
+        decision.order.by_hand = True
+    return carry_out(case, decision, delivery, trigger=request.trigger, actor=request.actor)
