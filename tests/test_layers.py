@@ -25,11 +25,6 @@ LAYERS = {
     "errors": "errors",
     "the package": "__init__",
 }
-TO_BE_MOVED = {
-    *("again", "announced", "attempt", "cancel", "deploy_request", "fetch", "foreground"),
-    *("journal", "limits", "pipeline", "plan", "post", "probation", "probe", "recover", "run"),
-    *("steps", "story", "succeeded", "sync", "turn", "undo", "unneeded"),
-}
 ORDER = list(LAYERS)
 LAYER = {part: layer for layer, parts in LAYERS.items() for part in parts.split()}
 MOST_LINES = 400
@@ -51,8 +46,7 @@ TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 def part(module: str) -> str:
     """``deployctl.git.mirror`` -> ``git``."""
-    name = module.split(".")[1] if "." in module else "__init__"
-    return "deploy" if name in TO_BE_MOVED else name
+    return module.split(".")[1] if "." in module else "__init__"
 
 
 def imports(module: str) -> set[str]:

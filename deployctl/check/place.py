@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, advised, fail, ok, warn
+from deployctl.deploy.probe import once, probe
 from deployctl.git.mirror import Mirror
-from deployctl.probe import once, probe
 from deployctl.releases.layout import Layout, layout_of
 from deployctl.releases.release_config import of_live
 from deployctl.releases.site import open_site

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from deployctl.check.finding import Finding, fail, ok, warn
+from deployctl.deploy.limits import Systemd, why_no_memory_limit
 from deployctl.git.command import git
 from deployctl.git.remote import protocol
-from deployctl.limits import Systemd, why_no_memory_limit
 from deployctl.system.command import Command
 from deployctl.system.environment import base_environment
 from deployctl.system.find_program import advice, first_word

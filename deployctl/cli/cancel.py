@@ -6,8 +6,8 @@ import time
 
 import click
 
-from deployctl.cancel import cancel
 from deployctl.cli.session import Session, here, need_number, options
+from deployctl.deploy.cancel import cancel
 
 
 @click.command("cancel")

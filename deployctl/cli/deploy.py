@@ -13,7 +13,7 @@ import click
 from deployctl.cli import text
 from deployctl.cli.session import Session, here, options, verbose_option
 from deployctl.cli.streams import complain
-from deployctl.deploy_request import Unchanged, Wish, deploy_here, detach, plan, unchanged
+from deployctl.deploy.request import Unchanged, Wish, deploy_here, detach, plan, unchanged
 from deployctl.errors import DeployctlError, RefusedError, UsageError
 from deployctl.values.deployment import REFUSED
 

@@ -6,12 +6,12 @@ import time
 
 import click
 
-from deployctl import plan
 from deployctl.cli import text
 from deployctl.cli.session import Session, here, options, verbose_option
-from deployctl.deploy_request import refuse_if_unusable, request_rollback
+from deployctl.deploy import plan
+from deployctl.deploy.foreground import refuse_if_locked, run_in_turn
+from deployctl.deploy.request import refuse_if_unusable, request_rollback
 from deployctl.errors import RefusedError
-from deployctl.foreground import refuse_if_locked, run_in_turn
 from deployctl.releases.choose import (
     candidates,
     choose_target,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from deployctl.cli.session import Session, options
-from deployctl.run import run
+from deployctl.deploy.worker import run
 from deployctl.system.wake import about_to_look
 
 

@@ -15,13 +15,13 @@ import click
 from deployctl.cli.streams import say
 from deployctl.config.load import load
 from deployctl.config.locate import find_config
+from deployctl.deploy.admission import Runtime
 from deployctl.errors import ForeignError, UsageError
 from deployctl.manual.own_command import this_command_as
 from deployctl.output.choice import display
 from deployctl.output.screen import Output, Screen, Stream
 from deployctl.releases.site import Site, find_repo, open_site
 from deployctl.store.database import Database
-from deployctl.turn import Runtime
 from deployctl.values.deployment import Request
 from deployctl.values.masking import escape_controls
 from deployctl.values.repo import Config

@@ -8,8 +8,8 @@ import click
 
 from deployctl.cli.session import Session, here, options
 from deployctl.cli.streams import complain
-from deployctl.run import run
-from deployctl.sync import queue_what_differs
+from deployctl.deploy.sync import queue_what_differs
+from deployctl.deploy.worker import run
 
 
 @click.command("sync")

@@ -24,11 +24,11 @@ from functools import partial
 from pathlib import Path
 
 from deployctl.config.load import load as load_config
+from deployctl.deploy.admission import Runtime
+from deployctl.deploy.worker import recover_all
 from deployctl.output.screen import Output
-from deployctl.run import recover_all
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
-from deployctl.turn import Runtime
 from tests.bench.acknowledge import installation, load, wait_for_idle
 from tests.support.deliveries import SECRET
 from tests.support.nginx import WebServer

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.deploy_request import request_rollback
+from deployctl.deploy.journal import Journal
+from deployctl.deploy.request import request_rollback
 from deployctl.errors import LayoutError, RefusedError, UsageError
-from deployctl.journal import Journal
 from deployctl.output.screen import Output
 from deployctl.releases.choose import candidates, choose_target, default_target
 from deployctl.releases.prune import prune, surplus

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from deployctl import recover, run
+from deployctl.deploy import recover, worker
 from deployctl.releases.layout.atomic import Releases
 from deployctl.releases.layout.files import remove
 from deployctl.system.durable import sync
@@ -61,8 +61,8 @@ def _answer_before_the_commit() -> None:
 
 
 def _no_recovery() -> None:
-    _replace(run, "recover_all", _nothing)
-    _replace(run, "recover", _nothing)
+    _replace(worker, "recover_all", _nothing)
+    _replace(worker, "recover", _nothing)
 
 
 def _what_exists_is_complete() -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from deployctl.deploy.admission import Runtime
+from deployctl.deploy.probe import once, probe
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
 from deployctl.output.page import refresh_page
-from deployctl.probe import once, probe
 from deployctl.releases.choose import default_target
 from deployctl.releases.release_config import ReleaseConfig, of_live
 from deployctl.releases.site import Site, open_site
@@ -26,7 +27,6 @@ from deployctl.system.leftovers import end_steps
 from deployctl.system.locks import repo_lock, step_note
 from deployctl.system.process import show
 from deployctl.system.signals import interruptible
-from deployctl.turn import Runtime
 from deployctl.values.deployment import Deployment, Failure, Live
 from deployctl.values.repo import HealthCheck
 from deployctl.values.times import duration

@@ -14,19 +14,19 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from deployctl.deploy import carry_out
+from deployctl.deploy.admission import Runtime, Turn
+from deployctl.deploy.execute import execute
+from deployctl.deploy.probation import look_after
+from deployctl.deploy.recover import end_leftovers, recover
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
 from deployctl.output.screen import Output
-from deployctl.probation import look_after
-from deployctl.recover import end_leftovers, recover
 from deployctl.releases.prune import prune, surplus
 from deployctl.releases.site import Site, open_site
 from deployctl.store import deliveries, deployments, freezes, probations, queue, reserve
 from deployctl.store.logs import prune_logs
 from deployctl.system.locks import repo_lock
 from deployctl.system.process import identity
-from deployctl.turn import Runtime, Turn
 from deployctl.values.deployment import Deployment
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ def run_here(runtime: Runtime, site: Site, number: int) -> Deployment | None:
         return None
     reserve.keep(runtime.config.state_dir)
     claimed = deployments.get(runtime.db, number)
-    return carry_out(site, claimed, runtime.show) if claimed else None
+    return execute(site, claimed, runtime.show) if claimed else None
 
 
 def _run_queue(runtime: Runtime) -> Iterator[Deployment]:

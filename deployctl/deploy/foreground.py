@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from deployctl.deploy.admission import Runtime, Turn
+from deployctl.deploy.worker import run_here
 from deployctl.errors import BusyError, Interrupted, RefusedError
 from deployctl.notices import outbox
 from deployctl.output.follow import Follower
 from deployctl.output.status import show
 from deployctl.releases.site import Site
-from deployctl.run import run_here
 from deployctl.store import deployments, freezes, queue
 from deployctl.store.freezes import describe_lock
 from deployctl.system.signals import interruptible
 from deployctl.system.wake import start_worker
-from deployctl.turn import Runtime, Turn
 from deployctl.values.deployment import Deployment
 
 _PAUSE = 0.1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from deployctl.announced import why_not_what_was_announced
-from deployctl.attempt import Attempt
+from deployctl.deploy.attempt import Attempt
 from deployctl.errors import RefusedError
 from deployctl.git.mirror import Mirror
 from deployctl.git.repository import is_sha
-from deployctl.releases.site import remote_tip
-from deployctl.store import freezes
+from deployctl.releases.site import Site, remote_tip
+from deployctl.store import delivery_records, freezes
+from deployctl.store.database import Database
+from deployctl.values.deployment import Deployment
 
 
 def fetch(attempt: Attempt) -> tuple[str, str]:
@@ -22,7 +23,7 @@ def fetch(attempt: Attempt) -> tuple[str, str]:
         wanted, forced = deployment.wanted_revision, deployment.forced
         revision = choose(site.mirror, ref, tip, wanted, forced=forced)
         commit = site.mirror.commit(revision)
-        odd = why_not_what_was_announced(site, deployment, ref, tip)
+        odd = _why_not_the_named_one(site, deployment, ref, tip)
         if odd is not None:
             stage.line(odd)
             attempt.journal.note(reason=odd)
@@ -61,3 +62,24 @@ def _mind_the_hold(attempt: Attempt, revision: str, tip: str | None) -> None:
     hold = freezes.hold_on(db, repo, revision)
     if hold is not None and not attempt.deployment.forced:
         raise RefusedError(freezes.describe_hold(repo, hold))
+
+
+def _why_not_the_named_one(site: Site, deployment: Deployment, ref: str, tip: str) -> str | None:
+    """Return a warning where the revision that the delivery names is not reachable from the tip.
+
+    It may be forged, or the branch was forced to another commit since. What is deployed is the tip
+    in any case.
+    """
+    named = named_revision(site.db, deployment, ref)
+    if named is None or named == tip:
+        return None
+    if site.mirror.has(named) and site.mirror.is_ancestor(named, tip):
+        return None
+    return f"the delivery names {named}, which is not reachable from {ref}: its tip was taken"
+
+
+def named_revision(db: Database, deployment: Deployment, ref: str | None) -> str | None:
+    """Return the revision that the delivery of a deployment names for a ref, or None."""
+    delivery = delivery_records.get(db, deployment.delivery) if deployment.delivery else None
+    pushes = (delivery.facts or {}).get("pushes", []) if delivery else []
+    return next((push["revision"] for push in reversed(pushes) if push["ref"] == ref), None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from deployctl.attempt import Attempt, Outcome
+from deployctl.deploy.attempt import Attempt, Outcome
+from deployctl.deploy.journal import StageFailed
+from deployctl.deploy.stages import run_commands
+from deployctl.deploy.steps import StageContext
 from deployctl.errors import DeployctlError, Interrupted
-from deployctl.journal import StageFailed
-from deployctl.pipeline import run_commands
 from deployctl.releases.release_config import of_release
-from deployctl.steps import Surroundings
 from deployctl.store import deployments
 from deployctl.system.command import Command
 from deployctl.system.signals import interruptible
@@ -30,7 +30,7 @@ def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:
         if not commands:
             return None
         with interruptible():
-            run_commands(attempt.journal, "post", commands, _around(attempt, outcome))
+            run_commands(attempt.journal, "post", commands, _context(attempt, outcome))
     except (DeployctlError, OSError, StageFailed) as error:
         attempt.journal.line(f"warning: post: {error}; the deployment is {outcome.status} anyway")
     except (KeyboardInterrupt, Interrupted) as interruption:
@@ -47,17 +47,17 @@ def _commands(attempt: Attempt, outcome: Outcome) -> tuple[Command, ...]:
     return (*depends, *post.always)
 
 
-def _around(attempt: Attempt, outcome: Outcome) -> Surroundings:
+def _context(attempt: Attempt, outcome: Outcome) -> StageContext:
     """In what is live now; where nothing is, in what was built, or in the root directory."""
     site, target = attempt.site, attempt.target
     places = [site.layout.live_directory()]
     if target is not None:
         places.append(site.layout.directory(target.name))
     place = next(filter(os.path.isdir, places), "/")
-    around = attempt.surroundings(
+    context = attempt.step_context(
         attempt.config or of_release(site, None),
         target.revision if target else attempt.deployment.revision,
         target.name if target else attempt.deployment.release,
         place,
     )
-    return replace(around, env={**around.env, "DEPLOYCTL_STATUS": outcome.status})
+    return replace(context, env={**context.env, "DEPLOYCTL_STATUS": outcome.status})

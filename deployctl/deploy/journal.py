@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -249,3 +250,27 @@ class Journal:
 
     def close(self) -> None:
         self._log.close()
+
+
+def first_line(deployment: Deployment) -> str:
+    """Return the first line of a deployment's log: what was asked for, by whom, on which host."""
+    what = deployment.rollback_to or deployment.wanted_revision or deployment.ref
+    task = f"{deployment.task} {what}" if what else deployment.task
+    by = f"({deployment.trigger}, asked by {deployment.actor})"
+    return f"{deployment.repo} #{deployment.number}: {task} {by} on {os.uname().nodename}"
+
+
+def last_line(deployment: Deployment) -> str:
+    """Return the last line: how it ended, why, and what is live now."""
+    revision = (deployment.revision or "")[:12]
+    before = (deployment.previous_revision or "")[:12]
+    had_live = deployment.previous_revision or deployment.previous_link
+    says = {
+        "succeeded": f"{revision} is live",
+        "rolled_back": f"{revision} failed; {before} is live again",
+        "degraded": "DEGRADED: it failed and going back failed too; look at it now",
+        "failed": "failed; " + ("what was live stays live" if had_live else "nothing is live"),
+        "cancelled": "cancelled",
+    }
+    reason = f" ({deployment.reason})" if deployment.reason else ""
+    return f"{deployment.repo} #{deployment.number}: {says[deployment.status]}{reason}"

@@ -7,21 +7,24 @@ more. It is undone by the phase that was written before each effect, and queued 
 from __future__ import annotations
 
 import json
+import time
 
-from deployctl.again import has_attempts_left, queue_again
-from deployctl.attempt import Attempt, Outcome, Target, marker_of
+from deployctl.deploy.attempt import Attempt, Outcome, Target, marker_of
+from deployctl.deploy.conclude import conclude, log_end
+from deployctl.deploy.restore import undo
+from deployctl.deploy.stages import BUILD
 from deployctl.output.page import refresh_page
 from deployctl.output.screen import Output
-from deployctl.pipeline import BUILD
 from deployctl.releases.prune import prune
 from deployctl.releases.site import Site
-from deployctl.store import deployments, releases
+from deployctl.store import deployments, queue, releases
 from deployctl.store.database import Database
 from deployctl.system.leftovers import end_helpers, end_steps
 from deployctl.system.locks import step_note
 from deployctl.system.process import Identity, end_marked
-from deployctl.undo import undo
 from deployctl.values.deployment import Deployment, Live
+
+MAX_ATTEMPTS = 3
 
 
 def recover(site: Site, show: Output) -> None:
@@ -53,7 +56,7 @@ def _put_back(attempt: Attempt) -> None:
     outcome = undo(attempt, _how_it_ends(site, deployment))
     final = outcome.status in ("cancelled", "degraded")
     if final or not has_attempts_left(deployment):
-        attempt.tell_end(attempt.conclude(outcome))
+        log_end(attempt, conclude(attempt, outcome))
     else:
         prune(site, attempt.journal)
         queue_again(site, deployment, "its process died")
@@ -96,3 +99,21 @@ def _previous(site: Site, deployment: Deployment) -> Live | None:
         return None
     link = deployment.previous_link
     return Live(deployment.previous_revision, site.layout.release_of(link), link)
+
+
+def has_attempts_left(deployment: Deployment) -> bool:
+    """Tell whether it may run again: one that brings the machine down must not do so for ever."""
+    return deployment.attempts < MAX_ATTEMPTS
+
+
+def queue_again(site: Site, deployment: Deployment, why: str) -> str:
+    """Put a deployment that was stopped back into the queue -> the reason that is recorded.
+
+    The caller has made live again what was live before. Newer requests of the repo stay ahead.
+    """
+    attempt = f"attempt {deployment.attempts + 1} of {MAX_ATTEMPTS}"
+    reason = f"{why}; it runs again ({attempt})"
+    with site.db.writing() as connection:
+        deployments.forget_stages(connection, deployment.number)
+        queue.requeue(connection, site.repo.name, deployment.number, reason, time.time())
+    return reason

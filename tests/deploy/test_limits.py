@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.check import programs
-from deployctl.limits import Limits, Systemd, limits_of
+from deployctl.deploy.limits import Limits, Systemd, limits_of
 from deployctl.system.process import Outcome
 from deployctl.values.repo import Config, Repo
 from tests.support.app import App
@@ -129,8 +129,8 @@ def test_an_account_asks_its_own_systemd_and_the_command_does_not_see_how(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(tmp_path)
-    monkeypatch.setattr("deployctl.limits.runtime_dir", lambda: "/run/user/1000")
-    monkeypatch.setattr("deployctl.limits.os.geteuid", lambda: 1000)
+    monkeypatch.setattr("deployctl.deploy.limits.runtime_dir", lambda: "/run/user/1000")
+    monkeypatch.setattr("deployctl.deploy.limits.os.geteuid", lambda: 1000)
     limits = limits_of(repo(memory=GB), list[str]().append, machine.systemd)
     assert limits.prefix == (
         *("/usr/bin/env", "XDG_RUNTIME_DIR=/run/user/1000", machine.systemd.run, "--user"),
@@ -139,7 +139,7 @@ def test_an_account_asks_its_own_systemd_and_the_command_does_not_see_how(
         *("/usr/bin/env", "-u", "XDG_RUNTIME_DIR"),
     )
     assert machine.log.read_text().startswith("/run/user/1000|--user --scope")
-    monkeypatch.setattr("deployctl.limits.runtime_dir", lambda: None)
+    monkeypatch.setattr("deployctl.deploy.limits.runtime_dir", lambda: None)
     told: list[str] = []
     assert limits_of(repo(memory=GB), told.append, machine.systemd) == Limits()
     assert told == ["warning: no memory limit: this account's own systemd does not run alone"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deployctl.attempt import Attempt, Outcome, Target
+from deployctl.deploy.attempt import Attempt, Outcome, Target
+from deployctl.deploy.journal import Journal, StageFailed
+from deployctl.deploy.stages import check_health, run_commands
+from deployctl.deploy.steps import StageContext
 from deployctl.errors import DeployctlError, in_words
-from deployctl.journal import Journal, StageFailed
-from deployctl.pipeline import check_health, run_commands
-from deployctl.steps import Surroundings
 from deployctl.system.command import Command
 from deployctl.system.process import end_marked
 from deployctl.values.deployment import Failure
@@ -60,23 +60,23 @@ def _bring_back(attempt: Attempt, *, checked: bool = True) -> Failure | None:
                 raise trouble
             config = attempt.previous_config()
         revision, release = (previous.revision, previous.release) if previous else (None, None)
-        around = attempt.surroundings(config, revision, release, site.layout.live_directory())
+        context = attempt.step_context(config, revision, release, site.layout.live_directory())
         pipeline = config.pipeline
-        trouble_in_hook = _run_hook(journal, pipeline.on_rollback, around)
-        run_commands(journal, "rollback restart", pipeline.restart, around)
+        trouble_in_hook = _run_hook(journal, pipeline.on_rollback, context)
+        run_commands(journal, "rollback restart", pipeline.restart, context)
         if checked:
-            check_health(journal, "rollback healthcheck", pipeline.healthcheck, around)
+            check_health(journal, "rollback healthcheck", pipeline.healthcheck, context)
     except StageFailed as failed:
         return failed.failure
     return trouble_in_hook
 
 
 def _run_hook(
-    journal: Journal, commands: Sequence[Command], around: Surroundings
+    journal: Journal, commands: Sequence[Command], context: StageContext
 ) -> Failure | None:
     """What fails in it does not keep what is live again from being restarted."""
     try:
-        run_commands(journal, "rollback on_rollback", commands, around)
+        run_commands(journal, "rollback on_rollback", commands, context)
     except StageFailed as failed:
         return failed.failure
     return None

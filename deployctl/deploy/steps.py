@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
 
-from deployctl.journal import StageFailed, StageJournal, StepJournal
-from deployctl.limits import NONE, Limits
+from deployctl.deploy.journal import StageFailed, StageJournal, StepJournal
+from deployctl.deploy.limits import NONE, Limits
 from deployctl.system.command import Command
 from deployctl.system.find_program import advice, missed
 from deployctl.system.process import Outcome, run_step, show
@@ -21,7 +21,7 @@ _LONGEST_PAUSE = 30.0
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class StageContext:
     """What every step of a pipeline gets: a directory, an environment, a marker, a time limit.
 
     ``noted`` is the file that says which step runs now (those beside each other have their own),
@@ -37,44 +37,44 @@ class Surroundings:
 
 
 def run_one(
-    step: StepJournal, command: Command, around: Surroundings, stop: int | None = None
+    step: StepJournal, command: Command, context: StageContext, stop: int | None = None
 ) -> Outcome:
     """Run one command and report it; ``stop`` is that of ``system.process.run_step``."""
     step.begin_step(show(command))
     outcome = run_step(
-        around.limits.wrap(command),
-        cwd=around.directory,
-        env=around.env,
-        timeout=around.timeout,
-        marker=around.marker,
+        context.limits.wrap(command),
+        cwd=context.directory,
+        env=context.env,
+        timeout=context.timeout,
+        marker=context.marker,
         write=step.output,
-        noted=around.noted,
+        noted=context.noted,
         stop=stop,
     )
     outcome = step.end_step(show(command), outcome)
-    return replace(outcome, hint=_hint(command, outcome, around))
+    return replace(outcome, hint=_hint(command, outcome, context))
 
 
-def _hint(command: Command, outcome: Outcome, around: Surroundings) -> str:
+def _hint(command: Command, outcome: Outcome, context: StageContext) -> str:
     """What may help whoever reads how a step ended; empty where nothing is known."""
     if outcome.timed_out or outcome.stopped:
         return ""
     if outcome.exit_code != NOT_FOUND:
-        return around.limits.hint(outcome)
+        return context.limits.hint(outcome)
     program = missed(command, outcome.tail)
-    return (advice(program, around.env, around.directory) or "") if program else ""
+    return (advice(program, context.env, context.directory) or "") if program else ""
 
 
 def run_with_retries(
     step: StepJournal,
     command: Command,
-    around: Surroundings,
+    context: StageContext,
     retries: int,
     stop: int | None = None,
 ) -> Outcome:
     """Run it until it succeeds, at most so many times more -> how it ended the last time."""
     pause = _FIRST_PAUSE
-    outcome = run_one(step, command, around, stop)
+    outcome = run_one(step, command, context, stop)
     for attempt in range(2, retries + 2):
         if outcome.ok or outcome.stopped:
             break
@@ -83,7 +83,7 @@ def run_with_retries(
         if select.select([] if stop is None else [stop], [], [], pause)[0]:
             break
         pause = min(pause * 2, _LONGEST_PAUSE)
-        outcome = run_one(step, command, around, stop)
+        outcome = run_one(step, command, context, stop)
     return outcome
 
 
@@ -105,7 +105,7 @@ def need_success(stage: StageJournal, position: int, command: Command, outcome: 
 
 
 def run_parallel(
-    stage: StageJournal, commands: Sequence[Command], around: Surroundings, retries: int
+    stage: StageJournal, commands: Sequence[Command], context: StageContext, retries: int
 ) -> None:
     """Run all of them at the same time; the first that fails ends the others.
 
@@ -113,7 +113,7 @@ def run_parallel(
     """
     steps = [stage.parallel_step(position) for position in range(1, len(commands) + 1)]
     places = [
-        replace(around, noted=f"{around.noted}.{position}") for position, _ in enumerate(steps, 1)
+        replace(context, noted=f"{context.noted}.{position}") for position, _ in enumerate(steps, 1)
     ]
     with _stop() as stop, futures.ThreadPoolExecutor(len(commands)) as pool:
         running = [

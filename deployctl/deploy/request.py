@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from deployctl import plan as planned
 from deployctl.config.refs import is_branch_name
+from deployctl.deploy import plan as planned
+from deployctl.deploy.admission import Runtime
+from deployctl.deploy.fetch import choose
+from deployctl.deploy.foreground import refuse_if_locked, run_in_turn, run_now
 from deployctl.errors import RefusedError, UsageError
-from deployctl.fetch import choose
-from deployctl.foreground import refuse_if_locked, run_in_turn, run_now
 from deployctl.releases.choose import choose_target
 from deployctl.releases.site import Site, remote_tip
 from deployctl.store import deployments, freezes, queue
 from deployctl.store.freezes import describe_hold
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.system.wake import start_worker
-from deployctl.turn import Runtime
 from deployctl.values.deployment import Deployment, Request
 
 _SHA = re.compile(r"[0-9a-f]{4,64}", re.ASCII)

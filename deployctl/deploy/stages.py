@@ -7,11 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from deployctl.deploy.journal import Journal, StageFailed
+from deployctl.deploy.steps import (
+    StageContext,
+    need_success,
+    run_one,
+    run_parallel,
+    run_with_retries,
+)
 from deployctl.git.patterns import any_watched
 from deployctl.health import evidence
 from deployctl.health.check import check
-from deployctl.journal import Journal, StageFailed
-from deployctl.steps import Surroundings, need_success, run_one, run_parallel, run_with_retries
 from deployctl.system.command import Command
 from deployctl.system.process import Outcome, show
 from deployctl.values.repo import HealthCheck, Stage
@@ -42,7 +48,7 @@ def describe(what: Command | HealthCheck) -> str:
 
 
 def run_stages(
-    journal: Journal, stages: Sequence[Stage], around: Surroundings, occasion: Occasion
+    journal: Journal, stages: Sequence[Stage], context: StageContext, occasion: Occasion
 ) -> list[str]:
     """Run the stages one after the other -> the names of those that were allowed to fail and did.
 
@@ -55,7 +61,7 @@ def run_stages(
             journal.skip(stage.name, why)
             continue
         try:
-            _run_stage(journal, stage, around)
+            _run_stage(journal, stage, context)
         except StageFailed:
             if not stage.allow_failure:
                 raise
@@ -80,13 +86,13 @@ def why_skipped(stage: Stage, occasion: Occasion) -> str | None:
     return None
 
 
-def _run_stage(journal: Journal, stage: Stage, around: Surroundings) -> None:
+def _run_stage(journal: Journal, stage: Stage, context: StageContext) -> None:
     here = replace(
-        around,
-        directory=os.path.normpath(os.path.join(around.directory, stage.dir)),
-        env={**around.env, **stage.env},
-        timeout=stage.timeout or around.timeout,
-        marker=f"{around.marker}/{BUILD}",
+        context,
+        directory=os.path.normpath(os.path.join(context.directory, stage.dir)),
+        env={**context.env, **stage.env},
+        timeout=stage.timeout or context.timeout,
+        marker=f"{context.marker}/{BUILD}",
     )
     with journal.stage(stage.name) as stage_journal:
         if stage.parallel:
@@ -98,11 +104,11 @@ def _run_stage(journal: Journal, stage: Stage, around: Surroundings) -> None:
 
 
 def run_commands(
-    journal: Journal, name: str, commands: Sequence[Command], around: Surroundings
+    journal: Journal, name: str, commands: Sequence[Command], context: StageContext
 ) -> None:
     """Run commands that serve what is live as a stage; none configured, none shown."""
     if commands:
-        here = replace(around, marker=f"{around.marker}/{RESTART}")
+        here = replace(context, marker=f"{context.marker}/{RESTART}")
         with journal.stage(name) as stage_journal:
             for position, command in enumerate(commands, start=1):
                 need_success(
@@ -111,16 +117,16 @@ def run_commands(
 
 
 def check_health(
-    journal: Journal, name: str, healthcheck: HealthCheck | None, around: Surroundings
+    journal: Journal, name: str, healthcheck: HealthCheck | None, context: StageContext
 ) -> None:
     """Ask until healthy; raises StageFailed, with the evidence, when it is not in time."""
     if healthcheck is None:
         return
-    around = replace(around, marker=f"{around.marker}/{BUILD}")
+    context = replace(context, marker=f"{context.marker}/{BUILD}")
     with journal.stage(name, evidence.last_lines) as stage_journal:
 
         def run_command(command: Command, timeout: float) -> Outcome:
-            return run_one(stage_journal.step, command, replace(around, timeout=timeout))
+            return run_one(stage_journal.step, command, replace(context, timeout=timeout))
 
         result = check(healthcheck, run_command=run_command)
         if not result.ok:
@@ -130,7 +136,7 @@ def check_health(
                 tail=evidence.explain(
                     healthcheck,
                     result,
-                    directory=around.directory,
+                    directory=context.directory,
                     run_command=run_command,
                     mask=journal.masked,
                     tell=stage_journal.line,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deployctl.pipeline import describe
+from deployctl.deploy.stages import describe
 from deployctl.releases.release_config import (
     ReleaseConfig,
     of_release,

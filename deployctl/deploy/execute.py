@@ -1,4 +1,4 @@
-"""The story of one deployment, top to bottom: fetch, build, switch, restart, check, or go back."""
+"""Execute one deployment, from top to bottom: fetch, build, switch, restart, check, or go back."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import contextlib
 import functools
 from dataclasses import replace
 
-from deployctl.again import has_attempts_left, queue_again
-from deployctl.attempt import Attempt, Outcome, Target, begin
+from deployctl.deploy.attempt import Attempt, Outcome, Target, begin
+from deployctl.deploy.conclude import conclude, log_end
+from deployctl.deploy.fetch import fetch
+from deployctl.deploy.journal import StageFailed, StageJournal
+from deployctl.deploy.limits import gently, limits_of
+from deployctl.deploy.post import run_post
+from deployctl.deploy.recover import has_attempts_left, queue_again
+from deployctl.deploy.restore import go_back, undo
+from deployctl.deploy.skip import AUTOMATIC, Unneeded, why_unneeded
+from deployctl.deploy.stages import Occasion, check_health, run_commands, run_stages
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
-from deployctl.fetch import fetch
-from deployctl.journal import StageFailed, StageJournal
-from deployctl.limits import gently, limits_of
 from deployctl.output.page import refresh_page
 from deployctl.output.screen import Output
-from deployctl.pipeline import Occasion, check_health, run_commands, run_stages
-from deployctl.post import run_post
 from deployctl.releases.caches import bring_caches
 from deployctl.releases.choose import choose_target, find_release
 from deployctl.releases.prune import prune
@@ -24,14 +27,11 @@ from deployctl.releases.room import need_room, remember_sizes
 from deployctl.releases.site import Site
 from deployctl.store import deployments, releases
 from deployctl.store.releases import GONE, ReleaseRecord
-from deployctl.succeeded import succeeded
 from deployctl.system.signals import interruptible, shielded
-from deployctl.undo import go_back, undo
-from deployctl.unneeded import AUTOMATIC, Unneeded, why_unneeded
 from deployctl.values.deployment import REFUSED, Deployment, Failure
 
 
-def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
+def execute(site: Site, deployment: Deployment, show: Output) -> Deployment:
     """Bring a claimed deployment to its end; the caller holds the repo's lock.
 
     What interrupts it leaves again as what it was, after what was live is live again and that is
@@ -43,9 +43,9 @@ def carry_out(site: Site, deployment: Deployment, show: Output) -> Deployment:
             _put_back(attempt, raised)
             raise raised
         with shielded():
-            ended = attempt.conclude(outcome)
+            ended = conclude(attempt, outcome)
         raised = run_post(attempt, outcome) or raised
-        attempt.tell_end(ended)
+        log_end(attempt, ended)
         ended = deployments.get(site.db, ended.number) or ended  # with the stage of post
         prune(site, attempt.journal)
         remember_sizes(site, attempt.journal)
@@ -81,7 +81,7 @@ def _settle(attempt: Attempt) -> tuple[Outcome, BaseException | None]:
             why = f"cancelled by {by}" if by else f"interrupted ({_name(interruption)})"
             outcome = undo(attempt, Outcome("cancelled", reason=why))
             if isinstance(interruption, KeyboardInterrupt):
-                attempt.stopped_by_hand()
+                attempt.mark_stopped()
             return outcome, None if by else interruption
     except DeployctlError as error:
         with shielded():
@@ -169,9 +169,11 @@ def _run_through_stages(attempt: Attempt, target: Target) -> Target:
     attempt.announce()
     directory = attempt.site.layout.directory(target.name)
     config = attempt.need_config()
-    around = attempt.surroundings(config, target.revision, target.name, directory)
-    around = replace(around, limits=limits_of(attempt.site.repo, attempt.journal.line))
-    failed = run_stages(attempt.journal, config.pipeline.stages, around, _occasion(attempt, target))
+    context = attempt.step_context(config, target.revision, target.name, directory)
+    context = replace(context, limits=limits_of(attempt.site.repo, attempt.journal.line))
+    failed = run_stages(
+        attempt.journal, config.pipeline.stages, context, _occasion(attempt, target)
+    )
     if failed:
         attempt.journal.note(reason=f"failed, as allow_failure lets it: {', '.join(failed)}")
     return target
@@ -265,17 +267,30 @@ def _go_live(attempt: Attempt, target: Target) -> Outcome:
         _switch(attempt, target)
         config = attempt.need_config()
         place = site.layout.live_directory()
-        around = attempt.surroundings(config, target.revision, target.name, place)
+        context = attempt.step_context(config, target.revision, target.name, place)
         if attempt.deployment.task == "rollback":
-            run_commands(journal, "on_rollback", config.pipeline.on_rollback, around)
-        run_commands(journal, "restart", config.pipeline.restart, around)
-        check_health(journal, "healthcheck", config.pipeline.healthcheck, around)
+            run_commands(journal, "on_rollback", config.pipeline.on_rollback, context)
+        run_commands(journal, "restart", config.pipeline.restart, context)
+        check_health(journal, "healthcheck", config.pipeline.healthcheck, context)
     except StageFailed as failed:
         if failed.failure.stage == "switch" and site.layout.live() == attempt.previous:
             attempt.enter("building")  # nothing live was touched, so there is nothing to restart
             return undo(attempt, Outcome("failed", failure=failed.failure))
         return go_back(attempt, target, failed.failure)
-    return succeeded(attempt, target)
+    return _succeeded(attempt, target)
+
+
+def _succeeded(attempt: Attempt, target: Target) -> Outcome:
+    """Return the outcome of a release that is live and well; a rollback holds what it left."""
+    attempt.target = target
+    if attempt.deployment.task == "deploy" or attempt.previous is None:
+        return Outcome("succeeded")
+    left, release = attempt.previous.revision, attempt.previous.release
+    record = find_release(attempt.site, left, release)
+    newer = record.number if record and record.number > target.number else None
+    # Another release of the same revision is live: to hold that would be to hold what is live.
+    held = left if left != target.revision else None
+    return Outcome("succeeded", held=held, left=newer)
 
 
 def _switch(attempt: Attempt, target: Target) -> None:

@@ -6,7 +6,7 @@ import json
 import signal
 import time
 
-from deployctl.announced import announced
+from deployctl.deploy.fetch import named_revision
 from deployctl.errors import BusyError, RefusedError, UsageError
 from deployctl.store import deployments
 from deployctl.store.database import Database
@@ -34,7 +34,7 @@ def cancel(db: Database, number: int, actor: str, config: Config) -> Deployment:
         _stop(db, number, actor, config)
     elif deployment.wanted_revision is None:
         # What was not fetched yet is known by what its delivery named: sync is not to bring it.
-        named = announced(db, deployment, deployment.ref)
+        named = named_revision(db, deployment, deployment.ref)
         deployments.note(db, number, wanted_revision=named)
     return _wait(db, number)
 

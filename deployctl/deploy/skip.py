@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from deployctl.attempt import Attempt
+from deployctl.deploy.attempt import Attempt
 from deployctl.git.patterns import any_watched
 from deployctl.releases.site import Site
 from deployctl.store import deployments

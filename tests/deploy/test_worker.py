@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from deployctl import run
 from deployctl.config.load import load
+from deployctl.deploy import worker
+from deployctl.deploy.admission import Runtime
 from deployctl.output.screen import Output
 from deployctl.releases.site import Site
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
 from deployctl.store.freezes import Lock, set_lock
 from deployctl.system.process import end_marked
-from deployctl.turn import Runtime
 from tests.conftest import WriteConfig
 from tests.support.cli import Cli, finish
 from tests.support.upstream import Upstream, git
@@ -173,9 +173,9 @@ def test_what_comes_while_a_turn_comes_to_nothing_is_run_too(
         if len(tried) == 1:
             _queue(here, "app")
 
-    monkeypatch.setattr(run, "run_here", come_to_nothing)
+    monkeypatch.setattr(worker, "run_here", come_to_nothing)
     with Database(config.state_dir) as db:
-        assert run.run(Runtime(config, db, Output())) == []
+        assert worker.run(Runtime(config, db, Output())) == []
     assert tried == [1, 2]
 
 
