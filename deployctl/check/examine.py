@@ -13,10 +13,9 @@ from deployctl.check import (
     place,
     programs,
     remote,
-    start,
+    starting,
     state,
     webhook,
-    worker,
 )
 from deployctl.check.finding import Finding, findings_of
 from deployctl.config.load import load
@@ -38,8 +37,8 @@ _OF_THE_MACHINE: tuple[tuple[str, _Machine], ...] = (
     ("disk", state.disk),
     ("database", state.database),
     ("programs", programs.programs),
-    ("start", start.start),
-    ("worker", worker.worker),
+    ("start", starting.start),
+    ("worker", starting.worker),
     ("channels", channels.channels),
 )
 _OF_A_REPO: tuple[tuple[str, _Repo], ...] = (

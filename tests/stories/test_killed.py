@@ -15,7 +15,7 @@ from tests.support.workers import wait_until
 
 BEGUN = "SELECT 1 FROM stages WHERE deployment = ? AND name = ?"
 STAGES = ["fetch", "prepare", "build", "switch", "restart", "healthcheck", "rollback"]
-# tests/test_recover.py kills those of a repo with releases.
+# tests/deploy/test_recover.py kills those of a repo with releases.
 NEW = [
     *(("releases", stage) for stage in STAGES if stage not in {"build", "restart", "rollback"}),
     *(("in_place", stage) for stage in STAGES),

@@ -1,4 +1,4 @@
-"""The doctor on the machine: config, secrets, state, disk, record, programs, worker, channels."""
+"""The doctor on the machine: config, secrets, state, disk, record, programs, channels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import Any
 
 import pytest
 
-from deployctl.check import channels, config, examine, programs, start, state, worker
+from deployctl.check import channels, config, examine, programs, state
 from deployctl.check.finding import Finding
-from deployctl.check.worker import Places
 from deployctl.config.load import load
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
-from deployctl.system import wake as starting
 from deployctl.system.environment import PATH
 from deployctl.system.find_program import first_word
 from deployctl.system.mounts import mounted_at
@@ -393,185 +391,6 @@ def test_every_deployer_has_its_program(
         f"{program} is not on the PATH of the steps: /nonexistent",
         f"install {program}, or set PATH under env of app",
     )
-
-
-# ---- the worker -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> Places:
-    (tmp_path / "cron.d").mkdir()
-    (tmp_path / "units").mkdir()
-    own = tmp_path / "own"
-    own.touch()
-    return Places(
-        crontab=str(tmp_path / "crontab"),
-        cron_d=str(tmp_path / "cron.d"),
-        units=(str(tmp_path / "units"),),
-        own=("cat", str(own)),
-    )
-
-
-def test_without_anything_that_starts_the_worker_the_lines_to_install_are_given(
-    loaded: Config, places: Places
-) -> None:
-    level, message, fix = only(worker.worker(loaded, places))
-    assert level == "warn"
-    assert message == (
-        "neither cron nor a timer starts deployctl run: what a crash leaves would wait"
-    )
-    assert (fix or "").splitlines() == [
-        f"deployctl setup systemd -c {loaded.path} | sudo sh",
-        "or, without systemd:",
-        f"deployctl setup cron -c {loaded.path} | sudo tee /etc/cron.d/deployctl",
-    ]
-
-
-def test_without_a_worker_nobody_looks_after_what_is_on_probation(
-    write_config: WriteConfig, places: Places
-) -> None:
-    loaded = configured(write_config, probation="10m")
-    _, message, _ = only(worker.worker(loaded, places))
-    assert message.endswith("; nobody would look after what is on probation (app)")
-
-
-@pytest.mark.parametrize(
-    ("name", "line"),
-    [
-        ("crontab", f"* * * * * {ME} /usr/local/bin/deployctl run --quiet"),
-        ("cron.d/deployctl", f"*/5 * * * * {ME} deployctl -c /etc/x.yml sync >/dev/null 2>&1"),
-        ("cron.d/deployctl", f"@reboot {ME} python3 -m deployctl run"),
-        ("own", "* * * * * deployctl run"),
-        ("units/deployctl.service", f"[Service]\nUser={ME}\nExecStart=/opt/bin/deployctl run"),
-        ("units/deployctl.service", f"ExecStart=systemd-run --uid={ME} -- deployctl sync"),
-    ],
-)
-def test_what_starts_the_worker_is_found(
-    tmp_path: Path, loaded: Config, places: Places, name: str, line: str
-) -> None:
-    (tmp_path / name).write_text(f"SHELL=/bin/sh\n# a remark\n{line}\n")
-    (tmp_path / "units" / "deployctl.timer").touch()
-    place = "crontab" if name == "own" else tmp_path / name
-    assert only(worker.worker(loaded, places)) == ("ok", f"started by {place}", None)
-
-
-@pytest.mark.parametrize(
-    ("name", "line"),
-    [
-        ("crontab", f"#* * * * * {ME} deployctl run"),
-        ("crontab", f"* * * * * {ME} deployctl status; run-parts /etc"),
-        ("crontab", f"* * * * * {ME} deployctl running"),
-        ("cron.d/deployctl.disabled", f"* * * * * {ME} deployctl run"),
-        ("units/deployctl.service", "Description=deployctl run"),
-        ("units/deployctl.path", "ExecStart=deployctl run"),
-        ("units/untimed.service", f"[Service]\nUser={ME}\nExecStart=deployctl run"),
-    ],
-)
-def test_what_only_looks_like_it_is_not(
-    tmp_path: Path, loaded: Config, places: Places, name: str, line: str
-) -> None:
-    (tmp_path / name).write_text(f"{line}\n")
-    assert levels(worker.worker(loaded, places)) == ["warn"]
-
-
-def test_a_worker_of_another_account_does_not_help_this_one(
-    tmp_path: Path, loaded: Config, places: Places
-) -> None:
-    (tmp_path / "crontab").write_text("* * * * * ada deployctl run\n")
-    level, message, fix = only(worker.worker(loaded, places))
-    assert (level, message) == ("warn", f"started for ada ({tmp_path}/crontab), and not for {ME}")
-    assert fix is not None
-    assert fix.startswith("deployctl setup systemd ")
-    (tmp_path / "own").write_text("* * * * * deployctl run\n")
-    assert levels(worker.worker(loaded, places)) == ["ok"]
-
-
-# ---- how a delivery starts it ---------------------------------------------------------------
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> start.Machine:
-    """Stand-ins for systemd, which cannot run here: it says that all is active and gets killed."""
-    monkeypatch.setattr(starting, "LINGER", str(tmp_path / "linger"))
-    monkeypatch.setattr(starting, "RUNTIME", str(tmp_path / "runtime"))
-    group(tmp_path, "self", "0::/user.slice/user-1000.slice/session-3.scope")
-    (tmp_path / "kill_mode").write_text("control-group\n")
-    kill_mode = ("sh", "-c", f"cat {tmp_path}/kill_mode")
-    return start.Machine(str(tmp_path / "proc"), is_active=("true",), kill_mode=kill_mode)
-
-
-def group(tmp_path: Path, pid: str, line: str, comm: str = "fcgiwrap") -> None:
-    directory = tmp_path / "proc" / pid
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "cgroup").write_text(f"9:pids:/x.service\n{line}\n")
-    (directory / "comm").write_text(f"{comm}\n")
-
-
-UNIT = "systemd starts the worker for a delivery: deployctl.path"
-SCOPE = "a delivery starts the worker in a scope of this account's own systemd"
-SESSION = "a delivery starts the worker in a session of its own"
-
-
-def test_the_way_that_is_active_is_named(
-    tmp_path: Path, loaded: Config, machine: start.Machine
-) -> None:
-    assert only(start.start(loaded, machine)) == ("ok", SESSION, None)
-    (tmp_path / "linger").mkdir()
-    (tmp_path / "linger" / ME).touch()
-    assert only(start.start(loaded, machine)) == ("ok", SESSION, None)
-    (tmp_path / "runtime" / str(os.geteuid()) / "systemd").mkdir(parents=True)
-    assert only(start.start(loaded, machine)) == ("ok", SCOPE, None)
-    (tmp_path / "state" / "wake").mkdir(parents=True)
-    assert only(start.start(loaded, machine)) == ("ok", UNIT, None)
-    (tmp_path / "state" / "wake" / "now").touch()
-    assert only(start.start(loaded, machine)) == ("ok", UNIT, None)
-
-
-def test_a_path_unit_that_does_not_react_is_told(
-    tmp_path: Path, loaded: Config, machine: start.Machine
-) -> None:
-    wake = tmp_path / "state" / "wake"
-    wake.mkdir(parents=True)
-    setup = f"deployctl setup systemd -c {loaded.path} | sudo sh"
-    stopped = dataclasses.replace(machine, is_active=("false",))
-    missing = dataclasses.replace(machine, is_active=("/nonexistent/systemctl",))
-    for asked in (stopped, missing):
-        assert only(start.start(loaded, asked)) == (
-            "warn",
-            f"deployctl.path is not active; until it is, {SESSION}",
-            setup,
-        )
-    (wake / "now").touch()
-    os.utime(wake / "now", (1, 1))
-    level, message, fix = only(start.start(loaded, machine))
-    assert (level, fix) == ("warn", setup)
-    assert message.startswith(f"{wake}/now was left for ")
-    assert message.endswith(f": deployctl.path is not active; until it is, {SESSION}")
-
-
-@pytest.mark.parametrize(
-    ("pid", "line"),
-    [
-        ("self", "0::/system.slice/fcgiwrap.service"),
-        ("17", "0::/system.slice/fcgiwrap.service"),
-        ("17", "1:name=systemd:/system.slice/fcgiwrap.service"),
-    ],
-)
-def test_a_session_inside_a_service_is_warned_of_unless_that_spares_it(
-    tmp_path: Path, loaded: Config, machine: start.Machine, pid: str, line: str
-) -> None:
-    group(tmp_path, pid, line)
-    assert only(start.start(loaded, machine)) == (
-        "warn",
-        f"{SESSION} inside fcgiwrap.service: restarting that ends the deployment",
-        f"deployctl setup systemd -c {loaded.path} | sudo sh",
-    )
-    (tmp_path / "kill_mode").write_text("process\n")
-    assert levels(start.start(loaded, machine)) == ["ok"]
-    (tmp_path / "kill_mode").write_text("")
-    assert levels(start.start(loaded, machine)) == ["warn"]
-    group(tmp_path, pid, line, "cron")
-    assert levels(start.start(loaded, machine)) == ["warn" if pid == "self" else "ok"]
 
 
 # ---- channels -------------------------------------------------------------------------------
