@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, advised, fail, ok, warn
-from deployctl.deploy.probe import once, probe
+from deployctl.deploy.probe import LiveRelease, once, probe
 from deployctl.git.mirror import Mirror
 from deployctl.releases.layout import Layout, layout_of
 from deployctl.releases.release_config import of_live
@@ -56,8 +56,8 @@ def health(config: Config, repo: Repo) -> Iterator[Finding]:
             yield from _unchecked(repo)
             return
         brought = deployments.made_live(db, repo.name, found.revision, found.release)
-        me, check = account().user, once(healthcheck)
-        result = probe(site, found, running, check, brought, trigger="cli", actor=me)
+        release = LiveRelease(site, found, running, once(healthcheck), brought)
+        result = probe(release, trigger="cli", actor=account().user)
     if result.ok:
         yield ok("health", result.message)
     else:

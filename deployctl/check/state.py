@@ -17,7 +17,7 @@ from deployctl.store import deployments, releases
 from deployctl.store.database import FILE, Database
 from deployctl.system import environment
 from deployctl.system.mounts import MOUNTS, is_unsafe, mounted_at
-from deployctl.system.process import Identity, is_alive
+from deployctl.system.process_tree import Identity, is_alive
 from deployctl.values.repo import Config, Repo
 from deployctl.values.text import MB, in_bytes
 

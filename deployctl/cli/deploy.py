@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -16,6 +16,9 @@ from deployctl.cli.streams import complain
 from deployctl.deploy.request import Unchanged, Wish, deploy_here, detach, plan, unchanged
 from deployctl.errors import DeployctlError, RefusedError, UsageError
 from deployctl.values.deployment import REFUSED
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # From best to worst: what a command over several repos ends with is the worst of theirs.
 _SEVERITY = (0, 75, 5, 2, 1, 3, 4)
@@ -33,6 +36,19 @@ class _Answer:
 _Act = Callable[[Session, str, Wish], _Answer]
 
 
+class _Flags(TypedDict):
+    """The options of the command, but for the repos, as click hands them over."""
+
+    ref: str | None
+    revision: str | None
+    if_changed: bool
+    force: bool
+    detach: bool
+    no_wait: bool
+    dry_run: bool
+    verbose: bool
+
+
 @click.command("deploy")
 @click.argument("repos", metavar="[REPO...]", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every repo of repos.yml.")
@@ -45,41 +61,37 @@ _Act = Callable[[Session, str, Wish], _Answer]
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @verbose_option
 @options(writes=True)
-def command(
-    session: Session,
-    repos: tuple[str, ...],
-    every: bool,
-    ref: str | None,
-    revision: str | None,
-    if_changed: bool,
-    force: bool,
-    detach: bool,
-    no_wait: bool,
-    dry_run: bool,
-    verbose: bool,
-) -> int:
+def command(session: Session, repos: tuple[str, ...], every: bool, **flags: Unpack[_Flags]) -> int:
     """Deploy here and now, stage by stage.
 
     Waits while another deployment of the repo runs; a newer request takes its place.
     """
     names = _names(session, repos, every)
+    revision = flags["revision"]
     wish = Wish(
         request=here(time.time()),
-        ref=ref,
+        ref=flags["ref"],
         revision=None if revision is None else revision.lower(),
-        force=force,
-        if_changed=if_changed,
-        wait=not no_wait,
+        force=flags["force"],
+        if_changed=flags["if_changed"],
+        wait=not flags["no_wait"],
     )
-    if detach and no_wait:
-        raise UsageError("--detach never waits: leave out --no-wait")
-    run = partial(_deploy, verbose=verbose)
-    act = _plan if dry_run else _unless_unchanged(_detach if detach else run)
+    act = _act(flags)
     if len(names) > 1 or every:
         return _each(session, names, wish, act)
     answer = act(session, names[0], wish)
     session.answer(answer.document, answer.text)
     return answer.code
+
+
+def _act(flags: _Flags) -> _Act:
+    """Return what is done for each repo; UsageError where the flags contradict each other."""
+    if flags["detach"] and flags["no_wait"]:
+        raise UsageError("--detach never waits: leave out --no-wait")
+    if flags["dry_run"]:
+        return _plan
+    run = partial(_deploy, verbose=flags["verbose"])
+    return _unless_unchanged(_detach if flags["detach"] else run)
 
 
 def _names(session: Session, repos: tuple[str, ...], every: bool) -> list[str]:

@@ -1,8 +1,8 @@
 """The deployers that are built in: what usually runs for one kind of project.
 
 A string is a script for /bin/sh, used where a variable must expand; a tuple is argv. Each is tried
-with the real program in tests/stories/test_deployers.py, but for systemd and docker-compose: they want a
-machine of their own, so a stand-in writes down the exact words that it was called with.
+with the real program in tests/stories/test_deployers.py, but for systemd and docker-compose: they
+want a machine of their own, so a stand-in writes down the exact words that it was called with.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from deployctl.deploy.fetch import named_revision
 from deployctl.errors import BusyError, RefusedError, UsageError
 from deployctl.store import deployments
 from deployctl.store.database import Database
-from deployctl.system.process import Identity, send_signal
+from deployctl.system.process_tree import Identity, send_signal
 from deployctl.system.wake import start_worker
 from deployctl.values.deployment import Deployment
 from deployctl.values.repo import Config

@@ -11,12 +11,12 @@ import time
 from dataclasses import dataclass, replace
 
 from deployctl.deploy.admission import Runtime
-from deployctl.deploy.probe import once, probe
+from deployctl.deploy.probe import LiveRelease, once, probe
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
 from deployctl.output.page import refresh_page
 from deployctl.releases.choose import default_target
-from deployctl.releases.release_config import ReleaseConfig, of_live
+from deployctl.releases.release_config import of_live
 from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments, freezes, probations, releases
 from deployctl.store.database import Database
@@ -25,10 +25,9 @@ from deployctl.store.probations import Probation
 from deployctl.system.clock import Moment, this_moment
 from deployctl.system.leftovers import end_steps
 from deployctl.system.locks import repo_lock, step_note
-from deployctl.system.process import show
+from deployctl.system.process import command_text
 from deployctl.system.signals import interruptible
-from deployctl.values.deployment import Deployment, Failure, Live
-from deployctl.values.repo import HealthCheck
+from deployctl.values.deployment import Deployment, Failure
 from deployctl.values.times import duration
 
 STAGE = "probation"
@@ -36,14 +35,11 @@ STAGE = "probation"
 
 @dataclass(frozen=True)
 class _Watched:
-    """What is live, ``brought`` by the deployment that is on probation, and how it is checked."""
+    """A probation, the release that is live on it, and the deployment that made it live."""
 
-    site: Site
     probation: Probation
-    live: Live
-    brought: Deployment
-    config: ReleaseConfig
-    healthcheck: HealthCheck
+    release: LiveRelease
+    made_live_by: Deployment
 
 
 def look_after(runtime: Runtime, probation: Probation) -> bool:
@@ -135,19 +131,17 @@ def _watched(site: Site, probation: Probation) -> _Watched | None:
     healthcheck = config.pipeline.healthcheck
     if healthcheck is None:
         return None
-    return _Watched(site, probation, live, brought, config, healthcheck)
+    release = LiveRelease(site, live, config, healthcheck, brought)
+    return _Watched(probation, release, brought)
 
 
 def _late_failure(watched: _Watched) -> Failure | None:
     """One try, and only where that is bad all that a deployment asks: a lost request is no news."""
-    noted = step_note(watched.site.db.state_dir, watched.site.repo.name)
-    for decides, healthcheck in enumerate((once(watched.healthcheck), watched.healthcheck)):
+    site, whole = watched.release.site, watched.release.healthcheck
+    noted = step_note(site.db.state_dir, site.repo.name)
+    for decides, healthcheck in enumerate((once(whole), whole)):
         result = probe(
-            watched.site,
-            watched.live,
-            watched.config,
-            healthcheck,
-            watched.brought,
+            replace(watched.release, healthcheck=healthcheck),
             trigger="auto",
             actor=probations.ACTOR,
             noted=noted,
@@ -158,7 +152,7 @@ def _late_failure(watched: _Watched) -> Failure | None:
     return Failure(
         stage=STAGE,
         message=result.message,
-        command=show(result.command) if result.command else None,
+        command=command_text(result.command) if result.command else None,
         exit_code=result.exit_code,
         signal=result.signal,
         timed_out=result.timed_out,
@@ -168,7 +162,7 @@ def _late_failure(watched: _Watched) -> Failure | None:
 
 def _well(watched: _Watched) -> str | None:
     """-> what is to be said of it: only where it was not well, and that was told."""
-    probation, site, now = watched.probation, watched.site, time.time()
+    probation, site, now = watched.probation, watched.release.site, time.time()
     if probation.failure is None:
         return None
     reason = f"{_when(watched)} it is well again"
@@ -178,14 +172,14 @@ def _well(watched: _Watched) -> str | None:
             probations.save(connection, well)
             return None
         probations.save(connection, replace(well, told=2))
-        found = replace(watched.brought, reason=reason, started_at=None)
+        found = replace(watched.made_live_by, reason=reason, started_at=None)
         outbox.enqueue(connection, site.repo, found, recovered=True, now=now)
     return reason
 
 
 def _unwell(watched: _Watched, failure: Failure) -> str | None:
     """Queue the way back, or keep why there is none and tell that once -> what is to be said."""
-    probation, site, now = watched.probation, watched.site, time.time()
+    probation, site, now = watched.probation, watched.release.site, time.time()
     reason = f"{_when(watched)} {failure.message}"
     why = _why_not(site)
     found = replace(probation, failure=failure, why=why)
@@ -200,7 +194,7 @@ def _unwell(watched: _Watched, failure: Failure) -> str | None:
         if probation.told:
             return None
         broken = replace(
-            watched.brought, status="degraded", failure=failure, reason=why, started_at=None
+            watched.made_live_by, status="degraded", failure=failure, reason=why, started_at=None
         )
         outbox.enqueue(connection, site.repo, broken, recovered=False, now=now)
     return f"{reason}; {why}"
@@ -221,7 +215,7 @@ def _why_not(site: Site) -> str | None:
 
 def _when(watched: _Watched) -> str:
     passed = duration(watched.probation.since.until(this_moment()))
-    return f"in probation of #{watched.brought.number} ({passed} after it went live):"
+    return f"in probation of #{watched.made_live_by.number} ({passed} after it went live):"
 
 
 def _save(db: Database, probation: Probation) -> None:

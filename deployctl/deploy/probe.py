@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from deployctl.health import evidence
 from deployctl.health.check import HealthResult, check
@@ -12,7 +11,7 @@ from deployctl.releases.release_config import ReleaseConfig, old_secrets, reveal
 from deployctl.releases.site import Site
 from deployctl.system.command import Command
 from deployctl.system.environment import step_environment
-from deployctl.system.process import Outcome, run_step
+from deployctl.system.process import Outcome, StepContext, run_step
 from deployctl.values.deployment import Deployment, Live
 from deployctl.values.masking import Masker
 from deployctl.values.repo import HealthCheck
@@ -23,12 +22,22 @@ def once(healthcheck: HealthCheck) -> HealthCheck:
     return replace(healthcheck, deadline=0.0, stable_for=0.0)
 
 
+@dataclass(frozen=True)
+class LiveRelease:
+    """What is live at a site, what it runs with, and how its health is checked.
+
+    ``made_live_by`` is the deployment that made it live, None where that is not known.
+    """
+
+    site: Site
+    live: Live
+    config: ReleaseConfig
+    healthcheck: HealthCheck
+    made_live_by: Deployment | None
+
+
 def probe(
-    site: Site,
-    live: Live,
-    config: ReleaseConfig,
-    healthcheck: HealthCheck,
-    brought: Deployment | None,
+    release: LiveRelease,
     *,
     trigger: str,
     actor: str,
@@ -37,17 +46,19 @@ def probe(
 ) -> HealthResult:
     """Ask as a deployment does, with what the live release runs with; no secret is in the answer.
 
-    ``brought`` is the deployment that made it live, None where that is not known; ``noted`` is as
-    ``system.process.run_step`` has it; ``explained``: a failure comes with its evidence.
+    ``noted`` is that of StepContext; ``explained``: a failure comes with its evidence.
     """
-    secrets = revealed(config)
+    site, healthcheck = release.site, release.healthcheck
+    secrets = revealed(release.config)
     masker = Masker({*secrets.values(), *old_secrets(site).values()})
-    known = {**_facts(site, live, brought), "TRIGGER": trigger, "ACTOR": actor}
+    known = {**_facts(release), "TRIGGER": trigger, "ACTOR": actor}
     named = {f"DEPLOYCTL_{name}": value or "" for name, value in known.items()}
-    env = step_environment(config.env, secrets, named)
+    env = step_environment(release.config.env, secrets, named)
+
+    context = StepContext(site.layout.live_directory(), env, f"check-{os.getpid()}", noted=noted)
 
     def run_command(command: Command, timeout: float) -> Outcome:
-        return _run(command, timeout, site.layout.live_directory(), env, masker.another(), noted)
+        return _run(command, replace(context, timeout=timeout), masker.another())
 
     result = check(healthcheck, run_command=run_command)
     if explained and not result.ok:
@@ -61,37 +72,23 @@ def probe(
     return replace(result, message=masked[0], tail=masked[1])
 
 
-def _run(
-    command: Command,
-    timeout: float,
-    directory: str,
-    env: Mapping[str, str],
-    masker: Masker,
-    noted: str | None,
-) -> Outcome:
+def _run(command: Command, context: StepContext, masker: Masker) -> Outcome:
     """What is kept of its output is masked before half of it is cut off."""
     shown = evidence.last_lines()
-    outcome = run_step(
-        command,
-        cwd=directory,
-        env=env,
-        timeout=timeout,
-        marker=f"check-{os.getpid()}",
-        write=lambda chunk: shown(masker.mask(chunk)),
-        noted=noted,
-    )
+    outcome = run_step(command, context, write=lambda chunk: shown(masker.mask(chunk)))
     shown(masker.flush())
     return replace(outcome, tail=shown.tail())
 
 
-def _facts(site: Site, live: Live, brought: Deployment | None) -> dict[str, str | None]:
+def _facts(release: LiveRelease) -> dict[str, str | None]:
+    live, by = release.live, release.made_live_by
     return {
-        "REPO": site.repo.name,
+        "REPO": release.site.repo.name,
         "REVISION": live.revision,
-        "PREVIOUS_REVISION": brought.previous_revision if brought else None,
-        "REF": brought.ref if brought else None,
-        "DEPLOYMENT": str(brought.number) if brought else None,
-        "TASK": brought.task if brought else None,
+        "PREVIOUS_REVISION": by.previous_revision if by else None,
+        "REF": by.ref if by else None,
+        "DEPLOYMENT": str(by.number) if by else None,
+        "TASK": by.task if by else None,
         "RELEASE": live.release,
         "HOST": os.uname().nodename,
     }

@@ -21,7 +21,7 @@ from deployctl.store import deployments, queue, releases
 from deployctl.store.database import Database
 from deployctl.system.leftovers import end_helpers, end_steps
 from deployctl.system.locks import step_note
-from deployctl.system.process import Identity, end_marked
+from deployctl.system.process_tree import Identity, end_marked
 from deployctl.values.deployment import Deployment, Live
 
 MAX_ATTEMPTS = 3

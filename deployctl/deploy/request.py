@@ -97,9 +97,7 @@ def _queue(site: Site, wish: Wish) -> int:
             trigger=wish.request.trigger,
             actor=wish.request.actor,
             now=wish.request.now,
-            ref=ref,
-            wanted_revision=wish.revision,
-            forced=wish.force,
+            order=queue.Order(ref=ref, revision=wish.revision, forced=wish.force),
         )
 
 
@@ -169,9 +167,8 @@ def request_rollback(site: Site, to: str | None, request: Request) -> int:
         return queue.enqueue(
             connection,
             repo=name,
-            task="rollback",
             trigger=request.trigger,
             actor=request.actor,
             now=request.now,
-            rollback_to=to,
+            order=queue.Order.rollback(to),
         )

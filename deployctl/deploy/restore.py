@@ -11,7 +11,7 @@ from deployctl.deploy.stages import check_health, run_commands
 from deployctl.deploy.steps import StageContext
 from deployctl.errors import DeployctlError, in_words
 from deployctl.system.command import Command
-from deployctl.system.process import end_marked
+from deployctl.system.process_tree import end_marked
 from deployctl.values.deployment import Failure
 
 _TRIES = 2

@@ -19,7 +19,7 @@ from deployctl.git.patterns import any_watched
 from deployctl.health import evidence
 from deployctl.health.check import check
 from deployctl.system.command import Command
-from deployctl.system.process import Outcome, show
+from deployctl.system.process import Outcome, command_text
 from deployctl.values.repo import HealthCheck, Stage
 
 # Parts of a step's marker. What a restart leaves behind is there on purpose; what a stage or a
@@ -44,7 +44,7 @@ def describe(what: Command | HealthCheck) -> str:
     """A command or health check in one line, for a plan."""
     if isinstance(what, HealthCheck):
         return f"GET {what.url}" if what.url else describe(what.command or "")
-    return show(what).strip().replace("\n", "; ")
+    return command_text(what).strip().replace("\n", "; ")
 
 
 def run_stages(
@@ -132,7 +132,7 @@ def check_health(
         if not result.ok:
             failure = stage_journal.failure(
                 result.message,
-                command=show(result.command) if result.command else None,
+                command=command_text(result.command) if result.command else None,
                 tail=evidence.explain(
                     healthcheck,
                     result,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ from deployctl.deploy.journal import StageFailed, StageJournal, StepJournal
 from deployctl.deploy.limits import NONE, Limits
 from deployctl.system.command import Command
 from deployctl.system.find_program import advice, missed
-from deployctl.system.process import Outcome, run_step, show
+from deployctl.system.process import Outcome, StepContext, command_text, run_step
 
 NOT_FOUND = 127  # the exit code of a shell that does not find a program
 _FIRST_PAUSE = 1.0  # seconds before a second try; doubled for each one after that
@@ -21,18 +21,12 @@ _LONGEST_PAUSE = 30.0
 
 
 @dataclass(frozen=True)
-class StageContext:
-    """What every step of a pipeline gets: a directory, an environment, a marker, a time limit.
+class StageContext(StepContext):
+    """What every step of a stage gets, and the ``limits`` of what it may take of the machine.
 
-    ``noted`` is the file that says which step runs now (those beside each other have their own),
-    ``limits`` what it may take.
+    Steps that run beside each other have a ``noted`` file each.
     """
 
-    directory: str
-    env: Mapping[str, str]
-    marker: str
-    timeout: float
-    noted: str
     limits: Limits = NONE
 
 
@@ -40,18 +34,9 @@ def run_one(
     step: StepJournal, command: Command, context: StageContext, stop: int | None = None
 ) -> Outcome:
     """Run one command and report it; ``stop`` is that of ``system.process.run_step``."""
-    step.begin_step(show(command))
-    outcome = run_step(
-        context.limits.wrap(command),
-        cwd=context.directory,
-        env=context.env,
-        timeout=context.timeout,
-        marker=context.marker,
-        write=step.output,
-        noted=context.noted,
-        stop=stop,
-    )
-    outcome = step.end_step(show(command), outcome)
+    step.begin_step(command_text(command))
+    outcome = run_step(context.limits.wrap(command), context, write=step.output, stop=stop)
+    outcome = step.end_step(command_text(command), outcome)
     return replace(outcome, hint=_hint(command, outcome, context))
 
 
@@ -92,7 +77,7 @@ def need_success(stage: StageJournal, position: int, command: Command, outcome: 
     if outcome.ok:
         return
     message = f"step {position} failed: {outcome.describe()}"
-    failure = stage.failure(message, command=show(command), tail=outcome.tail)
+    failure = stage.failure(message, command=command_text(command), tail=outcome.tail)
     raise StageFailed(
         replace(
             failure,

@@ -66,14 +66,10 @@ def _queue(site: Site, tip: Tip, actor: str, now: float) -> None:
     verdict = checks.verdict(site.db, name, tip.revision) if checked else None
     if verdict is not None and verdict.failed:
         return
+    order = queue.Order(
+        ref=tip.ref,
+        revision=tip.revision if checked else None,
+        awaits=tip.revision if verdict is not None and not verdict.passed else None,
+    )
     with site.db.writing() as connection:
-        queue.enqueue(
-            connection,
-            repo=name,
-            trigger="cron",
-            actor=actor,
-            now=now,
-            ref=tip.ref,
-            wanted_revision=tip.revision if checked else None,
-            awaits=tip.revision if verdict is not None and not verdict.passed else None,
-        )
+        queue.enqueue(connection, repo=name, trigger="cron", actor=actor, now=now, order=order)

@@ -26,7 +26,7 @@ from deployctl.releases.site import Site, open_site
 from deployctl.store import deliveries, deployments, freezes, probations, queue, reserve
 from deployctl.store.logs import prune_logs
 from deployctl.system.locks import repo_lock
-from deployctl.system.process import identity
+from deployctl.system.process_tree import identity
 from deployctl.values.deployment import Deployment
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from deployctl.health.bounded import Late, within
 from deployctl.health.check import HealthResult
 from deployctl.system.command import Command
-from deployctl.system.process import LastLines, Outcome, show
+from deployctl.system.process import LastLines, Outcome, command_text
 from deployctl.values.masking import escape_controls
 from deployctl.values.repo import HealthCheck
 from deployctl.values.text import FIRST, LAST, section
@@ -61,7 +61,7 @@ def explain(
             tell(found[-1])
         if piece.command is not None:
             outcome = run_command(piece.command, healthcheck.timeout)
-            found.append(_of_command(mask(show(piece.command)), outcome))
+            found.append(_of_command(mask(command_text(piece.command)), outcome))
     return "\n".join(found)
 
 

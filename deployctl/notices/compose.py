@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from deployctl.values.deployment import Deployment, Failure
 from deployctl.values.masking import escape_controls
+from deployctl.values.notice import Wording
 from deployctl.values.text import FIRST, is_section, sections
 from deployctl.values.times import duration
 
@@ -23,8 +24,8 @@ _BODY = 3000
 _CALL = re.compile(r"@(?=(?:everyone|here|channel|all)\b|[&!]?\d+>)", re.IGNORECASE)
 
 
-def compose(deployment: Deployment, *, recovered: bool, host: str) -> tuple[str, str, str]:
-    """Put an outcome in words -> (event, title, body).
+def compose(deployment: Deployment, *, recovered: bool, host: str) -> Wording:
+    """Put what became of a deployment into words.
 
     ``recovered``: the repo's previous finished deployment had not succeeded. The body is at most
     3,000 bytes; of a failed step it has the last lines that fit, of the evidence of a health check
@@ -33,7 +34,7 @@ def compose(deployment: Deployment, *, recovered: bool, host: str) -> tuple[str,
     event = event_of(deployment, recovered)
     head = "\n".join(filter(None, _head(deployment, host)))
     body = _GAP.join([head, *_excerpts(deployment.failure, _BODY - len(head.encode()))])
-    return event, f"{deployment.repo}: {_headline(deployment, event)}", body
+    return Wording(event, f"{deployment.repo}: {_headline(deployment, event)}", body)
 
 
 def event_of(deployment: Deployment, recovered: bool) -> str:

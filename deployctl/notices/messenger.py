@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from urllib.parse import unquote
 
 from deployctl.errors import ConfigError
@@ -72,7 +71,7 @@ def fault(channel: Channel) -> str | None:
 def _begin(message: Message, stack: contextlib.ExitStack) -> _Messenger | str:
     try:
         url = message.channel.url.reveal()
-        return stack.enter_context(_Messenger(message, url))
+        return stack.enter_context(contextlib.closing(_Messenger(message, url)))
     except ConfigError as error:
         return str(error)
     except OSError as error:
@@ -80,7 +79,7 @@ def _begin(message: Message, stack: contextlib.ExitStack) -> _Messenger | str:
 
 
 class _Messenger:
-    """The process that sends one message; it ends with the ``with`` block, whatever it does."""
+    """The process that sends one message; :meth:`close` ends it."""
 
     def __init__(self, message: Message, url: str) -> None:
         self._timeout = message.channel.timeout
@@ -104,15 +103,8 @@ class _Messenger:
                 env=_environment(),
             )
 
-    def __enter__(self) -> _Messenger:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the process, whether it is done or not."""
         with self._process:
             self._process.kill()
 

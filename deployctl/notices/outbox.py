@@ -45,14 +45,11 @@ def enqueue(
     channels = subscribers(repo, event_of(deployment, recovered))
     if not channels:
         return
-    event, title, body = compose(deployment, recovered=recovered, host=socket.gethostname())
     store.add(
         connection,
+        compose(deployment, recovered=recovered, host=socket.gethostname()),
         deployment=deployment.number,
         repo=repo.name,
-        event=event,
-        title=title,
-        body=body,
         channels=channels,
         now=now,
     )

@@ -37,28 +37,16 @@ class Entry:
 
     __slots__ = _COLUMNS
 
-    def __init__(
-        self,
-        *,
-        result: str,
-        reason: str,
-        received_at: float,
-        forge: str | None = None,
-        event: str | None = None,
-        forge_id: str | None = None,
-        repo: str | None = None,
-        facts: str | None = None,
-        replay_of: int | None = None,
-    ) -> None:
-        self.forge = forge
-        self.event = event
-        self.forge_id = forge_id
-        self.repo = repo
+    def __init__(self, result: str, reason: str, received_at: float) -> None:
         self.result = result
         self.reason = reason
         self.received_at = received_at
-        self.facts = facts
-        self.replay_of = replay_of
+        self.forge: str | None = None
+        self.event: str | None = None
+        self.forge_id: str | None = None
+        self.repo: str | None = None
+        self.facts: str | None = None
+        self.replay_of: int | None = None
 
 
 class Known:

@@ -13,17 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deployctl.store.database import Database
-from deployctl.values.notice import FAILED, SENT, WAITING, Notice, Sending
+from deployctl.values.notice import FAILED, SENT, WAITING, Notice, Sending, Wording
 
 
 def add(
     connection: sqlite3.Connection,
+    wording: Wording,
     *,
     deployment: int | None,
     repo: str | None,
-    event: str,
-    title: str,
-    body: str,
     channels: Iterable[str],
     now: float,
 ) -> int:
@@ -31,7 +29,7 @@ def add(
     cursor = connection.execute(
         "INSERT INTO notices (deployment, repo, event, title, body, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        (deployment, repo, event, title, body, now),
+        (deployment, repo, wording.event, wording.title, wording.body, now),
     )
     notice = int(cursor.lastrowid or 0)
     connection.executemany(

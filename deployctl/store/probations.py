@@ -82,10 +82,10 @@ def queue_rollback(
     number = queue.enqueue(
         connection,
         repo=probation.repo,
-        task="rollback",
         trigger="auto",
         actor=ACTOR,
         now=now,
+        order=queue.Order.rollback(),
     )
     connection.execute(
         "UPDATE deployments SET rollback_of = ?, reason = ?, failure = ? WHERE number = ?",

@@ -15,42 +15,76 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+class Order:
+    """What a deployment is to do: bring a ref or a revision live, or go back to a release.
+
+    ``awaits`` is the revision whose checks it waits for before it may run; ``by_hand``: a person
+    asked for it; ``forced``: a hold does not stop it. ``subject`` is the first line of the
+    commit's message, as far as it is known. A plain order is the newest state of the repo.
+    """
+
+    __slots__ = (
+        *("awaits", "by_hand", "forced", "ref", "revision", "rollback_to", "subject", "task"),
+    )
+
+    def __init__(
+        self,
+        *,
+        ref: str | None = None,
+        revision: str | None = None,
+        subject: str | None = None,
+        awaits: str | None = None,
+        by_hand: bool = False,
+        forced: bool = False,
+    ) -> None:
+        self.task = "deploy"
+        self.rollback_to: str | None = None
+        self.ref = ref
+        self.revision = revision
+        self.subject = subject
+        self.awaits = awaits
+        self.by_hand = by_hand
+        self.forced = forced
+
+    @classmethod
+    def rollback(cls, to: str | None = None, *, by_hand: bool = False) -> Order:
+        """Return the order to go back to ``to``; None: to the last good release."""
+        order = cls(by_hand=by_hand)
+        order.task = "rollback"
+        order.rollback_to = to
+        return order
+
+
 def enqueue(
     connection: sqlite3.Connection,
     *,
     repo: str,
-    task: str = "deploy",
     trigger: str,
     actor: str,
     now: float,
-    ref: str | None = None,
-    wanted_revision: str | None = None,
-    rollback_to: str | None = None,
+    order: Order | None = None,
     delivery: int | None = None,
-    subject: str | None = None,
-    forced: bool = False,
-    by_hand: bool = False,
-    awaits: str | None = None,
 ) -> int:
     """Queue a deployment inside the caller's transaction -> its number.
 
-    ``awaits`` is the revision whose checks it waits for before it may run.
+    ``order`` None: the newest state of the repo. ``delivery`` is the id of the one that asked.
     """
+    order = order or Order()
     values = {
         "repo": repo,
-        "task": task,
+        "task": order.task,
         "trigger": trigger,
         "actor": actor,
         "status": "queued",
-        "ref": ref,
-        "wanted_revision": wanted_revision,
-        "rollback_to": rollback_to,
+        "ref": order.ref,
+        "wanted_revision": order.revision,
+        "rollback_to": order.rollback_to,
         "delivery": delivery,
-        "subject": subject,
-        "forced": int(forced),
-        "by_hand": int(by_hand),
-        "awaits": awaits,
-        "reason": f"it waits for the checks of {awaits}" if awaits else None,
+        "subject": order.subject,
+        "forced": int(order.forced),
+        "by_hand": int(order.by_hand),
+        "awaits": order.awaits,
+        "reason": f"it waits for the checks of {order.awaits}" if order.awaits else None,
         "queued_at": now,
     }
     return _insert(connection, values)

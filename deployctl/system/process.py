@@ -15,33 +15,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployctl.system.command import Command
 from deployctl.system.leftovers import marker_of_helpers, note_step
 from deployctl.system.process_child import CannotStartError, Child, held_signals, not_found, spawn
-from deployctl.system.process_tree import (
-    MARKER,
-    Identity,
-    end_marked,
-    identity,
-    is_alive,
-    send_signal,
-)
-
-__all__ = [
-    "Completed",
-    "Identity",
-    "LastLines",
-    "Outcome",
-    "end_marked",
-    "identity",
-    "is_alive",
-    "run",
-    "run_step",
-    "send_signal",
-    "show",
-]
+from deployctl.system.process_tree import MARKER, identity
 
 _TAIL_BYTES = 4 * 1024
 _TAIL_LINES = 20
@@ -92,20 +71,31 @@ class Completed:
     timed_out: bool = False
 
 
-def show(command: Command) -> str:
-    """The command as a person would type it."""
+def command_text(command: Command) -> str:
+    """Return the command as a person would type it."""
     return command if isinstance(command, str) else shlex.join(command)
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a step gets: a working directory, an environment, a marker, a time limit in seconds.
+
+    Every process of the step has the ``marker`` in its environment. ``noted`` is a file that says
+    which step runs, for recovery after a crash; None: it is not noted.
+    """
+
+    directory: str
+    env: Mapping[str, str]
+    marker: str
+    timeout: float | None = None
+    noted: str | None = None
 
 
 def run_step(
     command: Command,
+    context: StepContext,
     *,
-    cwd: str,
-    env: Mapping[str, str],
-    timeout: float | None,
-    marker: str,
     write: Callable[[bytes], object],
-    noted: str | None = None,
     stop: int | None = None,
 ) -> Outcome:
     """Run one step of the operator; stdout and stderr go to ``write`` as they come.
@@ -114,16 +104,16 @@ def run_step(
     the step are ended after a failure, after ``timeout`` seconds, and when an exception passes
     through or ``stop``, a file descriptor, can be read; those of other steps under the same marker
     are not, such as the daemon that a restart started before its health check failed. After a
-    success all may stay. ``noted`` is a file that says which step runs, for whoever comes after a
-    crash of ours. A ``write`` that fails with OSError (disk full, terminal gone) disturbs no step.
+    success all may stay. A ``write`` that fails with OSError (disk full, terminal gone) disturbs no
+    step.
     """
-    marker = f"{marker}/{os.urandom(4).hex()}"
+    context = replace(context, marker=f"{context.marker}/{os.urandom(4).hex()}")
     argv = ("/bin/sh", "-eu", "-c", command) if isinstance(command, str) else command
     began = time.monotonic()
-    output, end = _Output(write), _End(timeout, stop)
+    output = _Output(write)
     try:
-        status, how = _watch_step(argv, cwd, env, end, marker, output, noted)
-        detail = f"{timeout:g}s" if how == "late" else _explain(status, env)
+        status, how = _watch_step(argv, context, output, stop)
+        detail = f"{context.timeout:g}s" if how == "late" else _explain(status, context.env)
     except CannotStartError as error:
         status, how, detail = error.exit_code, "ended", error.reason
         output(f"{error}\n".encode(errors="backslashreplace"))
@@ -176,38 +166,25 @@ def run(
 
 
 def _watch_step(
-    argv: Sequence[str],
-    cwd: str,
-    env: Mapping[str, str],
-    end: _End,
-    marker: str,
-    output: _Output,
-    noted: str | None,
+    argv: Sequence[str], context: StepContext, output: _Output, stop: int | None
 ) -> tuple[int, str]:
     """The leader's status as Popen has it, and whether it ended, was late or was stopped."""
-    until = None if end.timeout is None else time.monotonic() + end.timeout
+    until = None if context.timeout is None else time.monotonic() + context.timeout
+    env = {**context.env, MARKER: context.marker}
     with held_signals() as deliver:
-        process = spawn(argv, cwd, {**env, MARKER: marker}, umask=0o022)
-        with Child(process, marker) as child:
+        process = spawn(argv, context.directory, env, umask=0o022)
+        with Child(process, context.marker) as child:
             deliver()
-            if noted is not None:
-                note_step(noted, child.identity, marker)
+            if context.noted is not None:
+                note_step(context.noted, child.identity, context.marker)
             child.read(process.stdout, output)
-            how = "ended" if child.wait(until, end.stop) else "late"
+            how = "ended" if child.wait(until, stop) else "late"
             how = "stopped" if child.stopped else how
             if how != "ended" or child.failed():
                 child.end()
             child.drain()
             child.hand_over()
     return child.status, how
-
-
-@dataclass(frozen=True)
-class _End:
-    """What ends a step before its own end: so many seconds, a file descriptor to read from."""
-
-    timeout: float | None
-    stop: int | None
 
 
 def _explain(status: int, env: Mapping[str, str]) -> str:

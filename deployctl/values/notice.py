@@ -38,6 +38,15 @@ class Sending:
 
 
 @dataclass(frozen=True)
+class Wording:
+    """The text of a notice; ``event`` is one of those that ``notify`` of a repo may name."""
+
+    event: str
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
 class Notice:
     """What is told, of which deployment, and to whom."""
 

@@ -6,6 +6,7 @@ This module is on the webhook's way and imports nothing heavy.
 from __future__ import annotations
 
 from deployctl.store import deliveries, freezes
+from deployctl.store.queue import Order
 from deployctl.webhook.payload import printable
 
 TYPE_CHECKING = False
@@ -22,31 +23,6 @@ if TYPE_CHECKING:
 # Deployments that the same delivery does not ask for again.
 UNDER_WAY = ("queued", "running")
 SETTLED = (*UNDER_WAY, "succeeded", "superseded")
-
-
-class Order:
-    """A deployment to be queued; ``awaits`` is the revision whose checks it waits for."""
-
-    __slots__ = ("awaits", "by_hand", "ref", "revision", "rollback_to", "subject", "task")
-
-    def __init__(
-        self,
-        task: str = "deploy",
-        *,
-        ref: str | None = None,
-        revision: str | None = None,
-        rollback_to: str | None = None,
-        subject: str | None = None,
-        awaits: str | None = None,
-        by_hand: bool = False,
-    ) -> None:
-        self.task = task
-        self.ref = ref
-        self.revision = revision
-        self.rollback_to = rollback_to
-        self.subject = subject
-        self.awaits = awaits
-        self.by_hand = by_hand
 
 
 class Decision:
@@ -212,7 +188,7 @@ def _unannounced(case: Case, check: Check) -> Order | None:
 
 def _decide_control(control: Control) -> Decision:
     if control.action == "rollback":
-        order = Order("rollback", rollback_to=control.to, by_hand=True)
+        order = Order.rollback(control.to, by_hand=True)
     else:
         order = Order(revision=control.to, by_hand=True)
     to = f" to {control.to}" if control.to else ""

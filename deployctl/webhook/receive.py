@@ -139,17 +139,11 @@ def carry_out(
         number = queue.enqueue(
             connection,
             repo=case.repo.name,
-            task=order.task,
             trigger=trigger,
             actor=actor,
             now=case.now,
-            ref=order.ref,
-            wanted_revision=order.revision,
-            rollback_to=order.rollback_to,
-            awaits=order.awaits,
-            by_hand=order.by_hand,
+            order=order,
             delivery=delivery,
-            subject=order.subject,
         )
     if number is not None and decision.result == "queued":
         deliveries.remember_key(connection, case.repo.name, case.key, number)
@@ -162,15 +156,11 @@ def _entry(
     candidates: Candidates, candidate: Candidate | None, result: Result, reason: str
 ) -> deliveries.Entry:
     event = candidate.event if candidate else candidates.event
-    return deliveries.Entry(
-        forge=candidate.forge.NAME if candidate else candidates.forge_name,
-        event=event.name or None,
-        forge_id=event.forge_id,
-        repo=candidate.repo.name if candidate else None,
-        result=result,
-        reason=reason,
-        received_at=candidates.delivery.received_at,
-    )
+    entry = deliveries.Entry(result, reason, candidates.delivery.received_at)
+    entry.forge = candidate.forge.NAME if candidate else candidates.forge_name
+    entry.event, entry.forge_id = event.name or None, event.forge_id
+    entry.repo = candidate.repo.name if candidate else None
+    return entry
 
 
 def _stored(
@@ -210,12 +200,8 @@ def _remember_malformed(request: Request, config: WebhookConfig, reason: str, no
     if request.method != "POST":
         return
     name = request.path.strip("/")
-    entry = deliveries.Entry(
-        repo=name if name in config.repos else None,
-        result="malformed",
-        reason=reason,
-        received_at=now,
-    )
+    entry = deliveries.Entry("malformed", reason, now)
+    entry.repo = name if name in config.repos else None
     redactor = Redactor(_secrets(config.repos.values()), thorough=True)
     stored = keep.stored_request(request.headers, request.body, None, redactor, verified=False)
     _remember(config, entry, stored)

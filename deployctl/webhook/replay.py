@@ -91,17 +91,11 @@ def _is_of(repo: WebhookRepo, forge: str | None) -> bool:
 
 def _replay_one(case: Case, record: DeliveryRecord, request: Request) -> Replayed:
     decision = decide(case)
-    entry = deliveries.Entry(
-        forge=record.forge,
-        event=record.event,
-        forge_id=record.forge_id,
-        repo=case.repo.name,
-        result=decision.result,
-        reason=decision.reason,
-        received_at=request.now,
-        facts=json.dumps(record.facts),
-        replay_of=record.id,
-    )
+    entry = deliveries.Entry(decision.result, decision.reason, request.now)
+    entry.forge, entry.event, entry.forge_id = record.forge, record.event, record.forge_id
+    entry.repo = case.repo.name
+    entry.facts = json.dumps(record.facts)
+    entry.replay_of = record.id
     stored = deliveries.StoredRequest(json.dumps(record.headers), record.body, record.body_size)
     delivery = deliveries.record(case.connection, entry, stored)
     number = _carry_out(case, decision, delivery, request)

@@ -19,7 +19,7 @@ from deployctl.store.database import Database
 from deployctl.system.environment import PATH
 from deployctl.system.find_program import first_word
 from deployctl.system.mounts import mounted_at
-from deployctl.system.process import identity
+from deployctl.system.process_tree import identity
 from deployctl.values.repo import Config
 from tests.conftest import WriteConfig
 from tests.support.bark import KEY

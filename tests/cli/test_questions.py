@@ -546,7 +546,12 @@ def test_what_waits_shows_the_revision_that_was_asked_for(
 ) -> None:
     with Database(str(app.state)) as db, db.writing() as connection:
         queue.enqueue(
-            connection, repo="app", trigger="ssh", actor="x", now=1.0, wanted_revision=wanted
+            connection,
+            repo="app",
+            trigger="ssh",
+            actor="x",
+            now=1.0,
+            order=queue.Order(revision=wanted),
         )
     assert app.cli.json("show", "1")["revision"] == shown
     assert app.status["queued"][0]["revision"] == shown

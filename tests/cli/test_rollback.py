@@ -317,11 +317,10 @@ def test_a_webhook_may_ask_for_one(app: App, to: str | None, version: str) -> No
         queue.enqueue(
             connection,
             repo="app",
-            task="rollback",
             trigger="webhook",
             actor="octocat",
             now=time.time(),
-            rollback_to=to,
+            order=queue.Order.rollback(to),
         )
     (ended,) = app.cli.json("run")["deployments"]
     assert (ended["status"], ended["trigger"], ended["rollback_of"]) == ("succeeded", "webhook", 3)

@@ -368,8 +368,8 @@ def test_a_moment_tells_how_long_ago_it_was_whatever_the_clock_says() -> None:
 def test_what_waits_for_its_checks_is_not_lost_to_a_way_back(tmp_path: Path) -> None:
     with Database(str(tmp_path / "state")) as db, db.writing() as connection:
         for trigger, wanted in (("auto", "queued"), ("cli", "superseded")):
-            waiting = _enqueue(connection, "webhook", awaits="a" * 40)
-            _enqueue(connection, trigger, task="rollback")
+            waiting = _enqueue(connection, "webhook", queue.Order(awaits="a" * 40))
+            _enqueue(connection, trigger, queue.Order.rollback())
             found = deployments.get(db, waiting)
             assert found is not None
             assert found.status == wanted
@@ -390,8 +390,8 @@ def test_a_way_back_from_what_is_not_live_any_more_is_not_gone(app: App, sick: P
     assert ended["reason"] == "what #2 brought, which this was to undo, is not live any more"
 
 
-def _enqueue(connection: sqlite3.Connection, trigger: str, **keys: Any) -> int:
-    return queue.enqueue(connection, repo="app", trigger=trigger, actor="ada", now=1.0, **keys)
+def _enqueue(connection: sqlite3.Connection, trigger: str, order: queue.Order) -> int:
+    return queue.enqueue(connection, repo="app", trigger=trigger, actor="ada", now=1.0, order=order)
 
 
 def test_one_that_is_told_to_end_ends_its_check(app: App, sick: Path) -> None:

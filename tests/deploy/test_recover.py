@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployctl.system.process import identity
+from deployctl.system.process_tree import identity
 from tests.conftest import WriteConfig
 from tests.support.cli import end, is_running
 from tests.support.upstream import Upstream, git

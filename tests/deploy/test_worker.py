@@ -18,7 +18,7 @@ from deployctl.releases.site import Site
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
 from deployctl.store.freezes import Lock, set_lock
-from deployctl.system.process import end_marked
+from deployctl.system.process_tree import end_marked
 from tests.conftest import WriteConfig
 from tests.support.cli import Cli, finish
 from tests.support.upstream import Upstream, git

@@ -19,7 +19,7 @@ import pytest
 from deployctl import __version__
 from deployctl.health.check import HealthResult, check
 from deployctl.system.command import Command
-from deployctl.system.process import Outcome, run_step
+from deployctl.system.process import Outcome, StepContext, run_step
 from deployctl.values.repo import HealthCheck
 
 
@@ -489,14 +489,9 @@ def test_a_server_that_starts_slowly_is_waited_for() -> None:
 
 def test_a_command_is_run_with_its_timeout_and_its_failure_is_kept(tmp_path: Path) -> None:
     def run_command(command: Command, timeout: float) -> Outcome:
-        return run_step(
-            command,
-            cwd=str(tmp_path),
-            env={"PATH": "/usr/bin:/bin"},
-            timeout=timeout,
-            marker=f"health-{tmp_path}",
-            write=lambda _: None,
-        )
+        env = {"PATH": "/usr/bin:/bin"}
+        context = StepContext(str(tmp_path), env, f"health-{tmp_path}", timeout)
+        return run_step(command, context, write=lambda _: None)
 
     script = "echo not yet; kill -9 $$"
     healthcheck = HealthCheck(command=script, timeout=5.0, deadline=0.0)

@@ -47,7 +47,7 @@ def test_a_stage_that_was_much_slower_than_usual_is_named() -> None:
         StageRecord("fetch", "succeeded", 100, 1.0, usual=1.0),
         StageRecord("build", "succeeded", 101, 250.0, usual=40.0),
     )
-    _, _, body = compose(replace(DEPLOYED, stages=stages), recovered=False, host="web1")
+    body = compose(replace(DEPLOYED, stages=stages), recovered=False, host="web1").body
     assert "\nbuild took 4m 10s, usually 40s\n" in body
     assert "fetch" not in body
 
@@ -87,7 +87,8 @@ def test_the_title_says_the_outcome(
     changes: dict[str, Any], recovered: bool, event: str, title: str
 ) -> None:
     deployment = replace(DEPLOYED, **changes)
-    assert compose(deployment, recovered=recovered, host="web1")[:2] == (event, title)
+    wording = compose(deployment, recovered=recovered, host="web1")
+    assert (wording.event, wording.title) == (event, title)
 
 
 def test_the_body_says_what_who_and_where() -> None:
@@ -204,7 +205,7 @@ def test_the_body_fits_into_a_push_to_a_phone_whatever_is_in_it() -> None:
 
 
 def body(deployment: Deployment) -> str:
-    return compose(deployment, recovered=False, host="web1")[2]
+    return compose(deployment, recovered=False, host="web1").body
 
 
 def with_tail(tail: str) -> Deployment:

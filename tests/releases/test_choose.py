@@ -56,7 +56,12 @@ class History:
         with db.writing() as connection:
             releases.set_state(connection, repo, left, "left")
             back = queue.enqueue(
-                connection, repo=repo, task="rollback", trigger="cli", actor="ada", now=1.0
+                connection,
+                repo=repo,
+                trigger="cli",
+                actor="ada",
+                now=1.0,
+                order=queue.Order.rollback(),
             )
             deployments.finish(
                 connection, back, status="succeeded", reason=None, failure=None, now=3.0

@@ -8,7 +8,7 @@ import pytest
 
 from deployctl.store import notices
 from deployctl.store.database import Database
-from deployctl.values.notice import Sending
+from deployctl.values.notice import Sending, Wording
 
 
 @pytest.fixture
@@ -29,11 +29,9 @@ def add_within(
 ) -> int:
     return notices.add(
         connection,
+        Wording("succeeded", title, "Fix the door\nby alice"),
         deployment=7,
         repo="blog",
-        event="succeeded",
-        title=title,
-        body="Fix the door\nby alice",
         channels=channels,
         now=at,
     )

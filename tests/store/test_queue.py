@@ -39,20 +39,19 @@ def statuses(db: Database) -> list[str]:
 
 
 def test_what_is_asked_for_is_what_is_queued(db: Database) -> None:
+    order = queue.Order(
+        ref="refs/heads/main", revision="3f2a9c1", subject="Fix the door", forced=True
+    )
+    order.task, order.rollback_to = "rollback", "2"
     with db.writing() as connection:
         number = queue.enqueue(
             connection,
             repo="blog",
-            task="rollback",
             trigger="ssh",
             actor="ada",
             now=100.0,
-            ref="refs/heads/main",
-            wanted_revision="3f2a9c1",
-            rollback_to="2",
+            order=order,
             delivery=3,
-            subject="Fix the door",
-            forced=True,
         )
     assert found(db, number) == Deployment(
         number=1,
@@ -128,9 +127,9 @@ def test_a_newer_request_also_replaces_what_was_put_back(db: Database) -> None:
 
 
 def test_a_rollback_takes_the_place_of_a_deployment_and_the_other_way_round(db: Database) -> None:
-    for task in ("deploy", "rollback", "deploy"):
+    for order in (queue.Order(), queue.Order.rollback(), queue.Order()):
         with db.writing() as connection:
-            queue.enqueue(connection, repo="blog", task=task, trigger="cli", actor="ada", now=1.0)
+            queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=1.0, order=order)
     assert statuses(db) == ["superseded", "superseded", "queued"]
 
 

@@ -114,7 +114,8 @@ def test_a_note_is_private_and_names_the_step(tree: Tree, note: str) -> None:
 
 def test_the_git_of_a_dead_process_is_ended_unless_the_machine_was_restarted() -> None:
     code = (
-        "import os, time; from deployctl.system.process import identity, run; import threading;"
+        "import os, time; from deployctl.system.process import run; "
+        "from deployctl.system.process_tree import identity; import threading;"
         "threading.Thread(target=run, args=(['sleep', '60'],),"
         " kwargs={'env': {'PATH': '/usr/bin:/bin'}, 'timeout': 60}, daemon=True).start();"
         "time.sleep(60)"

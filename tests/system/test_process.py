@@ -21,15 +21,8 @@ import pytest
 from deployctl.errors import Interrupted
 from deployctl.system import process
 from deployctl.system.command import Command
-from deployctl.system.process import (
-    Completed,
-    Outcome,
-    end_marked,
-    identity,
-    is_alive,
-    send_signal,
-)
-from deployctl.system.process_tree import signal_marked
+from deployctl.system.process import Completed, Outcome
+from deployctl.system.process_tree import end_marked, identity, is_alive, send_signal, signal_marked
 from tests.support.paths import ROOT
 from tests.support.workers import wait_until
 
@@ -48,8 +41,10 @@ class Steps:
         self.output += chunk
 
     def run(self, command: Command, timeout: float | None = 20.0, **options: Any) -> Outcome:
-        options = {"cwd": str(self.directory), "env": ENV, "write": self.write, **options}
-        return process.run_step(command, timeout=timeout, marker=self.marker, **options)
+        stop, write = options.pop("stop", None), options.pop("write", self.write)
+        facts = {"directory": str(self.directory), "env": ENV, **options}
+        context = process.StepContext(marker=self.marker, timeout=timeout, **facts)
+        return process.run_step(command, context, write=write, stop=stop)
 
     def left(self) -> set[int]:
         return signal_marked(self.marker, 0)
@@ -152,13 +147,14 @@ def test_a_step_starts_with_default_signals_whatever_its_caller_ignores_and_bloc
     done = python(
         """
         import signal
-        from deployctl.system.process import run_step
+        from deployctl.system.process import StepContext, run_step
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
         outcome = run_step(
-            ("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"), cwd="/", timeout=10,
-            env={"PATH": "/usr/bin:/bin"}, marker="default-signals", write=lambda _: None,
+            ("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"),
+            StepContext("/", {"PATH": "/usr/bin:/bin"}, "default-signals", timeout=10),
+            write=lambda _: None,
         )
         print(outcome.tail)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -174,10 +170,11 @@ def test_a_step_may_be_run_in_another_thread() -> None:
     done = python(
         """
         import signal, threading
-        from deployctl.system.process import run_step
+        from deployctl.system.process import StepContext, run_step
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        options = dict(cwd="/", env={}, timeout=10, marker="thread", write=lambda _: None)
-        thread = threading.Thread(target=lambda: print(run_step(":", **options).describe()))
+        context = StepContext("/", {}, "thread", timeout=10)
+        run = lambda: run_step(":", context, write=lambda _: None)
+        thread = threading.Thread(target=lambda: print(run().describe()))
         thread.start()
         thread.join()
         """
@@ -255,7 +252,7 @@ def test_a_script_that_may_not_be_executed_is_told(steps: Steps) -> None:
 
 
 def test_a_directory_that_is_gone_fails_the_step(steps: Steps) -> None:
-    outcome = steps.run("true", cwd="/no/such/directory")
+    outcome = steps.run("true", directory="/no/such/directory")
     why = "cannot enter /no/such/directory: No such file or directory"
     assert (outcome.exit_code, outcome.tail) == (126, why)
     assert outcome.describe() == f"exit code 126: {why}"
@@ -325,7 +322,7 @@ def test_a_signal_in_the_middle_ends_the_tree_and_passes_through(steps: Steps) -
         """
         import os, signal, sys
         from deployctl.errors import Interrupted
-        from deployctl.system.process import run_step
+        from deployctl.system.process import StepContext, run_step
 
         def interrupt(number, frame):
             raise Interrupted(signal.Signals(number).name)
@@ -333,8 +330,9 @@ def test_a_signal_in_the_middle_ends_the_tree_and_passes_through(steps: Steps) -
         signal.signal(signal.SIGALRM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         try:
-            run_step("trap 'exit 0' TERM; setsid sleep 60 & sleep 60 & wait", cwd="/", timeout=50,
-                     env={"PATH": "/usr/bin:/bin"}, marker=sys.argv[1], write=lambda _: None)
+            context = StepContext("/", {"PATH": "/usr/bin:/bin"}, sys.argv[1], timeout=50)
+            script = "trap 'exit 0' TERM; setsid sleep 60 & sleep 60 & wait"
+            run_step(script, context, write=lambda _: None)
         except Interrupted as interrupted:
             print("ended by", interrupted)
         """,
@@ -349,7 +347,7 @@ def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(steps: Steps)
         """
         import os, signal, sys, threading
         from deployctl.errors import Interrupted
-        from deployctl.system.process import run_step
+        from deployctl.system.process import StepContext, run_step
 
         def interrupt(number, frame):
             raise Interrupted(signal.Signals(number).name)
@@ -360,8 +358,8 @@ def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(steps: Steps)
             try:
                 timer = threading.Timer(moment * 0.00002, os.kill, (os.getpid(), signal.SIGTERM))
                 timer.start()
-                run_step("sleep 60", cwd="/", timeout=50, env={"PATH": "/usr/bin:/bin"},
-                         marker=sys.argv[1], write=lambda _: None)
+                context = StepContext("/", {"PATH": "/usr/bin:/bin"}, sys.argv[1], timeout=50)
+                run_step("sleep 60", context, write=lambda _: None)
             except Interrupted:
                 ended += 1
         print(ended)
@@ -433,9 +431,9 @@ def test_a_gigabyte_without_a_newline_takes_little_memory_and_time() -> None:
     done = python(
         """
         import re
-        from deployctl.system.process import run_step
-        outcome = run_step("head -c 1073741824 /dev/zero | tr '\\\\0' x", cwd="/", timeout=50,
-                           env={"PATH": "/usr/bin:/bin"}, marker="gigabyte", write=len)
+        from deployctl.system.process import StepContext, run_step
+        context = StepContext("/", {"PATH": "/usr/bin:/bin"}, "gigabyte", timeout=50)
+        outcome = run_step("head -c 1073741824 /dev/zero | tr '\\\\0' x", context, write=len)
         peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
         print(outcome.ok, outcome.output_bytes, len(outcome.tail), peak < 40 * 1024)
         """
@@ -493,7 +491,7 @@ def test_what_carries_the_marker_is_ended_and_counted(
 
 def test_whoever_ends_the_marked_does_not_end_itself(steps: Steps) -> None:
     code = (
-        "import sys; from deployctl.system.process import end_marked; "
+        "import sys; from deployctl.system.process_tree import end_marked; "
         "print(end_marked(sys.argv[1]))"
     )
     done = python(code, steps.marker, env={**os.environ, "DEPLOYCTL_RUN": steps.marker})
@@ -632,4 +630,4 @@ def test_a_helper_that_leaves_a_daemon_is_not_waited_for() -> None:
     ],
 )
 def test_a_command_is_shown_as_a_person_would_type_it(command: Command, shown: str) -> None:
-    assert process.show(command) == shown
+    assert process.command_text(command) == shown
