@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from deployctl.check.config import secret_faults
 from deployctl.check.finding import Finding, fail, ok, warn
-from deployctl.notices.messenger import fault
+from deployctl.notices.messenger import why_unusable
 from deployctl.values.repo import Channel, Config, Repo
 
 _HOW = "name a channel under channels and notify in repos.yml (its example shows both)"
@@ -33,6 +33,6 @@ def notify(config: Config, repo: Repo) -> Iterator[Finding]:
 
 
 def _unknown(channel: Channel) -> Iterator[Finding]:
-    reason = fault(channel)
+    reason = why_unusable(channel)
     if reason is not None:
         yield fail("channels", f"{channel.name}: {reason}", f"deployctl notify {channel.name}")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from deployctl.check.finding import Finding, advised, fail, ok, warn
-from deployctl.check.privacy import readable, replaceable
+from deployctl.check.permissions import readable, replaceable
 from deployctl.errors import ConfigError
 from deployctl.manual.own_command import this_command_as
 from deployctl.system.trust import account_name

@@ -11,7 +11,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from deployctl.check.finding import Finding, fail, ok
-from deployctl.check.privacy import changeable
+from deployctl.check.permissions import changeable
 from deployctl.git.mirror import Mirror
 from deployctl.git.remote import protocol
 from deployctl.system.environment import account, base_environment

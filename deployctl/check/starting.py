@@ -13,7 +13,13 @@ from deployctl.check.finding import Finding, ok, warn
 from deployctl.manual.own_command import setup_command
 from deployctl.system.environment import account, base_environment
 from deployctl.system.process import run
-from deployctl.system.wake import SECONDS_TO_ANSWER, by_ourselves, unanswered, wake_dir, way
+from deployctl.system.wake import (
+    SECONDS_TO_ANSWER,
+    method_without_unit,
+    start_method,
+    unanswered_seconds,
+    wake_dir,
+)
 from deployctl.values.repo import Config
 from deployctl.values.times import duration
 
@@ -132,12 +138,12 @@ class Machine:
 
 def start(config: Config, machine: Machine | None = None) -> Iterator[Finding]:
     """systemd starts it, or nothing that a restart step may restart takes it along."""
-    ask, how = machine or Machine(), way(config.state_dir)
+    ask, how = machine or Machine(), start_method(config.state_dir)
     setup = f"{setup_command('systemd', config.path)} | sudo sh"
-    age = unanswered(config.state_dir)
+    age = unanswered_seconds(config.state_dir)
     dead = age is not None and _why_dead(config.state_dir, age, ask)
     if dead:
-        yield warn("start", f"{dead}; until it is, {_WORDS[by_ourselves()]}", setup)
+        yield warn("start", f"{dead}; until it is, {_WORDS[method_without_unit()]}", setup)
     elif how == "session" and (service := next(_ending(ask), None)):
         what = f"{_WORDS[how]} inside {service}: restarting that ends the deployment"
         yield warn("start", what, setup)

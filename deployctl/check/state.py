@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from deployctl.check.finding import Finding, advised, fail, ok, warn
 from deployctl.errors import StoreError
 from deployctl.releases.layout.files import why_not_makeable
-from deployctl.releases.room import free_for, shortage
+from deployctl.releases.room import free_bytes, shortage
 from deployctl.store import deployments, releases
 from deployctl.store.database import FILE, Database
 from deployctl.system import environment
@@ -81,7 +81,7 @@ def _last_size(config: Config, repo: Repo) -> int | None:
 
 
 def _room(path: str) -> Finding:
-    place, free = free_for(path)
+    place, free = free_bytes(path)
     if free >= LITTLE:
         return ok("disk", f"{in_bytes(free)} free for {path}")
     level = fail if free < TOO_LITTLE else warn

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from deployctl.cli.session import Session, here, need_number, options
+from deployctl.cli.session import Session, current_origin, need_number, options
 from deployctl.deploy.cancel import cancel
 
 
@@ -18,7 +18,7 @@ def command(session: Session, number: str) -> int:
 
     The running step's processes end, what was live before is live again.
     """
-    actor = here(time.time()).actor
+    actor = current_origin(time.time()).actor
     ended = cancel(session.db, need_number(number), actor, session.config)
     said = f"{ended.repo} #{ended.number}: {ended.status}"
     reason = f" ({ended.reason})" if ended.reason else ""

@@ -9,7 +9,7 @@ import click
 
 from deployctl.cli import text
 from deployctl.cli.groups import group_config_option
-from deployctl.cli.session import Session, here, limit_option, number_of, options
+from deployctl.cli.session import Session, current_origin, limit_option, number_of, options
 from deployctl.cli.streams import complain
 from deployctl.config.compiled import load_webhook_config
 from deployctl.errors import UsageError
@@ -80,7 +80,7 @@ def _replay(session: Session, number: str) -> int:
 
     Also one that was refused: what is deployed is always fetched from the configured url.
     """
-    found, request = _find(session, number), here(time.time())
+    found, request = _find(session, number), current_origin(time.time())
     config = load_webhook_config(session.config.path)
     done = replay.replay(session.db, config, found, request)
     if any(each.deployment is not None for each in done):
@@ -110,7 +110,7 @@ def _send(session: Session, repo: str, url: str | None, action: str | None, to: 
     if action is None:
         headers, body = send.make_push(session.site(repo), time.time())
     else:
-        headers, body = send.make_order(known, action, to, here(time.time()))
+        headers, body = send.make_control_message(known, action, to, current_origin(time.time()))
     sent = send.send(target, headers, body)
     shown = json.dumps(sent.answer) if sent.answer else cut(text.one_line(sent.text), 300)
     session.answer(sent.to_json(), f"POST {sent.url}\n{sent.status} {shown}")
@@ -138,7 +138,7 @@ def _find(session: Session, text: str) -> DeliveryRecord:
     number = number_of(text)
     if number is None:
         raise UsageError(f"{text} is not a delivery's id; see: deployctl delivery list")
-    return explain.find(session.db, number)
+    return explain.find_delivery(session.db, number)
 
 
 def _row(record: DeliveryRecord) -> list[str]:

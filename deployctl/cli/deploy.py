@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import click
 
 from deployctl.cli import text
-from deployctl.cli.session import Session, here, options, verbose_option
+from deployctl.cli.session import Session, current_origin, options, verbose_option
 from deployctl.cli.streams import complain
-from deployctl.deploy.request import Unchanged, Wish, deploy_here, detach, plan, unchanged
+from deployctl.deploy.request import DeployRequest, Unchanged, deploy_here, detach, plan, unchanged
 from deployctl.errors import DeployctlError, RefusedError, UsageError
 from deployctl.values.deployment import REFUSED
 
@@ -33,7 +33,7 @@ class _Answer:
     code: int = 0
 
 
-_Act = Callable[[Session, str, Wish], _Answer]
+_Act = Callable[[Session, str, DeployRequest], _Answer]
 
 
 class _Flags(TypedDict):
@@ -68,8 +68,8 @@ def command(session: Session, repos: tuple[str, ...], every: bool, **flags: Unpa
     """
     names = _names(session, repos, every)
     revision = flags["revision"]
-    wish = Wish(
-        request=here(time.time()),
+    request = DeployRequest(
+        origin=current_origin(time.time()),
         ref=flags["ref"],
         revision=None if revision is None else revision.lower(),
         force=flags["force"],
@@ -78,8 +78,8 @@ def command(session: Session, repos: tuple[str, ...], every: bool, **flags: Unpa
     )
     act = _act(flags)
     if len(names) > 1 or every:
-        return _each(session, names, wish, act)
-    answer = act(session, names[0], wish)
+        return _each(session, names, request, act)
+    answer = act(session, names[0], request)
     session.answer(answer.document, answer.text)
     return answer.code
 
@@ -105,12 +105,12 @@ def _names(session: Session, repos: tuple[str, ...], every: bool) -> list[str]:
     return list(dict.fromkeys(session.known(name) for name in repos))
 
 
-def _each(session: Session, names: list[str], wish: Wish, act: _Act) -> int:
+def _each(session: Session, names: list[str], request: DeployRequest, act: _Act) -> int:
     """One after the other; one repo's trouble does not keep the next from its turn."""
     answers, codes, errors = [], [0], []
     for name in names:
         try:
-            answers.append(act(session, name, wish))
+            answers.append(act(session, name, request))
             codes.append(answers[-1].code)
         except DeployctlError as error:
             complain(f"{name}: {error}")
@@ -125,10 +125,10 @@ def _each(session: Session, names: list[str], wish: Wish, act: _Act) -> int:
 def _unless_unchanged(act: _Act) -> _Act:
     """With ``--if-changed``: what is live already is the answer."""
 
-    def act_or_not(session: Session, name: str, wish: Wish) -> _Answer:
-        live = unchanged(session.site(name), wish)
+    def act_or_not(session: Session, name: str, request: DeployRequest) -> _Answer:
+        live = unchanged(session.site(name), request)
         if live is None:
-            return act(session, name, wish)
+            return act(session, name, request)
         document = live.deployment.to_json() if live.deployment else None
         return _Answer(document, _nothing_to_do(name, live))
 
@@ -139,23 +139,23 @@ def _nothing_to_do(name: str, live: Unchanged) -> str:
     return f"{name}: {live.revision[:12]} is live already, nothing to do"
 
 
-def _deploy(session: Session, name: str, wish: Wish, *, verbose: bool) -> _Answer:
+def _deploy(session: Session, name: str, request: DeployRequest, *, verbose: bool) -> _Answer:
     site = session.site(name)
-    ended = deploy_here(session.runtime(verbose=verbose), site, wish)
+    ended = deploy_here(session.runtime(verbose=verbose), site, request)
     if ended.phase == REFUSED:
         raise RefusedError(ended.reason or ended.status)
     return _Answer(ended.to_json(), text.more_of(ended), ended.exit_code)
 
 
-def _detach(session: Session, name: str, wish: Wish) -> _Answer:
-    queued = detach(session.runtime(), session.site(name), wish)
+def _detach(session: Session, name: str, request: DeployRequest) -> _Answer:
+    queued = detach(session.runtime(), session.site(name), request)
     return _Answer(queued.to_json(), str(queued.number))
 
 
-def _plan(session: Session, name: str, wish: Wish) -> _Answer:
+def _plan(session: Session, name: str, request: DeployRequest) -> _Answer:
     site = session.site(name)
-    live = unchanged(site, wish)
+    live = unchanged(site, request)
     if live is not None:
         return _Answer({"repo": name, "plan": []}, _nothing_to_do(name, live))
-    steps = plan(site, wish)
+    steps = plan(site, request)
     return _Answer({"repo": name, "plan": steps}, "\n".join(map(text.one_line, steps)))

@@ -11,7 +11,7 @@ from deployctl.cli.streams import complain
 from deployctl.errors import UsageError
 from deployctl.output.follow import Follower
 from deployctl.output.log import failed_stage, log_of
-from deployctl.output.status import newest, show
+from deployctl.output.status import get_deployment, newest_deployment
 from deployctl.values.deployment import Deployment
 from deployctl.values.times import duration
 
@@ -49,8 +49,8 @@ def command(
 def _chosen(session: Session, which: str | None) -> Deployment:
     number = number_of(which) if which else None
     if which in session.config.repos or number is None:
-        return newest(session.db, session.known(which) if which else None)
-    return show(session.db, number)
+        return newest_deployment(session.db, session.known(which) if which else None)
+    return get_deployment(session.db, number)
 
 
 def _follow(session: Session, deployment: Deployment, offset: int) -> None:

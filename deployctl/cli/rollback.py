@@ -7,9 +7,9 @@ import time
 import click
 
 from deployctl.cli import text
-from deployctl.cli.session import Session, here, options, verbose_option
+from deployctl.cli.session import Session, current_origin, options, verbose_option
 from deployctl.deploy import plan
-from deployctl.deploy.foreground import refuse_if_locked, run_in_turn
+from deployctl.deploy.foreground import refuse_if_locked, run_when_admitted
 from deployctl.deploy.request import refuse_if_unusable, request_rollback
 from deployctl.errors import RefusedError
 from deployctl.releases.choose import (
@@ -52,8 +52,8 @@ def command(
     if check or dry_run:
         return _describe(session, site, choose_target(site, to), check=check)
     refuse_if_locked(site)
-    number = request_rollback(site, to, here(time.time()))
-    ended = run_in_turn(session.runtime(verbose=verbose), site, number)
+    number = request_rollback(site, to, current_origin(time.time()))
+    ended = run_when_admitted(session.runtime(verbose=verbose), site, number)
     if ended.phase == REFUSED:
         raise RefusedError(ended.reason or ended.status)
     session.answer(ended.to_json(), text.more_of(ended))

@@ -6,7 +6,7 @@ import click
 
 from deployctl.cli.session import Session, options
 from deployctl.deploy.worker import run
-from deployctl.system.wake import about_to_look
+from deployctl.system.wake import release_wake_lock
 
 
 @click.command("run")
@@ -19,7 +19,7 @@ def command(session: Session, quiet: bool) -> int:
     sends due notices. Safe to start at any time, any number of times. Prints nothing when there
     was nothing to do.
     """
-    about_to_look()
+    release_wake_lock()
     done = run(session.runtime(quiet=quiet))
     session.answer({"deployments": [each.to_json() for each in done]}, "")
     return 0

@@ -22,7 +22,7 @@ from deployctl.output.choice import display
 from deployctl.output.screen import Output, Screen, Stream
 from deployctl.releases.site import Site, find_repo, open_site
 from deployctl.store.database import Database
-from deployctl.values.deployment import Request
+from deployctl.values.deployment import Origin
 from deployctl.values.masking import escape_controls
 from deployctl.values.repo import Config
 
@@ -40,7 +40,7 @@ class Session:
         self.as_json = as_json
         # Under --json only the document goes to stdout.
         self._stream = sys.stderr if as_json else sys.stdout
-        self._show: Output | None = None
+        self._output: Output | None = None
 
     def site(self, name: str) -> Site:
         return open_site(self.config, self.db, name)
@@ -54,19 +54,19 @@ class Session:
 
     def plain(self) -> Output:
         """All output, line by line."""
-        if self._show is None:
-            self._show = Screen(Stream(self._stream))
-        return self._show
+        if self._output is None:
+            self._output = Screen(Stream(self._stream))
+        return self._output
 
     def runtime(self, *, quiet: bool = False, verbose: bool = False) -> Runtime:
         """``verbose``: all output on a terminal too, where it is shown in place otherwise."""
-        if self._show is None and not verbose:
-            self._show = Output() if quiet else display(self._stream, os.environ)
+        if self._output is None and not verbose:
+            self._output = Output() if quiet else display(self._stream, os.environ)
         return Runtime(self.config, self.db, self.plain())
 
     def close(self) -> None:
-        if self._show is not None:
-            self._show.close()
+        if self._output is not None:
+            self._output.close()
 
     def answer(self, document: Any, text: str) -> None:
         answer(document, text, as_json=self.as_json)
@@ -144,14 +144,14 @@ limit_option = click.option(
 )
 
 
-def here(now: float) -> Request:
+def current_origin(now: float) -> Origin:
     """Who asks from this shell, and by which way."""
     from deployctl.system.environment import account
 
     actor = storable(os.environ.get("SUDO_USER") or account().user)
     # ssh with a command has no terminal; a person who logged in first is at a shell like any other.
     remote = "SSH_CONNECTION" in os.environ and "SSH_TTY" not in os.environ
-    return Request(actor=actor, trigger="ssh" if remote else "cli", now=now)
+    return Origin(actor=actor, trigger="ssh" if remote else "cli", now=now)
 
 
 def storable(text: str) -> str:

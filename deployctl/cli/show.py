@@ -8,7 +8,7 @@ import click
 
 from deployctl.cli import text
 from deployctl.cli.session import Session, need_number, options
-from deployctl.output.status import show
+from deployctl.output.status import get_deployment
 
 
 @click.command("show")
@@ -16,6 +16,6 @@ from deployctl.output.status import show
 @options(writes=False)
 def command(session: Session, number: str) -> int:
     """One deployment whole: stages, durations, why it failed."""
-    deployment = show(session.db, need_number(number))
+    deployment = get_deployment(session.db, need_number(number))
     session.answer(deployment.to_json(), text.whole(deployment, time.time()))
     return 0

@@ -6,9 +6,9 @@ import time
 
 import click
 
-from deployctl.cli.session import Session, here, options
+from deployctl.cli.session import Session, current_origin, options
 from deployctl.cli.streams import complain
-from deployctl.deploy.sync import queue_what_differs
+from deployctl.deploy.sync import queue_changes
 from deployctl.deploy.worker import run
 
 
@@ -24,9 +24,9 @@ def command(session: Session, repos: tuple[str, ...], quiet: bool) -> int:
     Exits with 1 where not one of the remotes could be reached.
     """
     runtime = session.runtime(quiet=quiet)
-    actor = here(time.time()).actor
+    actor = current_origin(time.time()).actor
     sites = [session.site(name) for name in repos or session.config.repos]
-    asked = [queue_what_differs(site, actor, time.time()) for site in sites]
+    asked = [queue_changes(site, actor, time.time()) for site in sites]
     for each in asked:
         if each.complaint is not None:
             complain(each.complaint)

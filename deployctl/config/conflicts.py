@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from deployctl.config.complaints import Reading, shown
-from deployctl.config.places import complain_about_shared, distinct, parents
 from deployctl.config.readers import mapping
+from deployctl.config.release_paths import complain_about_shared, distinct, parents
 from deployctl.config.schema import REPO_KEYS, TELLING_OF_CHECKS, Entry
 from deployctl.config.yaml_tree import List, Node
 

@@ -10,8 +10,8 @@ from deployctl.config.commands import commands_or_none
 from deployctl.config.complaints import Reading
 from deployctl.config.healthcheck import healthcheck
 from deployctl.config.key_shapes import keys_shape
-from deployctl.config.places import cache
 from deployctl.config.readers import Key, Table, read_keys
+from deployctl.config.release_paths import cache
 from deployctl.config.shapes import shaped
 from deployctl.config.stages import stages
 from deployctl.config.yaml_tree import Node

@@ -13,8 +13,8 @@ from typing import Any
 from deployctl.config.complaints import Reading
 from deployctl.config.healthcheck import project_healthcheck
 from deployctl.config.pipeline import PIPELINE_KEYS
-from deployctl.config.places import complain_about_shared
 from deployctl.config.readers import Key, read_keys
+from deployctl.config.release_paths import complain_about_shared
 from deployctl.config.schema import REPO_KEYS, TOP_KEYS
 from deployctl.config.stages import environment
 from deployctl.config.yaml_tree import Map, read_document

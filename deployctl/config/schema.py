@@ -16,7 +16,6 @@ from deployctl.config.complaints import ComplaintError, Reading, shown
 from deployctl.config.deployers import BUILT_IN, Deployer
 from deployctl.config.key_shapes import keys_shape
 from deployctl.config.pipeline import PIPELINE_KEYS
-from deployctl.config.places import place
 from deployctl.config.readers import (
     Key,
     Table,
@@ -38,6 +37,7 @@ from deployctl.config.readers import (
     variable_fault,
     whole_number,
 )
+from deployctl.config.release_paths import place
 from deployctl.config.selection import branch, tags, watch_pattern
 from deployctl.config.shapes import Shape, shaped
 from deployctl.config.stages import environment, stages, timeout

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from deployctl.output.screen import Output
 from deployctl.releases.site import Site
 from deployctl.store.database import Database
-from deployctl.system.locks import Slot, repo_lock, turn_gate
+from deployctl.system.locks import Slot, admission_gate, repo_lock
 from deployctl.values.repo import Config
 
 
@@ -17,10 +17,10 @@ class Runtime:
 
     config: Config
     db: Database
-    show: Output
+    output: Output
 
 
-class Turn:
+class Admission:
     """The repo's lock and a place on the machine, both or neither.
 
     Whoever has the lock but no place gives the lock back, so that nobody waits while holding.
@@ -28,7 +28,7 @@ class Turn:
 
     def __init__(self, site: Site) -> None:
         state_dir = site.config.state_dir
-        self._gate = turn_gate(state_dir)
+        self._gate = admission_gate(state_dir)
         self._lock = repo_lock(state_dir, site.repo.name)
         self._slot = Slot(state_dir, site.config.max_running)
 

@@ -17,7 +17,7 @@ from deployctl.deploy.steps import StageContext
 from deployctl.errors import ConfigError, DeployctlError
 from deployctl.notices import outbox
 from deployctl.output.screen import Output
-from deployctl.releases.release_config import ReleaseConfig, of_live, old_secrets
+from deployctl.releases.release_config import ReleaseConfig, config_of_live, old_secrets
 from deployctl.releases.site import Site
 from deployctl.store import (
     delivery_records,
@@ -72,14 +72,14 @@ class Attempt:
     error that keeps it from beginning: a missing secret, a checkout that git cannot read.
     """
 
-    def __init__(self, site: Site, deployment: Deployment, show: Output) -> None:
+    def __init__(self, site: Site, deployment: Deployment, output: Output) -> None:
         self.site = site
         self.deployment = deployment
         self.marker = marker_of(site.db, deployment)
         self.trouble: DeployctlError | None = None
         self.values = {**self._reveal(), **old_secrets(site)}
         masker = Masker(self.values.values())
-        self.journal = Journal(site.db, deployment, masker=masker, show=show)
+        self.journal = Journal(site.db, deployment, masker=masker, output=output)
         self.previous = self._find_live()
         self.target: Target | None = None
         self.config: ReleaseConfig | None = None
@@ -148,7 +148,7 @@ class Attempt:
     def previous_config(self) -> ReleaseConfig:
         """Return what the release that was live before was built with."""
         live = self.previous or Live(None)
-        return of_live(self.site, live.revision, live.release)
+        return config_of_live(self.site, live.revision, live.release)
 
     def step_context(
         self, config: ReleaseConfig, revision: str | None, release: str | None, place: str
@@ -190,9 +190,9 @@ class Attempt:
 
 
 @contextmanager
-def begin(site: Site, deployment: Deployment, show: Output) -> Iterator[Attempt]:
+def begin(site: Site, deployment: Deployment, output: Output) -> Iterator[Attempt]:
     """Open the log and record what is live, before anything changes."""
-    attempt = Attempt(site, deployment, show)
+    attempt = Attempt(site, deployment, output)
     try:
         attempt.journal.line(first_line(deployment))
         attempt.hide_secrets()

@@ -14,7 +14,7 @@ from deployctl.notices import outbox
 from deployctl.releases.prune import make_room
 from deployctl.store import deliveries, deployments, freezes, probations, releases
 from deployctl.store.freezes import Hold
-from deployctl.system.clock import this_moment
+from deployctl.system.clock import current_instant
 from deployctl.values.deployment import IGNORED, Deployment
 from deployctl.values.times import clock_time
 
@@ -88,7 +88,7 @@ def _record_releases(
         releases.set_state(connection, repo, target.number, "good")
         freezes.lift_hold(connection, repo, target.revision)
         if _begins_probation(attempt):
-            probations.begin(connection, repo, number, this_moment())
+            probations.begin(connection, repo, number, current_instant())
         else:
             probations.end(connection, repo)
     elif target:

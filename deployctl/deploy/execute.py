@@ -10,20 +10,20 @@ from deployctl.deploy.attempt import Attempt, Outcome, Target, begin
 from deployctl.deploy.conclude import conclude, log_end
 from deployctl.deploy.fetch import fetch
 from deployctl.deploy.journal import StageFailed, StageJournal
-from deployctl.deploy.limits import gently, limits_of
+from deployctl.deploy.limits import limits_of, low_priority_prefix
 from deployctl.deploy.post import run_post
 from deployctl.deploy.recover import has_attempts_left, queue_again
 from deployctl.deploy.restore import go_back, undo
-from deployctl.deploy.skip import AUTOMATIC, Unneeded, why_unneeded
-from deployctl.deploy.stages import Occasion, check_health, run_commands, run_stages
+from deployctl.deploy.skip import AUTOMATIC, Skip, reason_to_skip
+from deployctl.deploy.stages import WhenFacts, check_health, run_commands, run_stages
 from deployctl.errors import DeployctlError, Interrupted, RefusedError, UsageError
 from deployctl.output.page import refresh_page
 from deployctl.output.screen import Output
-from deployctl.releases.caches import bring_caches
+from deployctl.releases.caches import copy_caches
 from deployctl.releases.choose import choose_target, find_release
 from deployctl.releases.prune import prune
-from deployctl.releases.release_config import of_release, of_revision
-from deployctl.releases.room import need_room, remember_sizes
+from deployctl.releases.release_config import config_of_release, config_of_revision
+from deployctl.releases.room import record_sizes, require_room
 from deployctl.releases.site import Site
 from deployctl.store import deployments, releases
 from deployctl.store.releases import GONE, ReleaseRecord
@@ -31,13 +31,13 @@ from deployctl.system.signals import interruptible, shielded
 from deployctl.values.deployment import REFUSED, Deployment, Failure
 
 
-def execute(site: Site, deployment: Deployment, show: Output) -> Deployment:
+def execute(site: Site, deployment: Deployment, output: Output) -> Deployment:
     """Bring a claimed deployment to its end; the caller holds the repo's lock.
 
     What interrupts it leaves again as what it was, after what was live is live again and that is
     recorded; `deployctl cancel` ends this one deployment and not the process.
     """
-    with begin(site, deployment, show) as attempt:
+    with begin(site, deployment, output) as attempt:
         outcome, raised = _settle(attempt)
         if isinstance(raised, Interrupted) and _is_to_run_again(attempt, outcome):
             _put_back(attempt, raised)
@@ -48,7 +48,7 @@ def execute(site: Site, deployment: Deployment, show: Output) -> Deployment:
         log_end(attempt, ended)
         ended = deployments.get(site.db, ended.number) or ended  # with the stage of post
         prune(site, attempt.journal)
-        remember_sizes(site, attempt.journal)
+        record_sizes(site, attempt.journal)
         refresh_page(site, attempt.journal)
     if raised is not None:
         raise raised
@@ -100,7 +100,7 @@ def _bring_live(attempt: Attempt) -> Outcome:
             target = _earlier(attempt)
         else:
             revision, subject = fetch(attempt)
-            unneeded = why_unneeded(attempt, revision, subject)
+            unneeded = reason_to_skip(attempt, revision, subject)
             if unneeded is not None:
                 return _nothing_to_do(attempt, unneeded)
             target = _build(attempt, revision)
@@ -130,7 +130,7 @@ def _why_not_begun(attempt: Attempt, trouble: DeployctlError) -> Failure:
         return failed.failure
 
 
-def _nothing_to_do(attempt: Attempt, unneeded: Unneeded) -> Outcome:
+def _nothing_to_do(attempt: Attempt, unneeded: Skip) -> Outcome:
     live = attempt.previous
     attempt.journal.note(release=live.release if live else None)
     return Outcome("succeeded", reason=unneeded.reason, phase=unneeded.phase, quiet=True)
@@ -139,9 +139,9 @@ def _nothing_to_do(attempt: Attempt, unneeded: Unneeded) -> Outcome:
 def _build(attempt: Attempt, revision: str) -> Target:
     """A new release of the revision, all stages passed, nothing live touched (but in place)."""
     with attempt.journal.stage("prepare") as stage:
-        attempt.config = of_revision(attempt.site, revision)
+        attempt.config = config_of_revision(attempt.site, revision)
         attempt.site.layout.check()
-        need_room(attempt.site, stage)
+        require_room(attempt.site, stage)
         target = _prepare(attempt, stage, attempt.deployment.number, revision)
     return _run_through_stages(attempt, target)
 
@@ -158,8 +158,8 @@ def _prepare(attempt: Attempt, stage: StageJournal, number: int, revision: str) 
     _adopt(attempt)
     for told in layout.prepare(number, revision, target.name):
         stage.line(told)
-    for told in bring_caches(
-        site, attempt.need_config().pipeline.cache, target.name, gently(site.repo)
+    for told in copy_caches(
+        site, attempt.need_config().pipeline.cache, target.name, low_priority_prefix(site.repo)
     ):
         stage.line(told)
     return target
@@ -179,7 +179,7 @@ def _run_through_stages(attempt: Attempt, target: Target) -> Target:
     return target
 
 
-def _occasion(attempt: Attempt, target: Target) -> Occasion:
+def _occasion(attempt: Attempt, target: Target) -> WhenFacts:
     """What stages may depend on."""
     site, live, deployment = attempt.site, attempt.previous, attempt.deployment
     mirror = site.mirror
@@ -192,7 +192,7 @@ def _occasion(attempt: Attempt, target: Target) -> Occasion:
 
     built_by = deployments.get(site.db, target.number)  # a rollback itself has no ref
     ref = deployment.ref or (built_by.ref if built_by else None)
-    return Occasion(ref, deployment.task, changed)
+    return WhenFacts(ref, deployment.task, changed)
 
 
 def _adopt(attempt: Attempt) -> None:
@@ -215,11 +215,11 @@ def _earlier(attempt: Attempt) -> Target:
         attempt.site.layout.check()
         chosen = _chosen(attempt)
         if chosen.state != GONE:
-            attempt.config = of_release(attempt.site, chosen)
+            attempt.config = config_of_release(attempt.site, chosen)
             if attempt.deployment.trigger != "auto":  # what is live is well: there is time for it
                 attempt.need_secrets(attempt.config)
             return Target(chosen.number, chosen.revision, chosen.name)
-        need_room(attempt.site, stage)
+        require_room(attempt.site, stage)
         target = _prepare_again(attempt, stage, chosen)
     return _run_through_stages(attempt, target)
 
@@ -228,7 +228,7 @@ def _prepare_again(attempt: Attempt, stage: StageJournal, gone: ReleaseRecord) -
     site = attempt.site
     stage.line(f"{gone.revision[:12]} is no longer on disk: building it again")
     site.mirror.bring(gone.revision, f"refs/heads/{site.repo.branch}")
-    attempt.config = of_revision(site, gone.revision)
+    attempt.config = config_of_revision(site, gone.revision)
     try:
         site.layout.discard(gone.number, gone.name)
     except DeployctlError as error:  # half of it is left: the new one gets a name of its own

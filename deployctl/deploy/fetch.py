@@ -21,7 +21,7 @@ def fetch(attempt: Attempt) -> tuple[str, str]:
         ref = deployment.ref or site.repo.branch_ref or remote_tip(site).ref
         tip = site.mirror.fetch(ref)
         wanted, forced = deployment.wanted_revision, deployment.forced
-        revision = choose(site.mirror, ref, tip, wanted, forced=forced)
+        revision = choose_revision(site.mirror, ref, tip, wanted, forced=forced)
         commit = site.mirror.commit(revision)
         odd = _why_not_the_named_one(site, deployment, ref, tip)
         if odd is not None:
@@ -35,7 +35,7 @@ def fetch(attempt: Attempt) -> tuple[str, str]:
     return revision, commit.subject
 
 
-def choose(mirror: Mirror, ref: str, tip: str, wanted: str | None, *, forced: bool) -> str:
+def choose_revision(mirror: Mirror, ref: str, tip: str, wanted: str | None, *, forced: bool) -> str:
     """The tip, or the revision a person asked for where it is reachable from there."""
     if wanted is None:
         return tip

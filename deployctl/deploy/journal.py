@@ -36,13 +36,13 @@ class StageJournal:
         self,
         name: str,
         log: LogFile,
-        show: Output,
+        output: Output,
         masker: Masker,
         last_lines: Callable[[], LastLines],
     ) -> None:
         self.name = name
         self._log = log
-        self._show = show
+        self._output = output
         self._masker = masker
         self._one_at_a_time = threading.Lock()
         self.step = StepJournal(self, masker, last_lines)
@@ -66,13 +66,13 @@ class StageJournal:
         text = self._masker.mask_text(text)
         with self._one_at_a_time:
             self._log.line(text)
-            self._show.line(text)
+            self._output.line(text)
 
     def write(self, chunk: bytes) -> None:
         """Write output of a step, masked by the caller, to the log and the screen."""
         with self._one_at_a_time:
             self._log.raw(chunk)
-            self._show.raw(chunk)
+            self._output.raw(chunk)
 
     def begin_step(self, prompt: str, *, beside: bool) -> int:
         """Log and show that a step begins, alone or ``beside`` others.
@@ -85,7 +85,7 @@ class StageJournal:
             start = self._log.position()
             self._log.line(prompt)
             self._log.begin_step()
-            self._show.begin_step(prompt, beside=beside)
+            self._output.begin_step(prompt, beside=beside)
         return start
 
     def end_step(self, command: str, outcome: Outcome, start: int) -> StepRecord:
@@ -173,18 +173,18 @@ class Journal:
     """The log and the record of one deployment while it runs."""
 
     def __init__(
-        self, db: Database, deployment: Deployment, *, masker: Masker, show: Output
+        self, db: Database, deployment: Deployment, *, masker: Masker, output: Output
     ) -> None:
         self._db = db
         self._number = deployment.number
         self._masker = masker
-        self._show = show
+        self._output = output
         self._log = LogFile(log_path(db.state_dir, deployment.number))
 
     def line(self, text: str) -> None:
         text = self._masker.mask_text(text)
         self._log.line(text)
-        self._show.line(text)
+        self._output.line(text)
 
     def masked(self, text: str) -> str:
         """A text from elsewhere, such as a commit's subject, without a secret in it."""
@@ -209,9 +209,9 @@ class Journal:
         urgent = name.startswith("rollback")
         row = deployments.begin_stage(self._db, self._number, record, urgent=urgent)
         began = time.monotonic()
-        stage = StageJournal(name, self._log, self._show, self._masker, last_lines)
+        stage = StageJournal(name, self._log, self._output, self._masker, last_lines)
         self._log.line(heading(record))
-        self._show.begin_stage(record)
+        self._output.begin_stage(record)
         status, why, failure = "cancelled", "", None
         try:
             yield stage
@@ -236,7 +236,7 @@ class Journal:
     ) -> None:
         why = failure.message if failure is not None else why
         self._log.line(ending(stage, why))
-        self._show.end_stage(stage, why, failure)
+        self._output.end_stage(stage, why, failure)
         stage = replace(stage, log_end=self._log.position())
         urgent = urgent or stage.status not in ("succeeded", "skipped")
         deployments.end_stage(self._db, row, stage, urgent=urgent)

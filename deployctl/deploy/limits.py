@@ -69,7 +69,7 @@ NONE = Limits()
 
 def limits_of(repo: Repo, warn: Callable[[str], object], systemd: Systemd | None = None) -> Limits:
     """The limits of a repo, as far as this machine has them; ``warn`` hears of what it has not."""
-    gentle = gently(repo)
+    gentle = low_priority_prefix(repo)
     if repo.ionice and not _program("ionice"):
         warn("warning: no ionice: there is no such program (apt-get install util-linux)")
     if repo.memory is None:
@@ -82,7 +82,7 @@ def limits_of(repo: Repo, warn: Callable[[str], object], systemd: Systemd | None
     return Limits((*gentle, *_scope(repo.memory, systemd)), repo.memory)
 
 
-def gently(repo: Repo) -> tuple[str, ...]:
+def low_priority_prefix(repo: Repo) -> tuple[str, ...]:
     """The words in front of a command that gives way; the programs by their path: what a step has
     as PATH is its own business.
     """

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from deployctl.deploy.stages import describe
 from deployctl.releases.release_config import (
     ReleaseConfig,
-    of_release,
-    of_revision,
+    config_of_release,
+    config_of_revision,
     old_secrets,
-    revealed,
+    reveal_secrets,
 )
 from deployctl.releases.site import Site
 from deployctl.store.releases import GONE, ReleaseRecord
@@ -21,7 +21,7 @@ from deployctl.values.repo import Pipeline, Stage
 
 def deployment(site: Site, ref: str, revision: str, subject: str) -> list[str]:
     """The plan to bring a fetched revision live; ConfigError where its own file is wrong."""
-    config = of_revision(site, revision)
+    config = config_of_revision(site, revision)
     live, pipeline = site.layout.live(), config.pipeline
     steps = [
         f"fetch {ref} from {site.repo.url}: {revision[:12]} {subject}",
@@ -43,7 +43,7 @@ def rollback(site: Site, target: ReleaseRecord) -> list[str]:
     revision, gone = target.revision[:12], target.state == GONE
     if gone:
         site.mirror.bring(target.revision, f"refs/heads/{site.repo.branch}")
-    config = of_revision(site, target.revision) if gone else of_release(site, target)
+    config = config_of_revision(site, target.revision) if gone else config_of_release(site, target)
     place = site.layout.directory(target.name if not gone else None)
     steps = [
         *([f"build {revision} again in {place}: it is no longer on disk"] if gone else []),
@@ -58,7 +58,7 @@ def rollback(site: Site, target: ReleaseRecord) -> list[str]:
 
 
 def _masked(site: Site, config: ReleaseConfig, steps: Sequence[str]) -> list[str]:
-    masker = Masker({*revealed(config).values(), *old_secrets(site).values()})
+    masker = Masker({*reveal_secrets(config).values(), *old_secrets(site).values()})
     return [*map(masker.mask_text, steps)]
 
 

@@ -10,7 +10,7 @@ from deployctl.deploy.journal import StageFailed
 from deployctl.deploy.stages import run_commands
 from deployctl.deploy.steps import StageContext
 from deployctl.errors import DeployctlError, Interrupted
-from deployctl.releases.release_config import of_release
+from deployctl.releases.release_config import config_of_release
 from deployctl.store import deployments
 from deployctl.system.command import Command
 from deployctl.system.signals import interruptible
@@ -55,7 +55,7 @@ def _context(attempt: Attempt, outcome: Outcome) -> StageContext:
         places.append(site.layout.directory(target.name))
     place = next(filter(os.path.isdir, places), "/")
     context = attempt.step_context(
-        attempt.config or of_release(site, None),
+        attempt.config or config_of_release(site, None),
         target.revision if target else attempt.deployment.revision,
         target.name if target else attempt.deployment.release,
         place,

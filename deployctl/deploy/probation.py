@@ -11,18 +11,18 @@ import time
 from dataclasses import dataclass, replace
 
 from deployctl.deploy.admission import Runtime
-from deployctl.deploy.probe import LiveRelease, once, probe
+from deployctl.deploy.probe import LiveRelease, probe, single_try
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
 from deployctl.output.page import refresh_page
 from deployctl.releases.choose import default_target
-from deployctl.releases.release_config import of_live
+from deployctl.releases.release_config import config_of_live
 from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments, freezes, probations, releases
 from deployctl.store.database import Database
 from deployctl.store.freezes import describe_lock
 from deployctl.store.probations import Probation
-from deployctl.system.clock import Moment, this_moment
+from deployctl.system.clock import Instant, current_instant
 from deployctl.system.leftovers import end_steps
 from deployctl.system.locks import repo_lock, step_note
 from deployctl.system.process import command_text
@@ -42,12 +42,12 @@ class _Watched:
     made_live_by: Deployment
 
 
-def look_after(runtime: Runtime, probation: Probation) -> bool:
+def check_probation(runtime: Runtime, probation: Probation) -> bool:
     """Check what is on probation -> whether the repo was ours for a while.
 
     Then its queue may have something that came meanwhile, or the rollback.
     """
-    if not _is_due(runtime, probation, this_moment()):
+    if not _is_due(runtime, probation, current_instant()):
         return False
     lock = repo_lock(runtime.config.state_dir, probation.repo)
     if not lock.acquire():
@@ -58,13 +58,13 @@ def look_after(runtime: Runtime, probation: Probation) -> bool:
     except StoreError:  # it is the trouble of all repos
         raise
     except (DeployctlError, OSError) as error:
-        runtime.show.line(f"{probation.repo}: {in_words(error)}")
+        runtime.output.line(f"{probation.repo}: {in_words(error)}")
     finally:
         lock.release()
     return True
 
 
-def _is_due(runtime: Runtime, probation: Probation, now: Moment) -> bool:
+def _is_due(runtime: Runtime, probation: Probation, now: Instant) -> bool:
     """What was found last stays in the record until something else is live: status tells of it."""
     db, repo = runtime.db, runtime.config.repos.get(probation.repo)
     lasts = repo.probation if repo else 0.0
@@ -98,8 +98,8 @@ def _look(runtime: Runtime, site: Site, probation: Probation) -> None:
     failure = _late_failure(watched)
     told = _well(watched) if failure is None else _unwell(watched, failure)
     if told:
-        runtime.show.line(f"{name}: {told}")
-        refresh_page(site, runtime.show)
+        runtime.output.line(f"{name}: {told}")
+        refresh_page(site, runtime.output)
 
 
 def _has_next(site: Site) -> bool:
@@ -111,7 +111,7 @@ def _has_next(site: Site) -> bool:
 
 def _counted_anew(db: Database, probation: Probation) -> Probation:
     """Where the clock was set back across a reboot it begins again, or it might last for years."""
-    now = this_moment()
+    now = current_instant()
     if not probation.since.is_ahead_of(now):
         return probation
     probation = replace(probation, since=now)
@@ -127,7 +127,7 @@ def _watched(site: Site, probation: Probation) -> _Watched | None:
     brought = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
     if brought is None or brought.number != probation.deployment:
         return None
-    config = of_live(site, live.revision, live.release)
+    config = config_of_live(site, live.revision, live.release)
     healthcheck = config.pipeline.healthcheck
     if healthcheck is None:
         return None
@@ -139,7 +139,7 @@ def _late_failure(watched: _Watched) -> Failure | None:
     """One try, and only where that is bad all that a deployment asks: a lost request is no news."""
     site, whole = watched.release.site, watched.release.healthcheck
     noted = step_note(site.db.state_dir, site.repo.name)
-    for decides, healthcheck in enumerate((once(whole), whole)):
+    for decides, healthcheck in enumerate((single_try(whole), whole)):
         result = probe(
             replace(watched.release, healthcheck=healthcheck),
             trigger="auto",
@@ -214,7 +214,7 @@ def _why_not(site: Site) -> str | None:
 
 
 def _when(watched: _Watched) -> str:
-    passed = duration(watched.probation.since.until(this_moment()))
+    passed = duration(watched.probation.since.until(current_instant()))
     return f"in probation of #{watched.made_live_by.number} ({passed} after it went live):"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from deployctl.health import evidence
 from deployctl.health.check import HealthResult, check
-from deployctl.releases.release_config import ReleaseConfig, old_secrets, revealed
+from deployctl.releases.release_config import ReleaseConfig, old_secrets, reveal_secrets
 from deployctl.releases.site import Site
 from deployctl.system.command import Command
 from deployctl.system.environment import step_environment
@@ -17,7 +17,7 @@ from deployctl.values.masking import Masker
 from deployctl.values.repo import HealthCheck
 
 
-def once(healthcheck: HealthCheck) -> HealthCheck:
+def single_try(healthcheck: HealthCheck) -> HealthCheck:
     """The same with one try."""
     return replace(healthcheck, deadline=0.0, stable_for=0.0)
 
@@ -49,7 +49,7 @@ def probe(
     ``noted`` is that of StepContext; ``explained``: a failure comes with its evidence.
     """
     site, healthcheck = release.site, release.healthcheck
-    secrets = revealed(release.config)
+    secrets = reveal_secrets(release.config)
     masker = Masker({*secrets.values(), *old_secrets(site).values()})
     known = {**_facts(release), "TRIGGER": trigger, "ACTOR": actor}
     named = {f"DEPLOYCTL_{name}": value or "" for name, value in known.items()}

@@ -27,7 +27,7 @@ from deployctl.values.deployment import Deployment, Live
 MAX_ATTEMPTS = 3
 
 
-def recover(site: Site, show: Output) -> None:
+def recover(site: Site, output: Output) -> None:
     """Finish the story of an interrupted deployment; the caller holds the repo's lock.
 
     Also where that has ended, a command of its ``post`` may have outlived the process, or the
@@ -36,13 +36,13 @@ def recover(site: Site, show: Output) -> None:
     end_steps(step_note(site.db.state_dir, site.repo.name))
     deployment = deployments.running(site.db, site.repo.name)
     while deployment is not None:
-        _recover(site, deployment, show)
+        _recover(site, deployment, output)
         deployment = deployments.running(site.db, site.repo.name)
 
 
-def _recover(site: Site, deployment: Deployment, show: Output) -> None:
+def _recover(site: Site, deployment: Deployment, output: Output) -> None:
     end_leftovers(site.db, deployment)
-    attempt = _reopened(site, deployment, show)
+    attempt = _reopened(site, deployment, output)
     try:
         _put_back(attempt)
         refresh_page(site, attempt.journal)
@@ -80,9 +80,9 @@ def _how_it_ends(site: Site, deployment: Deployment) -> Outcome:
     return Outcome("failed", reason=f"its process died{times}")
 
 
-def _reopened(site: Site, deployment: Deployment, show: Output) -> Attempt:
+def _reopened(site: Site, deployment: Deployment, output: Output) -> Attempt:
     """The attempt as the record knows it: what was live before, what was being built."""
-    attempt = Attempt(site, deployment, show)
+    attempt = Attempt(site, deployment, output)
     attempt.previous = _previous(site, deployment)
     building = [
         release

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from deployctl.config.refs import is_branch_name
 from deployctl.deploy import plan as planned
 from deployctl.deploy.admission import Runtime
-from deployctl.deploy.fetch import choose
-from deployctl.deploy.foreground import refuse_if_locked, run_in_turn, run_now
+from deployctl.deploy.fetch import choose_revision
+from deployctl.deploy.foreground import refuse_if_locked, run_when_admitted, run_without_waiting
 from deployctl.errors import RefusedError, UsageError
 from deployctl.releases.choose import choose_target
 from deployctl.releases.site import Site, remote_tip
@@ -17,16 +17,16 @@ from deployctl.store import deployments, freezes, queue
 from deployctl.store.freezes import describe_hold
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.system.wake import start_worker
-from deployctl.values.deployment import Deployment, Request
+from deployctl.values.deployment import Deployment, Origin
 
 _SHA = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Wish:
+class DeployRequest:
     """What to deploy, for whom, and how insistently."""
 
-    request: Request
+    origin: Origin
     ref: str | None = None
     revision: str | None = None
     force: bool = False
@@ -49,28 +49,28 @@ class Unchanged:
     deployment: Deployment | None
 
 
-def unchanged(site: Site, wish: Wish) -> Unchanged | None:
+def unchanged(site: Site, request: DeployRequest) -> Unchanged | None:
     """With ``--if-changed``: whether the tip is live already, asked of the remote itself."""
-    live = site.layout.live() if wish.if_changed else None
+    live = site.layout.live() if request.if_changed else None
     if live is None or live.revision is None:
         return None
-    wanted = wish.revision or site.mirror.remote_tip(_full_ref(site, wish.ref))
+    wanted = request.revision or site.mirror.remote_tip(_full_ref(site, request.ref))
     if wanted is None or not live.revision.startswith(wanted):
         return None
     brought = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
     return Unchanged(live.revision, brought)
 
 
-def deploy_here(runtime: Runtime, site: Site, wish: Wish) -> Deployment:
+def deploy_here(runtime: Runtime, site: Site, request: DeployRequest) -> Deployment:
     """Queue, wait for the turn, run: or follow whoever runs it."""
-    if not wish.wait:
-        return run_now(runtime, site, lambda: _queue(site, wish))
-    return run_in_turn(runtime, site, _queue(site, wish))
+    if not request.wait:
+        return run_without_waiting(runtime, site, lambda: _queue(site, request))
+    return run_when_admitted(runtime, site, _queue(site, request))
 
 
-def detach(runtime: Runtime, site: Site, wish: Wish) -> Deployment:
+def detach(runtime: Runtime, site: Site, request: DeployRequest) -> Deployment:
     """Queue and start the worker -> the queued deployment."""
-    number = _queue(site, wish)
+    number = _queue(site, request)
     start_worker(runtime.config.path, runtime.config.state_dir, runtime.config.env_names)
     queued = deployments.get(runtime.db, number)
     if queued is None:
@@ -78,48 +78,48 @@ def detach(runtime: Runtime, site: Site, wish: Wish) -> Deployment:
     return queued
 
 
-def plan(site: Site, wish: Wish) -> list[str]:
+def plan(site: Site, request: DeployRequest) -> list[str]:
     """What a deployment would do, step by step; only the mirror is brought up to date."""
-    ref = _admit(site, wish)
+    ref = _admit(site, request)
     tip = site.mirror.fetch(ref)
-    revision = choose(site.mirror, ref, tip, wish.revision, forced=wish.force)
+    revision = choose_revision(site.mirror, ref, tip, request.revision, forced=request.force)
     commit = site.mirror.commit(revision)
     return planned.deployment(site, ref, commit.revision, commit.subject)
 
 
-def _queue(site: Site, wish: Wish) -> int:
+def _queue(site: Site, request: DeployRequest) -> int:
     """Put it in the queue -> its number."""
-    ref = _admit(site, wish)
+    ref = _admit(site, request)
     with site.db.writing() as connection:
         return queue.enqueue(
             connection,
             repo=site.repo.name,
-            trigger=wish.request.trigger,
-            actor=wish.request.actor,
-            now=wish.request.now,
-            order=queue.Order(ref=ref, revision=wish.revision, forced=wish.force),
+            trigger=request.origin.trigger,
+            actor=request.origin.actor,
+            now=request.origin.now,
+            order=queue.Order(ref=ref, revision=request.revision, forced=request.force),
         )
 
 
-def _admit(site: Site, wish: Wish) -> str:
+def _admit(site: Site, request: DeployRequest) -> str:
     """Refuse at once what would be refused anyway -> the full name of the ref."""
     refuse_if_locked(site)
     for secret in site.repo.secrets.values():
         secret.reveal()
-    ref = _full_ref(site, wish.ref)
-    _refuse_if_held(site, wish, ref)
+    ref = _full_ref(site, request.ref)
+    _refuse_if_held(site, request, ref)
     return ref
 
 
-def _refuse_if_held(site: Site, wish: Wish, ref: str) -> None:
+def _refuse_if_held(site: Site, request: DeployRequest, ref: str) -> None:
     """Asking first leaves no trace of a deployment that could only be refused."""
     name = site.repo.name
-    if wish.force or freezes.hold_of(site.db, name) is None:
+    if request.force or freezes.hold_of(site.db, name) is None:
         return
     tip = site.mirror.remote_tip(ref)
     if tip and ref == site.repo.branch_ref and freezes.hold_on(site.db, name, tip) is None:
         return  # the branch has moved: the deployment itself lifts all holds
-    wanted = wish.revision or tip
+    wanted = request.revision or tip
     hold = freezes.hold_on(site.db, name, wanted) if wanted else None
     if hold is not None:
         raise RefusedError(describe_hold(name, hold))
@@ -153,7 +153,7 @@ def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:
         )
 
 
-def request_rollback(site: Site, to: str | None, request: Request) -> int:
+def request_rollback(site: Site, to: str | None, origin: Origin) -> int:
     """Queue the rollback -> its deployment's number.
 
     What it goes back to is chosen when its turn comes: what runs may change what is live. Where
@@ -167,8 +167,8 @@ def request_rollback(site: Site, to: str | None, request: Request) -> int:
         return queue.enqueue(
             connection,
             repo=name,
-            trigger=request.trigger,
-            actor=request.actor,
-            now=request.now,
+            trigger=origin.trigger,
+            actor=origin.actor,
+            now=origin.now,
             order=queue.Order.rollback(to),
         )

@@ -18,7 +18,7 @@ _NAMED = 3  # changed files that a reason names
 
 
 @dataclass(frozen=True)
-class Unneeded:
+class Skip:
     """The reason, and the phase in which such a deployment succeeds."""
 
     reason: str
@@ -29,7 +29,7 @@ def is_automatic(deployment: Deployment) -> bool:
     return deployment.trigger in AUTOMATIC and not deployment.by_hand
 
 
-def why_unneeded(attempt: Attempt, revision: str, subject: str) -> Unneeded | None:
+def reason_to_skip(attempt: Attempt, revision: str, subject: str) -> Skip | None:
     """None where the revision is to be deployed."""
     if not is_automatic(attempt.deployment):
         return None
@@ -37,17 +37,17 @@ def why_unneeded(attempt: Attempt, revision: str, subject: str) -> Unneeded | No
     at = live.revision if live else None
     if live is not None and at == revision:
         known = deployments.made_live(site.db, site.repo.name, revision, live.release)
-        return Unneeded(f"{revision[:12]} was live already", UNCHANGED) if known else None
+        return Skip(f"{revision[:12]} was live already", UNCHANGED) if known else None
     if asks_to_skip(subject):
-        return Unneeded(f"the commit says {SKIP}: {subject}", IGNORED)
+        return Skip(f"the commit says {SKIP}: {subject}", IGNORED)
     if at is None or not site.mirror.has(at):
         return None
     if attempt.deployment.wanted_revision and site.mirror.is_ancestor(revision, at):
-        return Unneeded(f"{at[:12]}, which is newer, is live", UNCHANGED)
+        return Skip(f"{at[:12]}, which is newer, is live", UNCHANGED)
     return _why_not_watched(site, at, revision)
 
 
-def _why_not_watched(site: Site, live: str, revision: str) -> Unneeded | None:
+def _why_not_watched(site: Site, live: str, revision: str) -> Skip | None:
     """The true difference counts: after a force push, or after pushes that were never heard of.
 
     Where ``watch`` says nothing, only what is in ``dir`` is deployed and so only that matters.
@@ -66,7 +66,7 @@ def _why_not_watched(site: Site, live: str, revision: str) -> Unneeded | None:
     more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
     key = "watch" if watch else "dir"
     reason = f"since {live[:12]}, which is live, only {named}{more} changed; {key} leaves that out"
-    return Unneeded(reason, IGNORED)
+    return Skip(reason, IGNORED)
 
 
 def _shown(path: str) -> str:

@@ -28,7 +28,7 @@ BUILD, RESTART = "build", "restart"
 
 
 @dataclass(frozen=True)
-class Occasion:
+class WhenFacts:
     """What a stage's ``when`` is compared with; what is not known keeps no stage from running.
 
     ``changed`` are the paths that differ from what is live; None where that cannot be told, as is
@@ -48,7 +48,7 @@ def describe(what: Command | HealthCheck) -> str:
 
 
 def run_stages(
-    journal: Journal, stages: Sequence[Stage], context: StageContext, occasion: Occasion
+    journal: Journal, stages: Sequence[Stage], context: StageContext, occasion: WhenFacts
 ) -> list[str]:
     """Run the stages one after the other -> the names of those that were allowed to fail and did.
 
@@ -70,7 +70,7 @@ def run_stages(
     return failed
 
 
-def why_skipped(stage: Stage, occasion: Occasion) -> str | None:
+def why_skipped(stage: Stage, occasion: WhenFacts) -> str | None:
     """Why the stage's ``when`` keeps it from running now; None where it runs."""
     when = stage.when
     if when is None:

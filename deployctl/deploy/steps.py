@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from deployctl.deploy.journal import StageFailed, StageJournal, StepJournal
 from deployctl.deploy.limits import NONE, Limits
 from deployctl.system.command import Command
-from deployctl.system.find_program import advice, missed
+from deployctl.system.find_program import advice, missing_program
 from deployctl.system.process import Outcome, StepContext, command_text, run_step
 
 NOT_FOUND = 127  # the exit code of a shell that does not find a program
@@ -46,7 +46,7 @@ def _hint(command: Command, outcome: Outcome, context: StageContext) -> str:
         return ""
     if outcome.exit_code != NOT_FOUND:
         return context.limits.hint(outcome)
-    program = missed(command, outcome.tail)
+    program = missing_program(command, outcome.tail)
     return (advice(program, context.env, context.directory) or "") if program else ""
 
 

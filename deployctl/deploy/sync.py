@@ -10,14 +10,14 @@ from deployctl.store import checks, deployments, freezes, queue, revisions
 
 
 @dataclass(frozen=True)
-class Asked:
+class RemoteAnswer:
     """Whether a repo's remote answered, and what a person should know of it."""
 
     reached: bool
     complaint: str | None = None
 
 
-def queue_what_differs(site: Site, actor: str, now: float) -> Asked:
+def queue_changes(site: Site, actor: str, now: float) -> RemoteAnswer:
     """Queue the branch tip (or the newest tag) where it should be live and is not.
 
     Left alone: one that is live, held, on its way already, or whose deployment has failed.
@@ -25,13 +25,13 @@ def queue_what_differs(site: Site, actor: str, now: float) -> Asked:
     try:
         tip = remote_tip(site)
     except DeployctlError as error:
-        return Asked(isinstance(error, UsageError), str(error))
+        return RemoteAnswer(isinstance(error, UsageError), str(error))
     try:
         if not _is_held(site, tip) and _is_wanted(site, tip):
             _queue(site, tip, actor, now)
     except DeployctlError as error:
-        return Asked(True, str(error))
-    return Asked(True)
+        return RemoteAnswer(True, str(error))
+    return RemoteAnswer(True)
 
 
 def _is_held(site: Site, tip: Tip) -> bool:

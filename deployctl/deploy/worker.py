@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from deployctl.deploy.admission import Runtime, Turn
+from deployctl.deploy.admission import Admission, Runtime
 from deployctl.deploy.execute import execute
-from deployctl.deploy.probation import look_after
+from deployctl.deploy.probation import check_probation
 from deployctl.deploy.recover import end_leftovers, recover
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
@@ -55,7 +55,7 @@ def _work(runtime: Runtime) -> Iterator[Deployment]:
     """
     yield from _run_queue(runtime)
     for probation in probations.every(runtime.db):
-        if look_after(runtime, probation):
+        if check_probation(runtime, probation):
             yield from _run_queue(runtime)
 
 
@@ -71,29 +71,29 @@ def _remove_what_is_old(runtime: Runtime) -> None:
 
     Before anything is written down: a full disk gets its room from here.
     """
-    kept = deployments.whose_logs_stay(runtime.db)
+    kept = deployments.with_kept_logs(runtime.db)
     prune_logs(runtime.config.state_dir, time.time() - runtime.config.keep_logs, kept)
     for name in runtime.config.repos:
         with contextlib.suppress(DeployctlError):  # what cannot be looked at is told elsewhere
             if surplus(open_site(runtime.config, runtime.db, name)):
-                _in_turn(runtime, name, partial(_prune, show=runtime.show))
+                _when_admitted(runtime, name, partial(_prune, output=runtime.output))
 
 
-def _prune(site: Site, show: Output) -> None:
+def _prune(site: Site, output: Output) -> None:
     """What somebody builds, or a crash left half made, is not to be touched here."""
     if deployments.running(site.db, site.repo.name) is None:
-        prune(site, show)
+        prune(site, output)
 
 
-def run_here(runtime: Runtime, site: Site, number: int) -> Deployment | None:
+def run_queued(runtime: Runtime, site: Site, number: int) -> Deployment | None:
     """Carry out one queued deployment; the caller has the turn. None where it may not run now."""
-    recover(site, runtime.show)
+    recover(site, runtime.output)
     runner = json.dumps(dataclasses.asdict(identity()))
     if not deployments.claim(runtime.db, number, runner, time.time()):
         return None
     reserve.keep(runtime.config.state_dir)
     claimed = deployments.get(runtime.db, number)
-    return execute(site, claimed, runtime.show) if claimed else None
+    return execute(site, claimed, runtime.output) if claimed else None
 
 
 def _run_queue(runtime: Runtime) -> Iterator[Deployment]:
@@ -117,14 +117,14 @@ def _run_one(runtime: Runtime, number: int, name: str) -> Deployment | None:
         reason = f"{name} is no longer in {runtime.config.path}"
         deployments.cancel_queued(runtime.db, number, reason, time.time())
     elif freezes.lock_of(runtime.db, name) is None:
-        return _in_turn(runtime, name, partial(run_here, runtime, number=number))
+        return _when_admitted(runtime, name, partial(run_queued, runtime, number=number))
     return None
 
 
 def recover_all(runtime: Runtime) -> None:
-    for number, name in queue.under_way(runtime.db):
+    for number, name in queue.running(runtime.db):
         if name in runtime.config.repos:
-            _in_turn(runtime, name, partial(recover, show=runtime.show))
+            _when_admitted(runtime, name, partial(recover, output=runtime.output))
         else:
             _forget(runtime, number, name)
 
@@ -146,21 +146,21 @@ def _forget(runtime: Runtime, number: int, name: str) -> None:
             deployments.finish(
                 connection, number, status=status, reason=reason, failure=None, now=time.time()
             )
-        runtime.show.line(f"{name} #{number}: {status}: {reason}")
+        runtime.output.line(f"{name} #{number}: {status}: {reason}")
     finally:
         lock.release()
 
 
-def _in_turn(runtime: Runtime, name: str, work: Callable[[Site], T]) -> T | None:
+def _when_admitted(runtime: Runtime, name: str, work: Callable[[Site], T]) -> T | None:
     """Do it if the repo's turn is free; one repo's trouble does not keep the others from theirs."""
     site = open_site(runtime.config, runtime.db, name)
-    turn = Turn(site)
+    admission = Admission(site)
     try:
-        return work(site) if turn.acquire() else None
+        return work(site) if admission.acquire() else None
     except StoreError:  # it is the trouble of all of them
         raise
     except (DeployctlError, OSError) as error:
-        runtime.show.line(f"{name}: {in_words(error)}")
+        runtime.output.line(f"{name}: {in_words(error)}")
         return None
     finally:
-        turn.release()
+        admission.release()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from deployctl import __version__
 from deployctl.health.bounded import Late, within
-from deployctl.health.trouble import explain, explain_broken_off, in_short, late
+from deployctl.health.network_errors import explain, explain_broken_off, in_short, late
 from deployctl.system.process import Outcome
 from deployctl.values.masking import escape_controls
 from deployctl.values.repo import HealthCheck

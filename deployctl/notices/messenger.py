@@ -58,7 +58,7 @@ def send_all(messages: Sequence[Message]) -> list[str | None]:
     ]
 
 
-def fault(channel: Channel) -> str | None:
+def why_unusable(channel: Channel) -> str | None:
     """Why nothing could be sent to a channel, found out without sending -> None where it could."""
     url = channel.url.reveal()
     import apprise

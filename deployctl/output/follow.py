@@ -18,23 +18,23 @@ _PAUSE = 0.2
 class Follower:
     """Shows what is new in the log of a deployment each time it is asked to."""
 
-    def __init__(self, db: Database, show: Output) -> None:
+    def __init__(self, db: Database, output: Output) -> None:
         self._db = db
-        self._show = show
+        self._output = output
         self._number: int | None = None
         self._offset = 0
         self._inside: int | None = None  # the stage that begins there in the log
 
     def waiting(self, deployment: Deployment, reason: str) -> None:
         """Say why it waits."""
-        self._show.waiting(f"{deployment.repo} #{deployment.number}: waiting: {reason}")
+        self._output.waiting(f"{deployment.repo} #{deployment.number}: waiting: {reason}")
 
     def show_more(self, deployment: Deployment) -> None:
         if self._number != deployment.number:
             self._number, self._offset, self._inside = deployment.number, 0, None
         # In this order: what is in the log by then, the record knows where it belongs.
         size = _size(log_path(self._db.state_dir, deployment.number))
-        if self._show.in_place:
+        if self._output.in_place:
             self._show_stages(deployment.number, size)
         self._show_until(size)
 
@@ -52,12 +52,12 @@ class Follower:
                 if not self._offset <= stage.log_start < size:
                     continue
                 self._show_until(stage.log_start)
-                self._show.begin_stage(stage)
+                self._output.begin_stage(stage)
                 self._inside = stage.log_start
                 self._offset += len(f"{heading(stage)}\n".encode())
             self._show_until(min(stage.log_end or size, size))
             if stage.log_end is not None and self._offset >= stage.log_end:
-                self._show.end_stage(stage, "", None)
+                self._output.end_stage(stage, "", None)
                 self._inside = None
 
     def _show_until(self, end: int) -> None:
@@ -65,7 +65,7 @@ class Follower:
             return
         for chunk in read_log(self._db.state_dir, self._number, self._offset, end):
             self._offset += len(chunk)
-            self._show.raw(chunk)
+            self._output.raw(chunk)
 
     def until_finished(self, number: int, offset: int = 0) -> Deployment | None:
         """Show a deployment from this byte of its log to its end."""

@@ -14,7 +14,7 @@ from deployctl.store.database import Database
 from deployctl.store.freezes import Hold, Lock
 from deployctl.store.probations import Probation
 from deployctl.store.releases import ReleaseRecord
-from deployctl.system.clock import this_moment
+from deployctl.system.clock import current_instant
 from deployctl.values.deployment import Deployment, Live
 from deployctl.values.times import iso
 
@@ -112,14 +112,14 @@ def _on_probation(site: Site, made_live_by: Deployment | None) -> OnProbation | 
     record = probations.of_repo(site.db, site.repo.name)
     if record is None or made_live_by is None or record.deployment != made_live_by.number:
         return None
-    now = this_moment()
+    now = current_instant()
     left = max(site.repo.probation - record.since.until(now), 0.0)
     if not left and (record.failure is None or not site.repo.probation):
         return None
     return OnProbation(record, now.wall + left, left)
 
 
-def show(db: Database, number: int) -> Deployment:
+def get_deployment(db: Database, number: int) -> Deployment:
     """One deployment whole; UsageError where there is none of that number."""
     deployment = deployments.get(db, number)
     if deployment is None:
@@ -127,7 +127,7 @@ def show(db: Database, number: int) -> Deployment:
     return deployment
 
 
-def newest(db: Database, repo: str | None) -> Deployment:
+def newest_deployment(db: Database, repo: str | None) -> Deployment:
     """The newest deployment, of one repo or of all; UsageError where there was never one."""
     found = deployments.history(db, repo, 1)
     if not found:

@@ -9,11 +9,11 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 
-from deployctl.config.places import parents
+from deployctl.config.release_paths import parents
 from deployctl.errors import LayoutError, in_words
 from deployctl.releases.choose import live_release
 from deployctl.releases.layout.files import is_directory, make_directory, remove
-from deployctl.releases.relocate import name_new_place
+from deployctl.releases.relocate import relocate
 from deployctl.releases.site import Site
 from deployctl.store import releases
 from deployctl.system.environment import base_environment
@@ -22,7 +22,7 @@ from deployctl.system.process import run
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-def bring_caches(
+def copy_caches(
     site: Site, caches: Sequence[str], name: str | None, prefix: Sequence[str]
 ) -> Iterator[str]:
     """Copy each cached directory into a new release -> what became of each, one after the other.
@@ -80,7 +80,7 @@ def copy(
     old, new = os.path.join(source, cache), os.path.join(release, cache)
     make_directory(os.path.dirname(new))
     try:
-        why = _copy(old, new, timeout, prefix) or name_new_place(new, source, release)
+        why = _copy(old, new, timeout, prefix) or relocate(new, source, release)
     except OSError as error:
         if error.errno in _FULL:
             raise

@@ -20,12 +20,12 @@ def candidates(site: Site) -> list[ReleaseRecord]:
     place = (live.release or live.revision) if live else None
     return [
         release
-        for release in proven(releases.of_repo(site.db, site.repo.name))
+        for release in proven_releases(releases.of_repo(site.db, site.repo.name))
         if _place(release) != place and site.layout.usable(release.name, release.revision)
     ]
 
 
-def proven(known: Sequence[ReleaseRecord]) -> list[ReleaseRecord]:
+def proven_releases(known: Sequence[ReleaseRecord]) -> list[ReleaseRecord]:
     """The releases that were live and healthy; in place a revision counts once, as the newest."""
     found: dict[str, ReleaseRecord] = {}
     for release in known:
@@ -66,7 +66,7 @@ def default_target(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord 
 def _revisions_left(known: Sequence[ReleaseRecord]) -> set[str]:
     """The revisions that were rolled back from and not good again since."""
     verdicts: dict[str, str] = {}
-    for release in proven(known):
+    for release in proven_releases(known):
         verdicts.setdefault(release.revision, release.state)
     return {revision for revision, state in verdicts.items() if state == "left"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from deployctl.errors import DeployctlError, in_words
-from deployctl.releases.choose import default_target, live_release, proven
+from deployctl.releases.choose import default_target, live_release, proven_releases
 from deployctl.releases.site import Site
 from deployctl.store import releases
 from deployctl.store.releases import ReleaseRecord
@@ -66,10 +66,10 @@ def surplus(site: Site) -> list[ReleaseRecord]:
     One that a person rolled back from stays as long as a good one that is older does.
     """
     known = releases.of_repo(site.db, site.repo.name)
-    good = [release for release in proven(known) if release.state == "good"]
+    good = [release for release in proven_releases(known) if release.state == "good"]
     kept = good[: site.repo.keep_releases]
     oldest = kept[-1].number if kept else 0
-    left = [release for release in proven(known) if release.state == "left"]
+    left = [release for release in proven_releases(known) if release.state == "left"]
     kept += [release for release in left if release.number > oldest][: site.repo.keep_releases]
     numbers = {release.number for release in kept}
     if all(release.number in numbers for release in known):  # as mostly: ask the disk nothing

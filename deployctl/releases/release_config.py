@@ -41,7 +41,7 @@ class ReleaseConfig:
         return json.dumps({"env": self.env, "secrets": references, "project": self.project})
 
 
-def of_revision(site: Site, revision: str) -> ReleaseConfig:
+def config_of_revision(site: Site, revision: str) -> ReleaseConfig:
     """What a release would be built with now.
 
     ConfigError where the project's own file or an env_file cannot be used.
@@ -55,7 +55,7 @@ def of_revision(site: Site, revision: str) -> ReleaseConfig:
     return _assemble(repo, project, {**env, **repo.env}, repo.secrets, shared)
 
 
-def of_release(site: Site, release: ReleaseRecord | None) -> ReleaseConfig:
+def config_of_release(site: Site, release: ReleaseRecord | None) -> ReleaseConfig:
     """What a release was built with; what repos.yml says where that is not known."""
     repo = site.repo
     if release is None or release.config is None:
@@ -69,8 +69,8 @@ def of_release(site: Site, release: ReleaseRecord | None) -> ReleaseConfig:
         return _assemble(repo, None, kept["env"], secrets)
 
 
-def of_live(site: Site, revision: str | None, name: str | None) -> ReleaseConfig:
-    return of_release(site, find_release(site, revision, name))
+def config_of_live(site: Site, revision: str | None, name: str | None) -> ReleaseConfig:
+    return config_of_release(site, find_release(site, revision, name))
 
 
 def old_secrets(site: Site) -> dict[Secret, str]:
@@ -80,7 +80,7 @@ def old_secrets(site: Site) -> dict[Secret, str]:
     return {secret: value for secret in secrets if (value := _try(secret)) is not None}
 
 
-def revealed(config: ReleaseConfig) -> dict[str, str]:
+def reveal_secrets(config: ReleaseConfig) -> dict[str, str]:
     """The values of the secrets; one that is gone since is left out, its command will say so."""
     values = {name: _try(secret) for name, secret in config.secrets.items()}
     return {name: value for name, value in values.items() if value is not None}

@@ -29,7 +29,7 @@ _TEXTS = (
 _Rename = Callable[[bytes], bytes]
 
 
-def name_new_place(tree: str, old: str, new: str) -> str | None:
+def relocate(tree: str, old: str, new: str) -> str | None:
     """Let the texts and links in a copied tree that name the old release name the new one.
 
     -> what is damaged in it, None where nothing is. No link is followed.

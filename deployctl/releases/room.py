@@ -23,7 +23,7 @@ class Shortage:
     advice: str
 
 
-def need_room(site: Site, lines: Lines) -> None:
+def require_room(site: Site, lines: Lines) -> None:
     """LayoutError where a release might not fit, after all that may go has gone."""
     if _shortage(site) is None:
         return
@@ -54,7 +54,7 @@ def shortage(config: Config, repo: Repo, last: int | None) -> Shortage | None:
         (repo.path, wanted, why),
         (config.state_dir, repo.min_free, "min_free"),
     ):
-        place, free = free_for(path)
+        place, free = free_bytes(path)
         if free < least:
             what = f"only {in_bytes(free)} free for {path}, and {repo.name} wants {in_bytes(least)}"
             advice = f"free some (df -h {shlex.quote(place)}), or {way_out} in repos.yml"
@@ -62,7 +62,7 @@ def shortage(config: Config, repo: Repo, last: int | None) -> Shortage | None:
     return None
 
 
-def free_for(path: str) -> tuple[str, int]:
+def free_bytes(path: str) -> tuple[str, int]:
     """The directory that is there already on the way to a path, and the bytes free for it."""
     place = path
     while not os.path.isdir(place):
@@ -71,7 +71,7 @@ def free_for(path: str) -> tuple[str, int]:
     return place, status.f_bavail * status.f_frsize
 
 
-def remember_sizes(site: Site, lines: Lines) -> None:
+def record_sizes(site: Site, lines: Lines) -> None:
     """Measure what was built since; in place there is nothing to measure."""
     for release in releases.of_repo(site.db, site.repo.name):
         if release.name is None or release.size is not None or release.state == "building":

@@ -63,7 +63,7 @@ def waiting_for(db: Database, repo: str, revision: str) -> int | None:
     return int(row["number"]) if row else None
 
 
-def let_go(connection: sqlite3.Connection, number: int, reason: str) -> None:
+def let_run(connection: sqlite3.Connection, number: int, reason: str) -> None:
     """It waits no longer, but for its turn."""
     connection.execute(
         "UPDATE deployments SET awaits = NULL, reason = ? WHERE number = ?", (reason, number)

@@ -49,7 +49,7 @@ class Entry:
         self.replay_of: int | None = None
 
 
-class Known:
+class KnownDelivery:
     """What the same delivery became before; ``is_newest``: nothing of its repo came after it."""
 
     __slots__ = ("is_newest", "number", "status")
@@ -101,7 +101,7 @@ def remember_key(connection: sqlite3.Connection, repo: str, key: str, deployment
     )
 
 
-def deployment_for_key(db: Database, repo: str, key: str) -> Known | None:
+def deployment_for_key(db: Database, repo: str, key: str) -> KnownDelivery | None:
     """What the same delivery became when it first came."""
     row = db.connection.execute(
         "SELECT d.number, d.status, NOT EXISTS (SELECT 1 FROM deployments n WHERE n.repo = d.repo"
@@ -111,7 +111,7 @@ def deployment_for_key(db: Database, repo: str, key: str) -> Known | None:
     ).fetchone()
     if row is None:
         return None
-    return Known(int(row["number"]), str(row["status"]), is_newest=bool(row["is_newest"]))
+    return KnownDelivery(int(row["number"]), str(row["status"]), is_newest=bool(row["is_newest"]))
 
 
 def use_proof(

@@ -214,7 +214,7 @@ def forget_stages(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM stages WHERE deployment = ?", (number,))
 
 
-def whose_logs_stay(db: Database) -> set[int]:
+def with_kept_logs(db: Database) -> set[int]:
     """However old they are: the newest that each repo has begun, and what is under way."""
     rows = db.connection.execute(
         "SELECT max(number) AS number FROM deployments WHERE started_at IS NOT NULL GROUP BY repo"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deployctl.store import queue
 from deployctl.store.database import Database
-from deployctl.system.clock import Moment
+from deployctl.system.clock import Instant
 from deployctl.values.deployment import Failure
 
 # Who asks where nobody did.
@@ -26,7 +26,7 @@ class Probation:
 
     repo: str
     deployment: int
-    since: Moment
+    since: Instant
     failure: Failure | None = None
     why: str | None = None
     told: int = 0
@@ -43,7 +43,7 @@ def of_repo(db: Database, repo: str) -> Probation | None:
     return _probation(row) if row else None
 
 
-def begin(connection: sqlite3.Connection, repo: str, deployment: int, now: Moment) -> None:
+def begin(connection: sqlite3.Connection, repo: str, deployment: int, now: Instant) -> None:
     """In place of the one before, inside the caller's transaction."""
     connection.execute(
         "INSERT OR REPLACE INTO probations (repo, deployment, since, boot, clock)"
@@ -98,7 +98,7 @@ def _probation(row: sqlite3.Row) -> Probation:
     return Probation(
         repo=row["repo"],
         deployment=row["deployment"],
-        since=Moment(row["since"], row["boot"], row["clock"]),
+        since=Instant(row["since"], row["boot"], row["clock"]),
         failure=Failure(**json.loads(row["failure"])) if row["failure"] else None,
         why=row["why"],
         told=row["told"],

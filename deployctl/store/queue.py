@@ -134,7 +134,7 @@ def waiting(db: Database) -> list[tuple[int, str]]:
     return [(int(row["number"]), str(row["repo"])) for row in rows]
 
 
-def under_way(db: Database) -> list[tuple[int, str]]:
+def running(db: Database) -> list[tuple[int, str]]:
     """The deployments that the record calls running, oldest first -> (number, repo)."""
     rows = db.connection.execute(
         "SELECT number, repo FROM deployments WHERE status = 'running' ORDER BY number"

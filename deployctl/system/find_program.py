@@ -35,7 +35,7 @@ def first_word(command: Command) -> str | None:
     return word if word and _NAME.fullmatch(word) else None
 
 
-def missed(command: Command, tail: str) -> str | None:
+def missing_program(command: Command, tail: str) -> str | None:
     """The program that was not found, by the last word of whoever looked for it."""
     said = [match[1] or match[2] for match in _MISSED.finditer(tail)]
     return said[-1] if said else first_word(command)

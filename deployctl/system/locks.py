@@ -71,7 +71,7 @@ def step_note(state_dir: str, repo: str) -> str:
 def is_taken(state_dir: str, repo: str) -> bool:
     """Whether somebody has the repo's lock now; nobody is kept from it by being asked."""
     lock = repo_lock(state_dir, repo)
-    with turn_gate(state_dir):
+    with admission_gate(state_dir):
         taken = not lock.acquire()
         lock.release()
     return taken
@@ -82,7 +82,7 @@ def wake_lock(state_dir: str) -> FileLock:
     return FileLock(os.path.join(state_dir, "locks", "wake.lock"))
 
 
-def turn_gate(state_dir: str) -> FileLock:
+def admission_gate(state_dir: str) -> FileLock:
     """One process at a time looks for a turn."""
     return FileLock(os.path.join(state_dir, "locks", "turn.lock"))
 

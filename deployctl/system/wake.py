@@ -49,7 +49,9 @@ def start_worker(config_path: str, state_dir: str, env_names: Iterable[str] = ()
 
     ``env_names`` are the variables that secrets of the config name: it gets these and no other.
     """
-    return _knock(state_dir) or spawn_detached(_run(config_path), worker_environment(env_names))
+    return _touch_wake_file(state_dir) or spawn_detached(
+        _run(config_path), worker_environment(env_names)
+    )
 
 
 def wake_worker(config_path: str, env_names: Iterable[str], state_dir: str, repo: str) -> bool:
@@ -61,7 +63,7 @@ def wake_worker(config_path: str, env_names: Iterable[str], state_dir: str, repo
     """
     lock = wake_lock(state_dir)
     try:
-        if is_taken(state_dir, repo) or _knock(state_dir) or not lock.acquire():
+        if is_taken(state_dir, repo) or _touch_wake_file(state_dir) or not lock.acquire():
             return True
     except OSError:  # a full disk: what is queued is queued
         return False
@@ -72,15 +74,15 @@ def wake_worker(config_path: str, env_names: Iterable[str], state_dir: str, repo
         lock.release()
 
 
-def way(state_dir: str) -> Way:
+def start_method(state_dir: str) -> Way:
     """The way that a worker would be started now."""
-    age = unanswered(state_dir)
+    age = unanswered_seconds(state_dir)
     if age is not None and age <= SECONDS_TO_ANSWER:
         return "unit"
-    return by_ourselves()
+    return method_without_unit()
 
 
-def by_ourselves() -> Way:
+def method_without_unit() -> Way:
     """The way where no unit answers."""
     return "scope" if runtime_dir() else "session"
 
@@ -90,7 +92,7 @@ def wake_dir(state_dir: str) -> str:
     return os.path.join(state_dir, "wake")
 
 
-def unanswered(state_dir: str) -> float | None:
+def unanswered_seconds(state_dir: str) -> float | None:
     """For how many seconds the path unit has not answered, 0 where it has; None: there is none."""
     directory = wake_dir(state_dir)
     try:
@@ -99,7 +101,7 @@ def unanswered(state_dir: str) -> float | None:
         return 0.0 if os.path.isdir(directory) else None
 
 
-def _knock(state_dir: str) -> bool:
+def _touch_wake_file(state_dir: str) -> bool:
     """Tell the path unit, where there is one -> whether it can be relied on.
 
     An older file stays as it is, and tells for how long nobody has answered.
@@ -119,7 +121,7 @@ def _run(config_path: str) -> list[str]:
     return [sys.executable, "-m", "deployctl", "--config", os.path.abspath(config_path), "run"]
 
 
-def about_to_look() -> None:
+def release_wake_lock() -> None:
     """The worker's part: who has something to do from now on starts another one."""
     fd = os.environ.pop(WAKE_FD, "")
     if fd == str(_INHERITED):

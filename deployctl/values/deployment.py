@@ -36,7 +36,7 @@ _WHOLE_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Request:
+class Origin:
     """Who asks for a deployment, by which way, and when (seconds since the epoch)."""
 
     actor: str

@@ -161,7 +161,7 @@ def _decide_passed(case: Case, check: Check, waiting: int | None) -> Decision:
 
     passed = f"the checks of {check.revision} passed"
     if waiting is not None:
-        checks.let_go(case.connection, waiting, passed)
+        checks.let_run(case.connection, waiting, passed)
         return Decision("queued", passed, deployment=waiting)
     order = _unannounced(case, check)
     if order is None:

@@ -11,7 +11,7 @@ from deployctl.values.deployment import Deployment
 _STATUS = {"refused": 401, "error": 503}
 
 
-def find(db: Database, number: int) -> DeliveryRecord:
+def find_delivery(db: Database, number: int) -> DeliveryRecord:
     """One delivery whole; UsageError where there is none of that number."""
     found = delivery_records.get(db, number)
     if found is None:

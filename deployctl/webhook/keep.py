@@ -114,7 +114,7 @@ def event_from_json(facts: dict[str, Any]) -> Event:
     return event
 
 
-def key_of(event: Event, delivery: Delivery) -> str:
+def delivery_key(event: Event, delivery: Delivery) -> str:
     """What the same delivery has again when it comes again."""
     if event.key is not None and len(event.key) <= 200:
         return event.key

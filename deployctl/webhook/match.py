@@ -103,7 +103,7 @@ def _same_id(text: str) -> str:
     return text.strip("{}").lower()
 
 
-def proved(candidates: Candidates, config: WebhookConfig) -> list[Candidate]:
+def proven_candidates(candidates: Candidates, config: WebhookConfig) -> list[Candidate]:
     """Those one of whose secrets proves who sent it.
 
     :class:`ConfigError` where there are none and a secret of repos.yml cannot be read, whoever

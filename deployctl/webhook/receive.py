@@ -11,7 +11,7 @@ from deployctl.store.database import Database
 from deployctl.system.lean import to_json
 from deployctl.webhook import keep
 from deployctl.webhook.decide import Case, Decision, decide
-from deployctl.webhook.match import Candidates, proved, why_refused
+from deployctl.webhook.match import Candidates, proven_candidates, why_refused
 from deployctl.webhook.payload import MalformedError
 from deployctl.webhook.redact import Redactor
 
@@ -71,7 +71,7 @@ def receive(
         _remember_malformed(request, config, str(error), now)
         return Answer(error.status, "malformed", str(error))
     try:
-        trusted = proved(candidates, config)
+        trusted = proven_candidates(candidates, config)
     except ConfigError as error:
         _remember_unverified(candidates, config, "error", str(error))
         raise
@@ -111,7 +111,10 @@ def _is_new(connection: sqlite3.Connection, candidates: Candidates, candidate: C
 def _settle_one(
     db: Database, connection: sqlite3.Connection, candidates: Candidates, candidate: Candidate
 ) -> Answer:
-    now, key = candidates.delivery.received_at, keep.key_of(candidate.event, candidates.delivery)
+    now, key = (
+        candidates.delivery.received_at,
+        keep.delivery_key(candidate.event, candidates.delivery),
+    )
     redactor = Redactor(_secrets([candidate.repo]))
     case = Case(db, connection, candidate.repo, candidate.event, key=key, now=now)
     decision = decide(case)
@@ -125,11 +128,13 @@ def _settle_one(
         connection, entry, _stored(candidates, redactor, verified=True)
     )
     actor = redactor.text(candidate.event.actor or candidate.forge.NAME)
-    answer.deployment = carry_out(case, decision, answer.delivery, trigger="webhook", actor=actor)
+    answer.deployment = queue_decision(
+        case, decision, answer.delivery, trigger="webhook", actor=actor
+    )
     return answer
 
 
-def carry_out(
+def queue_decision(
     case: Case, decision: Decision, delivery: int, *, trigger: str, actor: str
 ) -> int | None:
     """Queue what was decided, in the same transaction -> the deployment's number, if any."""

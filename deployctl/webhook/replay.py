@@ -11,12 +11,12 @@ from deployctl.errors import RefusedError
 from deployctl.store import deliveries
 from deployctl.store.database import Database
 from deployctl.store.delivery_records import DeliveryRecord
-from deployctl.values.deployment import Request
+from deployctl.values.deployment import Origin
 from deployctl.webhook.decide import Case, Decision, decide
 from deployctl.webhook.forges.event import Event
 from deployctl.webhook.keep import event_from_json
 from deployctl.webhook.match import follows
-from deployctl.webhook.receive import carry_out
+from deployctl.webhook.receive import queue_decision
 
 _FAMILY = {"gitea", "forgejo", "gogs"}
 
@@ -42,7 +42,7 @@ class Replayed:
 
 
 def replay(
-    db: Database, config: WebhookConfig, record: DeliveryRecord, request: Request
+    db: Database, config: WebhookConfig, record: DeliveryRecord, origin: Origin
 ) -> list[Replayed]:
     """Decide upon a delivery once more, by the repos.yml of now -> what became of it, per repo.
 
@@ -66,12 +66,12 @@ def replay(
                 repo,
                 event,
                 key=event.key or f"replay of {record.id}",
-                now=request.now,
+                now=origin.now,
                 again=True,
             )
             for repo in repos
         ]
-        return [_replay_one(case, record, request) for case in cases]
+        return [_replay_one(case, record, origin) for case in cases]
 
 
 def _repos_of(config: WebhookConfig, record: DeliveryRecord, event: Event) -> list[WebhookRepo]:
@@ -89,20 +89,20 @@ def _is_of(repo: WebhookRepo, forge: str | None) -> bool:
     return repo.forge in (None, forge) or forge == "control" or {repo.forge, forge} <= _FAMILY
 
 
-def _replay_one(case: Case, record: DeliveryRecord, request: Request) -> Replayed:
+def _replay_one(case: Case, record: DeliveryRecord, origin: Origin) -> Replayed:
     decision = decide(case)
-    entry = deliveries.Entry(decision.result, decision.reason, request.now)
+    entry = deliveries.Entry(decision.result, decision.reason, origin.now)
     entry.forge, entry.event, entry.forge_id = record.forge, record.event, record.forge_id
     entry.repo = case.repo.name
     entry.facts = json.dumps(record.facts)
     entry.replay_of = record.id
     stored = deliveries.StoredRequest(json.dumps(record.headers), record.body, record.body_size)
     delivery = deliveries.record(case.connection, entry, stored)
-    number = _carry_out(case, decision, delivery, request)
+    number = _carry_out(case, decision, delivery, origin)
     return Replayed(delivery, case.repo.name, decision.result, decision.reason, number)
 
 
-def _carry_out(case: Case, decision: Decision, delivery: int, request: Request) -> int | None:
+def _carry_out(case: Case, decision: Decision, delivery: int, origin: Origin) -> int | None:
     if decision.order is not None:
         decision.order.by_hand = True
-    return carry_out(case, decision, delivery, trigger=request.trigger, actor=request.actor)
+    return queue_decision(case, decision, delivery, trigger=origin.trigger, actor=origin.actor)

@@ -9,7 +9,7 @@ from typing import Any
 
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.releases.site import Site, remote_tip
-from deployctl.values.deployment import Request
+from deployctl.values.deployment import Origin
 from deployctl.values.repo import Repo
 from deployctl.webhook.forges import samples
 
@@ -50,13 +50,13 @@ def make_push(site: Site, now: float) -> tuple[dict[str, str], bytes]:
     return samples.push(repo.forge or "github", sample, _secret(repo))
 
 
-def make_order(
-    repo: Repo, action: str, to: str | None, request: Request
+def make_control_message(
+    repo: Repo, action: str, to: str | None, origin: Origin
 ) -> tuple[dict[str, str], bytes]:
     """A control message, signed."""
     number = f"msg_{uuid.uuid4().hex}"
-    sample = samples.Sample("", "", number, request.now, actor=request.actor)
-    return samples.order(action, repo.name, to, sample, _secret(repo))
+    sample = samples.Sample("", "", number, origin.now, actor=origin.actor)
+    return samples.control_message(action, repo.name, to, sample, _secret(repo))
 
 
 def _secret(repo: Repo) -> bytes:

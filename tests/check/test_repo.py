@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.check import place, remote, webhook
+from deployctl.check import live, remote, webhook
 from deployctl.check.finding import Finding, findings_of
 from deployctl.config.load import load
 from deployctl.values.forge_names import FORGES
@@ -174,7 +174,7 @@ def test_what_is_in_the_way_is_told_one_by_one(tmp_path: Path, write_config: Wri
     made = Made(write_config, shared_files=[".env"])
     app = tmp_path / "app"
     (app / "current").mkdir(parents=True)
-    assert [(each.level, each.message, each.fix) for each in made.ask(place.path)] == [
+    assert [(each.level, each.message, each.fix) for each in made.ask(live.path)] == [
         (
             "fail",
             f"{app}/current is not a symlink, so it cannot be switched",
@@ -193,9 +193,9 @@ def test_a_place_for_one_checkout_is_looked_at_too(
     tmp_path: Path, write_config: WriteConfig
 ) -> None:
     made = Made(write_config, strategy="in_place")
-    assert only(made.ask(place.path))[:2] == ("ok", f"{tmp_path}/app can be deployed to")
+    assert only(made.ask(live.path))[:2] == ("ok", f"{tmp_path}/app can be deployed to")
     (tmp_path / "app").touch()
-    assert only(made.ask(place.path)) == (
+    assert only(made.ask(live.path)) == (
         "fail",
         f"{tmp_path}/app is not a directory",
         "move it away, or set path of app",
@@ -210,7 +210,7 @@ def test_what_is_live_is_whole(app: App, strategy: str) -> None:
     assert about(document, "live", "app")[0]["message"] == f"{revision[:12]} is live"
 
 
-def live(app: App, code: int) -> dict[str, Any]:
+def live_finding(app: App, code: int) -> dict[str, Any]:
     (finding,) = about(app.cli.json("check", code=code), "live", "app")
     return finding
 
@@ -219,7 +219,7 @@ def test_a_live_release_that_is_gone_or_not_whole_or_not_ours_is_told(app: App) 
     name = app.release("1")["release"]
     release = app.path / "releases" / name
     (release / ".complete").unlink()
-    assert live(app, code=1) == {
+    assert live_finding(app, code=1) == {
         "level": "fail",
         "message": f"the release {name} is live and not complete",
         "fix": f"deployctl -c {app.cli.config} deploy app",
@@ -227,7 +227,7 @@ def test_a_live_release_that_is_gone_or_not_whole_or_not_ours_is_told(app: App) 
     (app.directory / "mine").mkdir()
     (app.path / "current").unlink()
     (app.path / "current").symlink_to("../mine")
-    assert live(app, code=0) == {
+    assert live_finding(app, code=0) == {
         "level": "warn",
         "message": f"{app.path}/current points to ../mine, which deployctl did not build",
         "fix": f"deployctl -c {app.cli.config} deploy app",
@@ -235,7 +235,7 @@ def test_a_live_release_that_is_gone_or_not_whole_or_not_ours_is_told(app: App) 
     (app.path / "current").unlink()
     (app.path / "current").symlink_to(f"releases/{name}")
     shutil.rmtree(release)
-    assert live(app, code=1) == {
+    assert live_finding(app, code=1) == {
         "level": "fail",
         "message": f"{app.path}/current points to releases/{name}, which is gone",
         "fix": f"deployctl -c {app.cli.config} rollback app",

@@ -14,7 +14,7 @@ import pytest
 
 from deployctl.store import deployments, probations, queue
 from deployctl.store.database import Database
-from deployctl.system.clock import Moment
+from deployctl.system.clock import Instant
 from deployctl.values.deployment import Failure
 from tests.support.app import App
 from tests.support.bark import bark
@@ -355,14 +355,14 @@ def test_after_a_reboot_with_a_clock_that_is_behind_it_begins_again(app: App, si
 
 
 def test_a_moment_tells_how_long_ago_it_was_whatever_the_clock_says() -> None:
-    begun = Moment(wall=1000.0, boot="a", clock=50.0)
-    assert begun.until(Moment(wall=-9e8, boot="a", clock=80.0)) == 30.0
-    assert begun.until(Moment(wall=9e8, boot="a", clock=80.0)) == 30.0
-    assert begun.until(Moment(wall=1200.0, boot="b", clock=10.0)) == 200.0
-    behind = Moment(wall=900.0, boot="b", clock=10.0)
+    begun = Instant(wall=1000.0, boot="a", clock=50.0)
+    assert begun.until(Instant(wall=-9e8, boot="a", clock=80.0)) == 30.0
+    assert begun.until(Instant(wall=9e8, boot="a", clock=80.0)) == 30.0
+    assert begun.until(Instant(wall=1200.0, boot="b", clock=10.0)) == 200.0
+    behind = Instant(wall=900.0, boot="b", clock=10.0)
     assert begun.until(behind) == 0.0
     assert begun.is_ahead_of(behind)
-    assert not begun.is_ahead_of(Moment(wall=900.0, boot="a", clock=60.0))
+    assert not begun.is_ahead_of(Instant(wall=900.0, boot="a", clock=60.0))
 
 
 def test_what_waits_for_its_checks_is_not_lost_to_a_way_back(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_what_comes_while_a_turn_comes_to_nothing_is_run_too(
         if len(tried) == 1:
             _queue(here, "app")
 
-    monkeypatch.setattr(worker, "run_here", come_to_nothing)
+    monkeypatch.setattr(worker, "run_queued", come_to_nothing)
     with Database(config.state_dir) as db:
         assert worker.run(Runtime(config, db, Output())) == []
     assert tried == [1, 2]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deployctl.releases.caches import copy
-from deployctl.releases.relocate import name_new_place
+from deployctl.releases.relocate import relocate
 from tests.support.app import App
 from tests.support.small_disk import free, small_disk
 
@@ -256,7 +256,7 @@ def test_only_texts_that_name_the_old_release_change_and_keep_their_mode(tmp_pat
     (venv / "bin/link").symlink_to(outside)
     (venv / "bin/home").symlink_to(old / "file")
     (venv / "bin/binary").write_bytes(b"\0" + os.fsencode(old))
-    assert name_new_place(str(new), str(old), str(new)) is None
+    assert relocate(str(new), str(old), str(new)) is None
     assert script.read_text() == f"#!{new}/.venv/bin/python\n# {old}.2/x {old}c\n"
     assert script.stat().st_mode & 0o7777 == 0o555
     assert outside.read_text() == str(old)
@@ -265,4 +265,4 @@ def test_only_texts_that_name_the_old_release_change_and_keep_their_mode(tmp_pat
     assert (venv / "bin/binary").read_bytes() == b"\0" + os.fsencode(old)
     (venv / "bin/python").unlink()
     (venv / "bin/python").symlink_to("/nonexistent/python3")
-    assert name_new_place(str(new), str(old), str(new)) == f"{venv}/bin/python leads nowhere"
+    assert relocate(str(new), str(old), str(new)) == f"{venv}/bin/python leads nowhere"

@@ -17,7 +17,7 @@ from deployctl.releases.prune import prune, surplus
 from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments, queue, releases
 from deployctl.store.database import Database
-from deployctl.values.deployment import Request
+from deployctl.values.deployment import Origin
 from deployctl.values.masking import Masker
 from deployctl.values.repo import Config, Repo
 from tests.support.upstream import Upstream
@@ -286,7 +286,7 @@ def test_the_beginning_of_several_shas_names_none_of_them(history: History) -> N
     assert choose_target(history.site, "abcd2").revision == "abcd2" + "0" * 35
 
 
-REQUEST = Request(actor="ada", trigger="cli", now=5.0)
+REQUEST = Origin(actor="ada", trigger="cli", now=5.0)
 
 
 @pytest.mark.parametrize("to", [None, "1", "aaaa"])
@@ -393,7 +393,7 @@ def test_what_cannot_be_removed_is_told_of_and_tried_again(
 def journal_of(history: History, number: int) -> Journal:
     deployment = deployments.get(history.site.db, number)
     assert deployment is not None
-    return Journal(history.site.db, deployment, masker=Masker([]), show=Output())
+    return Journal(history.site.db, deployment, masker=Masker([]), output=Output())
 
 
 # in place

@@ -285,7 +285,7 @@ QUESTIONS = (
     lambda db: deployments.newest_finished(db, "blog"),
     lambda db: deployments.made_live(db, "blog", SHA, None),
     queue.waiting,
-    queue.under_way,
+    queue.running,
     add,
 )
 

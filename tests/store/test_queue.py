@@ -85,7 +85,7 @@ def test_a_request_leaves_other_repos_and_what_runs_alone(db: Database) -> None:
     deployments.claim(db, running, "me", 110.0)
     waiting = add(db)
     assert queue.waiting(db) == [(other, "shop"), (waiting, "blog")]
-    assert queue.under_way(db) == [(running, "blog")]
+    assert queue.running(db) == [(running, "blog")]
 
 
 def test_a_request_that_is_given_up_leaves_the_queue_as_it_was(db: Database) -> None:

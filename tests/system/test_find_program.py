@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deployctl.system.environment import PATH
-from deployctl.system.find_program import advice, missed
+from deployctl.system.find_program import advice, missing_program
 from tests.support.app import App
 
 
@@ -35,7 +35,7 @@ def put(directory: Path, name: str = "toolx") -> str:
 def test_the_last_word_of_whoever_looked_for_it_names_the_program(
     command: str | tuple[str, ...], tail: str, program: str | None
 ) -> None:
-    assert missed(command, tail) == program
+    assert missing_program(command, tail) == program
 
 
 @pytest.mark.parametrize("run", ["true; toolx ci", ["toolx", "ci"]])

@@ -185,7 +185,7 @@ def test_a_burst_starts_one_worker_until_that_looks(tmp_path: Path, state: str) 
         "import os, sys, time\nfrom deployctl.system import wake\n"
         "open(sys.argv[1] + '/began', 'w').close()\n"
         "while not os.path.exists(sys.argv[1] + '/look'): time.sleep(0.01)\n"
-        "wake.about_to_look()\n"
+        "wake.release_wake_lock()\n"
         "open(sys.argv[1] + '/looks', 'w').close()\n"
         "time.sleep(20)\n"
     )
@@ -330,9 +330,9 @@ def test_where_it_gives_none_the_worker_runs_all_the_same(
 
 
 def test_one_that_ends_with_the_last_login_is_not_asked(lingering: Path, tmp_path: Path) -> None:
-    assert wake.by_ourselves() == "scope"
+    assert wake.method_without_unit() == "scope"
     (tmp_path / "linger" / environment.account().user).unlink()
-    assert wake.by_ourselves() == "session"
+    assert wake.method_without_unit() == "session"
 
 
 @pytest.mark.parametrize("value", ["", "x", "99", "-1"])
@@ -342,5 +342,5 @@ def test_a_variable_of_somebody_else_closes_nothing(
     closed: list[int] = []
     monkeypatch.setenv(wake.WAKE_FD, value)
     monkeypatch.setattr(os, "close", closed.append)
-    wake.about_to_look()
+    wake.release_wake_lock()
     assert closed == []

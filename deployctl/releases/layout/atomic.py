@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterator
 
-from deployctl.config.places import parents
+from deployctl.config.release_paths import parents
 from deployctl.errors import LayoutError
 from deployctl.git.mirror import Mirror
 from deployctl.git.parts import gather, write

@@ -50,7 +50,7 @@ def push(forge: str, sample: Sample, secret: bytes) -> tuple[dict[str, str], byt
     return _signed(headers, document, prove, sample, secret)
 
 
-def order(
+def control_message(
     action: str, repo: str, to: str | None, sample: Sample, secret: bytes
 ) -> tuple[dict[str, str], bytes]:
     """A control message -> (headers, body)."""

@@ -66,7 +66,7 @@ def test_nobody_can_sign_for_sourcehut() -> None:
 
 @pytest.mark.parametrize("secret", [b"a plain secret", KEY.encode()])
 def test_an_order_is_signed_with_the_secret_of_the_repo(secret: bytes) -> None:
-    made = received(*samples.order("rollback", "app", "17", sample(FORGES[0]), secret))
+    made = received(*samples.control_message("rollback", "app", "17", sample(FORGES[0]), secret))
     assert forges.recognise(made.headers, made.document) == "control"
     assert control.verify(made, secret)
     assert not control.verify(made, b"another")

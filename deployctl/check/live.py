@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, advised, fail, ok, warn
-from deployctl.deploy.probe import LiveRelease, once, probe
+from deployctl.deploy.probe import LiveRelease, probe, single_try
 from deployctl.git.mirror import Mirror
 from deployctl.releases.layout import Layout, layout_of
-from deployctl.releases.release_config import of_live
+from deployctl.releases.release_config import config_of_live
 from deployctl.releases.site import open_site
 from deployctl.store import deployments
 from deployctl.store.database import Database
@@ -50,13 +50,13 @@ def health(config: Config, repo: Repo) -> Iterator[Finding]:
         found = site.layout.live()
         if found is None:
             return
-        running = of_live(site, found.revision, found.release)
+        running = config_of_live(site, found.revision, found.release)
         healthcheck = running.pipeline.healthcheck
         if healthcheck is None:
             yield from _unchecked(repo)
             return
         brought = deployments.made_live(db, repo.name, found.revision, found.release)
-        release = LiveRelease(site, found, running, once(healthcheck), brought)
+        release = LiveRelease(site, found, running, single_try(healthcheck), brought)
         result = probe(release, trigger="cli", actor=account().user)
     if result.ok:
         yield ok("health", result.message)
