@@ -1,4 +1,4 @@
-"""How the house is built: imports go down, adapters stay apart, everything stays small."""
+"""The structure of the package: imports go down only, files and functions stay short."""
 
 from __future__ import annotations
 
