@@ -92,7 +92,7 @@ def forget_unverified(connection: sqlite3.Connection, kept: int) -> None:
 
 
 def name_deployment(connection: sqlite3.Connection, delivery: int, deployment: int) -> None:
-    """Store which deployment a delivery queued, in the caller's transaction."""
+    """Store the deployment that a delivery queued, or is about, in the caller's transaction."""
     connection.execute("UPDATE deliveries SET deployment = ? WHERE id = ?", (deployment, delivery))
 
 
@@ -109,8 +109,8 @@ def ignore(connection: sqlite3.Connection, delivery: int, reason: str) -> None:
 def remember_key(connection: sqlite3.Connection, repo: str, key: str, deployment: int) -> None:
     """Store a delivery's key with its deployment, in the caller's transaction.
 
-    A later delivery of the repo with this key is a duplicate. The key is the forge's id of the
-    delivery, or a hash of the body if the forge sends none.
+    A later delivery of the repo with this key is recognised as the same one. The key is usually
+    the forge's id of the delivery; a hash of the body if the forge sends none.
     """
     connection.execute(
         "INSERT OR REPLACE INTO delivery_keys (repo, key, deployment) VALUES (?, ?, ?)",

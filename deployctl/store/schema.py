@@ -3,7 +3,7 @@
 The version of a file is its ``PRAGMA user_version``, 0 in a new one. ``MIGRATIONS[N]`` brings it
 from version N to N+1.
 
-SQLite uses a partial index only if the query's condition contains a term of the index's own
+SQLite uses a partial index only if the index's condition contains a term of the query's own
 condition, so the indexes say ``OR`` and not ``IN`` (https://www.sqlite.org/partialindex.html,
 section 3).
 """

@@ -31,7 +31,8 @@ EXIT_CODES = {
     "cancelled": 1,
 }
 
-# A stage is slow if it took this many times its usual duration, and this many seconds more.
+# A stage is slow if it took at least _SLOW_FACTOR times its usual duration, and at least
+# _SLOW_SECONDS longer than that duration.
 _SLOW_FACTOR = 3
 _SLOW_SECONDS = 10
 
@@ -70,10 +71,11 @@ _HEALTH_CHECK_STAGES = ("healthcheck", "rollback healthcheck", "probation")
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed step: which one, how it failed, and the last lines of its output (``tail``).
+    """The failure of a deployment: the stage and step, the error, and the last lines of output.
 
-    ``step`` is its position in the stage, from 1. ``exit_code`` is None if a signal ended it, and
-    ``signal`` is None if none did. ``command`` is None if no command failed, but for example a URL.
+    ``step`` is the position in the stage, from 1; None if it was no single step.
+    ``exit_code`` is None if a signal ended it, and ``signal`` is None if none did. ``command`` is
+    None if no command failed, but for example a URL.
     """
 
     stage: str
@@ -168,7 +170,7 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A queued, running or finished deployment, as the record keeps it; one attempt or several.
+    """A queued, running or finished deployment, as the record keeps it, with its stages.
 
     Times are in seconds since the epoch. ``task`` is ``deploy`` or ``rollback``. ``phase`` is an
     internal state that is not shown: while the deployment runs, recovery after a crash needs it;
@@ -177,7 +179,7 @@ class Deployment:
     that a rollback was asked for (None: the last good one); its ``revision`` and ``release`` are
     set when it runs. ``delivery`` is the id of the delivery that queued it. ``rollback_of`` is the
     deployment that an automatic rollback undoes. ``awaits`` is the revision whose checks must
-    pass before it may run.
+    pass before it may run. ``attempts`` is how often it was begun: more than once after a crash.
     """
 
     number: int
