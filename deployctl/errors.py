@@ -1,28 +1,32 @@
-"""The one family of errors that can be expected; each edge turns them into its own answer.
+"""The errors that deployctl raises on purpose, all of one family.
 
-This module is on the webhook's way: it imports nothing.
+The command line turns them into a message and an exit code, the webhook into an HTTP answer. The
+webhook loads this module, so it imports nothing.
 """
 
 from __future__ import annotations
 
 
 class DeployctlError(Exception):
-    """Something a person can mend: a sentence saying what, where, and what to do next.
+    """An error that a person can correct; its message says what, where, and what to do next.
 
-    ``exit_code`` is what a command ends with when this error ends it.
+    ``exit_code`` is the exit code of a command that ends with this error.
     """
 
     exit_code = 1
 
 
 class UsageError(DeployctlError):
-    """The command, or what it names, does not exist: wrong usage, unknown repo or number."""
+    """Wrong usage of a command, or an unknown repo or number."""
 
     exit_code = 2
 
 
 class ForeignError(UsageError):
-    """The state is that of another account, ``owner`` as ``sudo -u`` takes it."""
+    """The state directory belongs to another account.
+
+    ``owner`` is that account, as ``sudo -u`` takes it: a name, or ``#`` and the user id.
+    """
 
     def __init__(self, message: str, owner: str) -> None:
         super().__init__(message)
@@ -30,19 +34,23 @@ class ForeignError(UsageError):
 
 
 class ConfigError(DeployctlError):
-    """repos.yml, or a file it points to, cannot be used; holds every complaint at once."""
+    """repos.yml, or a file that it names, cannot be used; the message lists all its errors."""
 
     exit_code = 2
 
 
 class RefusedError(DeployctlError):
-    """Not now and not by itself: held, locked, nothing to roll back to, not on the branch."""
+    """deployctl refuses a request, until a person changes something or insists.
+
+    For example: the revision is held or not on the branch, the repo is locked, or there is no
+    release to roll back to.
+    """
 
     exit_code = 5
 
 
 class BusyError(DeployctlError):
-    """Somebody else is at it; the same command works later."""
+    """Another process has not finished its work yet; the same command can succeed later."""
 
     exit_code = 75
 
@@ -52,7 +60,10 @@ class StoreError(DeployctlError):
 
 
 class GitError(DeployctlError):
-    """git, or the remote it talked to, said no; ``output`` holds its last lines."""
+    """A git command failed, or its remote refused; ``output`` holds the last lines of its output.
+
+    ``git_exit_code`` is None if git did not exit by itself.
+    """
 
     def __init__(self, message: str, output: str = "", exit_code: int | None = None) -> None:
         super().__init__(message)
@@ -61,16 +72,22 @@ class GitError(DeployctlError):
 
     @property
     def is_answer(self) -> bool:
-        """Whether git came to its own end; killed or out of time it has said neither yes nor no."""
+        """Tell whether git exited by itself; if it was killed or timed out, it gave no answer."""
         return self.git_exit_code is not None
 
 
 class LayoutError(DeployctlError):
-    """The place a repo is deployed to is not as it must be (a file in the way, no permission)."""
+    """The directory that a repo is deployed to cannot be used.
+
+    For example, a file is in the way, or a permission is missing.
+    """
 
 
 class Interrupted(BaseException):
-    """A signal asked this process to stop; not an Exception, so that nothing swallows it."""
+    """A signal asked this process to stop.
+
+    It is no Exception, so that ``except Exception`` does not catch it.
+    """
 
     def __init__(self, signal_name: str) -> None:
         super().__init__(signal_name)
@@ -78,8 +95,11 @@ class Interrupted(BaseException):
 
 
 def in_words(error: Exception) -> str:
-    """An error as a line for people: the machine's own (a full disk) with its place, no number."""
+    """Return an error as one line for people.
+
+    For an OSError, such as a full disk, this is the path and the reason, without the errno.
+    """
     if not isinstance(error, OSError):
         return str(error)
-    place = error.filename2 or error.filename
-    return f"{place}: {error.strerror}" if place else error.strerror or str(error)
+    path = error.filename2 or error.filename
+    return f"{path}: {error.strerror}" if path else error.strerror or str(error)

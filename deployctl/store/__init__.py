@@ -1,6 +1,7 @@
 """The record: deployments, deliveries, releases, holds, locks and notices, in one SQLite file.
 
-Each module holds the queries of one table under a name; all take a
-:class:`~deployctl.store.database.Database`. ``database``, ``deliveries``, ``freezes`` and
-``queue`` are on the webhook's way and import nothing heavy.
+Each module holds the queries of one subject as functions. Their first argument is a
+:class:`~deployctl.store.database.Database`, or the connection of a write transaction that the
+caller has begun. The webhook imports ``database``, ``deliveries``, ``freezes``, ``queue`` and
+``checks``; they import nothing that is slow to load.
 """

@@ -1,4 +1,4 @@
-"""What forges say of the checks of a commit, for the repos that wait for it."""
+"""Results of the forge's checks of a commit (CI), for repos with ``on: ci_success``."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ if TYPE_CHECKING:
 
 
 class Verdict:
-    """The names of a check that ``failed`` and of one that is ``pending``; and whether all
-    ``passed`` that are known, of which there must be one.
+    """The result of all known checks of one revision.
+
+    ``failed`` and ``pending`` each hold the name of one such check, or None. ``passed`` is true
+    if at least one check is known, none failed and none is pending.
     """
 
     __slots__ = ("failed", "passed", "pending")
 
     def __init__(self, states: dict[str, str]) -> None:
-        self.failed = _first(states, "failure")
-        self.pending = _first(states, "pending")
+        self.failed = _first_check(states, "failure")
+        self.pending = _first_check(states, "pending")
         self.passed = bool(states) and not self.failed and not self.pending
 
 
-def _first(states: dict[str, str], wanted: str) -> str | None:
+def _first_check(states: dict[str, str], wanted: str) -> str | None:
     return next((context for context, state in states.items() if state == wanted), None)
 
 
@@ -35,7 +37,14 @@ def note(
     mark: str,
     now: float,
 ) -> None:
-    """The newest word on one check, inside the caller's transaction: they come in any order."""
+    """Store the state of one check, unless a newer one is stored; in the caller's transaction.
+
+    ``revision`` is a full commit sha, ``context`` the check's name, ``state`` one of ``pending``,
+    ``success`` and ``failure``; ``now`` is in seconds since the epoch. Deliveries may arrive in any
+    order, so ``mark`` tells which report is newer: text from the forge (a time or a padded number)
+    that is compared with the stored one as text. A smaller mark changes nothing, an equal one
+    replaces what is stored.
+    """
     connection.execute(
         "INSERT INTO checks (repo, revision, context, state, mark, noted_at)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (repo, revision, context) DO UPDATE"
@@ -46,6 +55,7 @@ def note(
 
 
 def verdict(db: Database, repo: str, revision: str) -> Verdict:
+    """Return the result of all checks that are stored for a revision."""
     rows = db.connection.execute(
         "SELECT context, state FROM checks WHERE repo = ? AND revision = ? ORDER BY context",
         (repo, revision),
@@ -54,7 +64,7 @@ def verdict(db: Database, repo: str, revision: str) -> Verdict:
 
 
 def waiting_for(db: Database, repo: str, revision: str) -> int | None:
-    """The queued deployment that waits for the checks of a revision."""
+    """Return the number of the queued deployment that waits for a revision's checks, or None."""
     row = db.connection.execute(
         "SELECT number FROM deployments WHERE status = 'queued' AND repo = ? AND awaits = ?"
         " ORDER BY number DESC LIMIT 1",
@@ -64,13 +74,14 @@ def waiting_for(db: Database, repo: str, revision: str) -> int | None:
 
 
 def let_run(connection: sqlite3.Connection, number: int, reason: str) -> None:
-    """It waits no longer, but for its turn."""
+    """Make a deployment that waited for checks ready to run, in the caller's transaction."""
     connection.execute(
         "UPDATE deployments SET awaits = NULL, reason = ? WHERE number = ?", (reason, number)
     )
 
 
 def drop(connection: sqlite3.Connection, number: int, reason: str, now: float) -> None:
+    """Cancel a queued deployment because a check failed, in the caller's transaction."""
     connection.execute(
         "UPDATE deployments SET status = 'cancelled', finished_at = ?, reason = ?"
         " WHERE number = ? AND status = 'queued'",
@@ -79,7 +90,10 @@ def drop(connection: sqlite3.Connection, number: int, reason: str, now: float) -
 
 
 def dropped_ref(db: Database, repo: str, revision: str) -> str | None:
-    """The ref of a deployment of this revision that a check dropped, if nothing came after it."""
+    """Return the ref of a deployment of this revision that a failed check cancelled, or None.
+
+    None also if that is not the repo's newest deployment, apart from superseded ones.
+    """
     row = db.connection.execute(
         "SELECT ref, wanted_revision, status, cancelled_by FROM deployments"
         " WHERE repo = ? AND status != 'superseded' ORDER BY number DESC LIMIT 1",
@@ -91,9 +105,10 @@ def dropped_ref(db: Database, repo: str, revision: str) -> str | None:
 
 
 def may_begin(db: Database, repo: str, revision: str) -> bool:
-    """Whether a revision may be queued though no deployment waits for it.
+    """Tell whether a revision may be queued although no deployment waits for its checks.
 
-    Not while anything else is queued or runs, and not after something else was deployed later.
+    False while a deployment of the repo is queued or running, and for a revision that was deployed
+    before: checks may end in another order than the pushes came in.
     """
     row = db.connection.execute(
         "SELECT status FROM deployments WHERE repo = ? AND status != 'superseded'"

@@ -1,4 +1,4 @@
-"""The inbox: every delivery with the decision taken, and which deployment it became."""
+"""Writing the inbox: every delivery, with the decision taken and the deployment that it queued."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _COLUMNS = (
 
 
 class StoredRequest:
-    """What is stored of a request: ``headers`` as JSON, the ``body`` in part, its whole ``size``.
+    """The part of an HTTP request that is stored, with secrets hidden.
 
-    The size is in bytes. Secrets have been hidden in it already.
+    ``headers`` is a JSON object, ``body`` the beginning of the body, and ``size`` the size of the
+    whole body in bytes.
     """
 
     __slots__ = ("body", "headers", "size")
@@ -30,9 +31,12 @@ class StoredRequest:
 
 
 class Entry:
-    """One delivery and what was decided; ``facts`` is what was read of it, as JSON.
+    """One delivery and the decision about it, to be stored.
 
-    ``received_at`` is in seconds; ``replay_of`` is the delivery that a person had run again.
+    ``result`` is the decision in one word, such as ``queued`` or ``ignored``. ``received_at`` is in
+    seconds since the epoch. ``forge_id`` is the forge's own id of the delivery. ``facts`` is the
+    event as JSON, from which it can be decided again. ``replay_of`` is the id of the delivery that
+    a person has replayed with this one.
     """
 
     __slots__ = _COLUMNS
@@ -50,7 +54,10 @@ class Entry:
 
 
 class KnownDelivery:
-    """What the same delivery became before; ``is_newest``: nothing of its repo came after it."""
+    """The deployment that the same delivery queued before: its ``number`` and ``status``.
+
+    ``is_newest`` tells that no later deployment of the repo has been queued.
+    """
 
     __slots__ = ("is_newest", "number", "status")
 
@@ -61,7 +68,7 @@ class KnownDelivery:
 
 
 def record(connection: sqlite3.Connection, entry: Entry, request: StoredRequest) -> int:
-    """Keep one delivery, inside the caller's transaction -> its id in our inbox."""
+    """Store one delivery, in the caller's transaction; return its id in the inbox."""
     values: list[Any] = [getattr(entry, name) for name in _COLUMNS]
     cursor = connection.execute(
         f"INSERT INTO deliveries ({', '.join(_COLUMNS)}, headers, body, body_size)"  # noqa: S608 - ours
@@ -72,7 +79,10 @@ def record(connection: sqlite3.Connection, entry: Entry, request: StoredRequest)
 
 
 def forget_unverified(connection: sqlite3.Connection, kept: int) -> None:
-    """Keep only so many of those that anybody can send, the newest."""
+    """Remove all but the newest ``kept`` unverified deliveries, in the caller's transaction.
+
+    Anybody can send those, so their number must be limited.
+    """
     connection.execute(
         "DELETE FROM deliveries WHERE result IN ('refused', 'error', 'malformed') AND id <="
         " (SELECT id FROM deliveries WHERE result IN ('refused', 'error', 'malformed')"
@@ -82,19 +92,26 @@ def forget_unverified(connection: sqlite3.Connection, kept: int) -> None:
 
 
 def name_deployment(connection: sqlite3.Connection, delivery: int, deployment: int) -> None:
-    """Say which deployment a delivery became, once that is known."""
+    """Store the deployment that a delivery queued, or is about, in the caller's transaction."""
     connection.execute("UPDATE deliveries SET deployment = ? WHERE id = ?", (deployment, delivery))
 
 
 def ignore(connection: sqlite3.Connection, delivery: int, reason: str) -> None:
-    """What was queued turned out to be nothing to deploy, inside the caller's transaction."""
+    """Change a delivery's result from queued to ignored, in the caller's transaction.
+
+    For a deployment that turned out to have nothing to deploy.
+    """
     connection.execute(
         "UPDATE deliveries SET result = 'ignored', reason = ? WHERE id = ?", (reason, delivery)
     )
 
 
 def remember_key(connection: sqlite3.Connection, repo: str, key: str, deployment: int) -> None:
-    """From now on a delivery of this repo with this key is the same one again."""
+    """Store a delivery's key with its deployment, in the caller's transaction.
+
+    A later delivery of the repo with this key is recognised as the same one. The key is usually
+    the forge's id of the delivery; a hash of the body if the forge sends none.
+    """
     connection.execute(
         "INSERT OR REPLACE INTO delivery_keys (repo, key, deployment) VALUES (?, ?, ?)",
         (repo, key, deployment),
@@ -102,7 +119,7 @@ def remember_key(connection: sqlite3.Connection, repo: str, key: str, deployment
 
 
 def deployment_for_key(db: Database, repo: str, key: str) -> KnownDelivery | None:
-    """What the same delivery became when it first came."""
+    """Return the deployment that a delivery with this key has queued, or None."""
     row = db.connection.execute(
         "SELECT d.number, d.status, NOT EXISTS (SELECT 1 FROM deployments n WHERE n.repo = d.repo"
         " AND n.number > d.number) AS is_newest FROM delivery_keys k JOIN deployments d"
@@ -117,7 +134,11 @@ def deployment_for_key(db: Database, repo: str, key: str) -> KnownDelivery | Non
 def use_proof(
     connection: sqlite3.Connection, repo: str, proof: str, expires_at: float, now: float
 ) -> bool:
-    """Remember a proof that is good only once, until it expires -> whether this is that once."""
+    """Store a one-time proof, in the caller's transaction; return False if it was used before.
+
+    The proof is kept until ``expires_at``, after which it is not valid anyway. Both times are in
+    seconds since the epoch.
+    """
     connection.execute("DELETE FROM used_proofs WHERE expires_at < ?", (now,))
     cursor = connection.execute(
         "INSERT OR IGNORE INTO used_proofs (repo, proof, expires_at) VALUES (?, ?, ?)",
@@ -127,9 +148,10 @@ def use_proof(
 
 
 def prune(db: Database, before: float) -> None:
-    """Forget the deliveries that came before then, and what forges said of checks.
+    """Remove the deliveries received before that time, and the checks stored before it.
 
-    Asks first: every minute's worker comes here, and a transaction costs more than a question.
+    ``before`` is in seconds since the epoch. The oldest ones are queried first, since a worker may
+    run every minute and a query costs less than a write transaction.
     """
     oldest = db.connection.execute(
         "SELECT (SELECT min(received_at) FROM deliveries) AS delivery,"

@@ -1,4 +1,4 @@
-"""Reading the inbox: the deliveries of the past, one or many."""
+"""Reading the inbox: one delivery or the newest ones, and hiding secrets in them later."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from deployctl.values.times import iso
 
 @dataclass(frozen=True)
 class DeliveryRecord:
-    """One delivery as it was kept; ``received_at`` is in seconds since the epoch.
+    """One stored delivery; ``received_at`` is in seconds since the epoch.
 
-    ``facts`` is what was read of it, None where it could not be read; ``body`` is kept in part,
-    ``body_size`` is the whole, in bytes.
+    ``facts`` is the event that was read from it; None if it could not be read or was too long to
+    store. ``body`` is the beginning of the body; ``body_size`` is the size of the whole one, in
+    bytes.
     """
 
     id: int
@@ -36,6 +37,7 @@ class DeliveryRecord:
     body_size: int
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields that a list of deliveries shows."""
         return {
             "id": self.id,
             "forge": self.forge,
@@ -48,6 +50,7 @@ class DeliveryRecord:
         }
 
     def whole_to_json(self) -> dict[str, Any]:
+        """Return all fields but the facts."""
         return {
             **self.to_json(),
             "forge_id": self.forge_id,
@@ -59,11 +62,15 @@ class DeliveryRecord:
 
     @property
     def text(self) -> str:
+        """The stored part of the body; bytes that are not UTF-8 are written as ``\\xe9``."""
         return self.body.decode("utf-8", "backslashreplace")
 
 
 def newest(db: Database, repo: str | None, limit: int) -> list[DeliveryRecord]:
-    """The newest deliveries first, of one repo or of all; without headers and bodies."""
+    """Return deliveries of one repo, or of all if None, newest first.
+
+    Facts, headers and bodies are left empty.
+    """
     rows = db.connection.execute(
         "SELECT id, forge, event, forge_id, repo, received_at, result, reason, deployment,"
         " replay_of, NULL AS facts, NULL AS headers, NULL AS body, body_size FROM deliveries"
@@ -74,12 +81,16 @@ def newest(db: Database, repo: str | None, limit: int) -> list[DeliveryRecord]:
 
 
 def get(db: Database, number: int) -> DeliveryRecord | None:
+    """Return the delivery with this id, with facts, headers and body; None if there is none."""
     row = db.connection.execute("SELECT * FROM deliveries WHERE id = ?", (number,)).fetchone()
     return _record(row) if row else None
 
 
 def hide(db: Database, number: int, mask: Callable[[str], str]) -> None:
-    """Put a delivery's texts through ``mask`` and keep what that makes of them."""
+    """Replace the texts of a stored delivery with what ``mask`` returns for them.
+
+    It is called with each text, and returns it with the secrets hidden.
+    """
     row = db.connection.execute(
         "SELECT headers, facts, reason, event, body FROM deliveries WHERE id = ?", (number,)
     ).fetchone()

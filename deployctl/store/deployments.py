@@ -1,4 +1,4 @@
-"""The history: every deployment with its stages and steps, and how it ended."""
+"""The history: queries and changes of deployments, with their stages and steps."""
 
 from __future__ import annotations
 
@@ -20,32 +20,40 @@ from deployctl.values.deployment import (
 
 
 def get(db: Database, number: int) -> Deployment | None:
-    """One deployment whole, with its stages."""
+    """Return a deployment with its stages, or None if no deployment has this number."""
     found = select(db, "number = ?", (number,), 1)
     return found[0] if found else None
 
 
 def history(db: Database, repo: str | None, limit: int) -> list[Deployment]:
-    """The newest deployments first, of one repo or of all, with their stages."""
+    """Return the newest deployments of one repo, or of all if None, newest first."""
     return select(db, "repo = ?", (repo,), limit) if repo else select(db, "1", (), limit)
 
 
 def running(db: Database, repo: str) -> Deployment | None:
+    """Return the repo's deployment that the record calls running, or None.
+
+    Its process may be dead: then nothing has changed its status yet.
+    """
     found = select(db, "repo = ? AND status = 'running'", (repo,), 1)
     return found[0] if found else None
 
 
 def all_running(db: Database) -> list[Deployment]:
+    """Return the running deployments of all repos, newest first."""
     return select(db, "status = 'running'", (), 100)
 
 
 def queued(db: Database, repo: str) -> list[Deployment]:
+    """Return the repo's queued deployments, newest first; also one that waits for checks."""
     return select(db, "repo = ? AND status = 'queued'", (repo,), 100)
 
 
 def newest_finished(db: Database, repo: str) -> Deployment | None:
-    """The newest deployment that came to an end of its own: not by a newer one's arrival, nor by
-    a refusal, which says nothing of the repo.
+    """Return the repo's newest finished deployment, or None.
+
+    One that a newer request superseded, or that deployctl refused, is left out: it tells nothing
+    about the state of the repo.
     """
     ended = "repo = ? AND status NOT IN ('queued', 'running', 'superseded') AND phase != ?"
     found = select(db, ended, (repo, REFUSED), 1)
@@ -53,7 +61,11 @@ def newest_finished(db: Database, repo: str) -> Deployment | None:
 
 
 def newest_tried(db: Database, repo: str) -> Deployment | None:
-    """The newest deployment that tells whether the repo works: it went live, or failed to."""
+    """Return the repo's newest deployment that tried to bring something live, or None.
+
+    Its status is ``succeeded``, ``failed``, ``rolled_back`` or ``degraded``, and so tells whether
+    the repo works. One that had nothing to do (unchanged or ignored) is left out.
+    """
     tried = "repo = ? AND status IN ('succeeded', 'failed', 'rolled_back', 'degraded')"
     found = select(db, f"{tried} AND phase NOT IN (?, ?)", (repo, *IDLE), 1)
     return found[0] if found else None
@@ -62,7 +74,12 @@ def newest_tried(db: Database, repo: str) -> Deployment | None:
 def made_live(
     db: Database, repo: str, revision: str | None, release: str | None
 ) -> Deployment | None:
-    """The newest deployment that brought this revision (and release, where it has one) live."""
+    """Return the newest deployment or rollback that made this revision live, or None.
+
+    ``revision`` is a full commit sha and ``release`` the name of the release's directory, None in
+    place; both must match. Only a deployment that succeeded counts, and not one that found the
+    revision live already. If ``revision`` is None, so is the result.
+    """
     found = select(
         db,
         "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?) AND revision = ?"
@@ -74,7 +91,13 @@ def made_live(
 
 
 def claim(db: Database, number: int, runner: str, now: float) -> bool:
-    """Queued -> running, once: False where another was faster, or a person locked the repo."""
+    """Change a queued deployment to running, for one process only; tell whether it was changed.
+
+    False if another process has claimed it before, if it is not queued or waits for checks, or if
+    a person locked the repo. ``runner`` is the identity of this process, as JSON; ``now`` is in
+    seconds since the epoch. The failure of an earlier attempt is removed; an automatic rollback
+    keeps the one that it was queued for.
+    """
     with db.writing() as connection:
         cursor = connection.execute(
             "UPDATE deployments SET status = 'running', phase = 'claimed', started_at = ?,"
@@ -88,7 +111,7 @@ def claim(db: Database, number: int, runner: str, now: float) -> bool:
 
 
 def note(db: Database, number: int, **columns: str | int | None) -> None:
-    """Write down what became known of a running deployment: ref, revision, phase and the like."""
+    """Store columns of a running deployment once they are known: ref, revision, phase and so on."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
     with db.writing() as connection:
         connection.execute(
@@ -107,10 +130,11 @@ def finish(
     now: float,
     phase: str = "",
 ) -> None:
-    """The outcome, inside the caller's transaction, together with all that follows from it.
+    """Store how a deployment ended, in the caller's transaction.
 
-    What went wrong is always told as a failure, too: where it was in no stage, in the worker. One
-    that deployctl itself asked for keeps what made it ask.
+    ``reason`` or ``failure`` None keeps what is stored already: an automatic rollback keeps the
+    failure that it was queued for. A failed or degraded deployment always gets a failure; if it
+    failed in no stage, its stage is ``worker``. ``now`` is in seconds since the epoch.
     """
     if failure is None and status in ("failed", "degraded"):
         failure = Failure(stage="worker", message=reason or status)
@@ -129,7 +153,10 @@ def finish(
 
 
 def runner_of(db: Database, number: int) -> str | None:
-    """The process that carries a running deployment out, as it was written by :func:`claim`."""
+    """Return the process that runs a deployment, as JSON that :func:`claim` stored.
+
+    None if it does not run, or if there is no such deployment.
+    """
     row = db.connection.execute(
         "SELECT runner FROM deployments WHERE number = ?", (number,)
     ).fetchone()
@@ -137,7 +164,10 @@ def runner_of(db: Database, number: int) -> str | None:
 
 
 def mark_to_cancel(db: Database, number: int, actor: str) -> None:
-    """Let the process that runs it know why it is told to stop."""
+    """Store who cancels a running deployment, before its process is told to stop.
+
+    The process reads it with :func:`cancelled_by`, so that it knows why it got the signal.
+    """
     with db.writing() as connection:
         connection.execute(
             "UPDATE deployments SET cancelled_by = ? WHERE number = ? AND status = 'running'",
@@ -148,9 +178,10 @@ def mark_to_cancel(db: Database, number: int, actor: str) -> None:
 def cancel_queued(
     db: Database, number: int, reason: str, now: float, *, by: str | None = None
 ) -> bool:
-    """Drop a deployment that nobody has begun -> whether it was still in the queue.
+    """Cancel a deployment that is still queued; tell whether it was.
 
-    What a person dropped, ``by``, does not come again by itself.
+    ``by`` is the person who cancelled it, if one did: then its revision is not queued again
+    automatically. ``now`` is in seconds since the epoch.
     """
     with db.writing() as connection:
         cursor = connection.execute(
@@ -162,6 +193,7 @@ def cancel_queued(
 
 
 def cancelled_by(db: Database, number: int) -> str | None:
+    """Return who cancelled a deployment; None if nobody did or there is no such deployment."""
     row = db.connection.execute(
         "SELECT cancelled_by FROM deployments WHERE number = ?", (number,)
     ).fetchone()
@@ -169,7 +201,10 @@ def cancelled_by(db: Database, number: int) -> str | None:
 
 
 def begin_stage(db: Database, number: int, stage: StageRecord, *, urgent: bool = False) -> int:
-    """-> the stage's row, for :func:`end_stage`."""
+    """Store a stage that begins; return the id of its row, for :func:`end_stage`.
+
+    ``urgent`` is explained in :meth:`Database.write`.
+    """
 
     def write(connection: sqlite3.Connection) -> int:
         cursor = connection.execute(
@@ -191,6 +226,8 @@ def begin_stage(db: Database, number: int, stage: StageRecord, *, urgent: bool =
 
 
 def end_stage(db: Database, row: int, stage: StageRecord, *, urgent: bool = False) -> None:
+    """Store how a stage ended, and its steps; ``row`` is what :func:`begin_stage` returned."""
+
     def write(connection: sqlite3.Connection) -> None:
         connection.execute(
             "UPDATE stages SET status = ?, duration = ?, log_end = ? WHERE id = ?",
@@ -207,7 +244,10 @@ def end_stage(db: Database, row: int, stage: StageRecord, *, urgent: bool = Fals
 
 
 def forget_stages(connection: sqlite3.Connection, number: int) -> None:
-    """An interrupted attempt's stages give way to those of the next attempt."""
+    """Remove the stages and steps of an interrupted attempt, in the caller's transaction.
+
+    The next attempt of the deployment then stores its own.
+    """
     connection.execute(
         "DELETE FROM steps WHERE stage IN (SELECT id FROM stages WHERE deployment = ?)", (number,)
     )
@@ -215,7 +255,10 @@ def forget_stages(connection: sqlite3.Connection, number: int) -> None:
 
 
 def with_kept_logs(db: Database) -> set[int]:
-    """However old they are: the newest that each repo has begun, and what is under way."""
+    """Return the numbers of the deployments whose logs are kept, however old they are.
+
+    These are the newest one that each repo has begun, and all that are queued or running.
+    """
     rows = db.connection.execute(
         "SELECT max(number) AS number FROM deployments WHERE started_at IS NOT NULL GROUP BY repo"
         " UNION SELECT number FROM deployments WHERE status = 'queued' OR status = 'running'"
@@ -224,7 +267,10 @@ def with_kept_logs(db: Database) -> set[int]:
 
 
 def select(db: Database, where: str, values: Sequence[Any], limit: int) -> list[Deployment]:
-    """The newest deployments first that a condition (SQL of ours) is true of, with their stages."""
+    """Return at most ``limit`` deployments with their stages, newest first.
+
+    ``where`` is a condition in SQL, always from our own code; ``values`` fill its ``?``.
+    """
     rows = db.connection.execute(
         f"SELECT * FROM deployments WHERE {where} ORDER BY number DESC LIMIT ?",  # noqa: S608 - ours
         (*values, limit),

@@ -1,4 +1,4 @@
-"""What must not be deployed now: a person's lock of a repo, and a revision that is held."""
+"""Locks of repos, which a person sets, and holds of revisions, which deployctl sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 class Lock:
-    """A person's freeze of a repo: triggers are kept and wait."""
+    """A person's freeze of a repo: new deployments are queued, but none runs until it is lifted.
+
+    ``since`` is in seconds since the epoch.
+    """
 
     __slots__ = ("actor", "since", "why")
 
@@ -21,7 +24,10 @@ class Lock:
 
 
 class Hold:
-    """A revision that nothing automatic deploys again until the branch moves."""
+    """A revision that must not be deployed again automatically until the branch moves.
+
+    ``revision`` is a full commit sha; ``since`` is in seconds since the epoch.
+    """
 
     __slots__ = ("revision", "since", "why")
 
@@ -32,6 +38,7 @@ class Hold:
 
 
 def lock_of(db: Database, repo: str) -> Lock | None:
+    """Return the lock of a repo, or None if it is not locked."""
     row = db.connection.execute(
         "SELECT actor, since, why FROM locks WHERE repo = ?", (repo,)
     ).fetchone()
@@ -39,7 +46,7 @@ def lock_of(db: Database, repo: str) -> Lock | None:
 
 
 def set_lock(db: Database, repo: str, lock: Lock) -> bool:
-    """Whether it is ours now: False where somebody else's is in place."""
+    """Lock a repo; return False, and change nothing, if it is locked already."""
     with db.writing() as connection:
         cursor = connection.execute(
             "INSERT INTO locks (repo, actor, since, why) VALUES (?, ?, ?, ?)"
@@ -50,18 +57,18 @@ def set_lock(db: Database, repo: str, lock: Lock) -> bool:
 
 
 def lift_lock(db: Database, repo: str) -> bool:
-    """Whether there was one."""
+    """Remove the lock of a repo; return False if it was not locked."""
     with db.writing() as connection:
         return connection.execute("DELETE FROM locks WHERE repo = ?", (repo,)).rowcount > 0
 
 
 def hold_of(db: Database, repo: str) -> Hold | None:
-    """The newest hold of a repo; there may be older ones, of revisions rolled back before."""
+    """Return the newest hold of a repo, or None; other revisions may be held as well."""
     return next(iter(holds_of(db, repo)), None)
 
 
 def holds_of(db: Database, repo: str) -> list[Hold]:
-    """All of them, the newest first."""
+    """Return all holds of a repo, newest first."""
     rows = db.connection.execute(
         "SELECT revision, since, why FROM holds WHERE repo = ? ORDER BY since DESC", (repo,)
     )
@@ -69,7 +76,7 @@ def holds_of(db: Database, repo: str) -> list[Hold]:
 
 
 def hold_on(db: Database, repo: str, revision: str) -> Hold | None:
-    """The hold of one revision, by its whole sha."""
+    """Return the hold of one revision, given as a full commit sha; None if it is not held."""
     row = db.connection.execute(
         "SELECT revision, since, why FROM holds WHERE repo = ? AND revision = ?",
         (repo, revision),
@@ -78,7 +85,7 @@ def hold_on(db: Database, repo: str, revision: str) -> Hold | None:
 
 
 def set_hold(connection: sqlite3.Connection, repo: str, hold: Hold) -> None:
-    """Hold a revision, inside the caller's transaction."""
+    """Hold a revision, in the caller's transaction; an earlier hold of it is replaced."""
     connection.execute(
         "INSERT OR REPLACE INTO holds (repo, revision, since, why) VALUES (?, ?, ?, ?)",
         (repo, hold.revision, hold.since, hold.why),
@@ -86,23 +93,23 @@ def set_hold(connection: sqlite3.Connection, repo: str, hold: Hold) -> None:
 
 
 def lift_hold(connection: sqlite3.Connection, repo: str, revision: str) -> None:
-    """One revision may be deployed again, inside the caller's transaction."""
+    """Remove the hold of one revision, if it is held, in the caller's transaction."""
     connection.execute("DELETE FROM holds WHERE repo = ? AND revision = ?", (repo, revision))
 
 
 def lift_holds(db: Database, repo: str) -> bool:
-    """All of a repo's revisions may be deployed again -> whether one was held."""
+    """Remove all holds of a repo; return False if there was none."""
     with db.writing() as connection:
         return connection.execute("DELETE FROM holds WHERE repo = ?", (repo,)).rowcount > 0
 
 
 def describe_lock(repo: str, lock: Lock) -> str:
-    """Return the sentence that refuses a deployment of a locked repo, with the way out."""
+    """Return the message that refuses a deployment of a locked repo; it names the way out."""
     return f"{repo} is locked by {lock.actor}: {lock.why}; lift it with: deployctl unlock {repo}"
 
 
 def describe_hold(repo: str, hold: Hold) -> str:
-    """Return the sentence that refuses a held revision, with the ways out."""
+    """Return the message that refuses a held revision; it names the ways out."""
     return (
         f"{hold.revision[:12]} is held: {hold.why}; push a fix, or lift the hold "
         f"(deployctl resume {repo}), or insist (deployctl deploy {repo} --force)"

@@ -1,6 +1,7 @@
-"""The log of one deployment: everything its steps printed, capped per step, private.
+"""Log files of deployments: all output of the steps, limited for each step, mode 0600.
 
-A full disk must not fail a step, so writing here never raises: what cannot be kept is left out.
+A full disk must not fail a step, so writing to a log never raises: text that cannot be written is
+left out.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ import os
 from collections import deque
 from collections.abc import Collection
 
-# What is kept of one step's output: this much from its beginning and as much from its end.
-HALF = 5 * 1024 * 1024
-_BLOCK = 64 * 1024
+# The bytes that are kept of one step's output: so many from its beginning, as many from its end.
+KEPT_AT_EACH_END = 5 * 1024 * 1024
+_BLOCK_SIZE = 64 * 1024  # bytes
 
 
 def log_path(state_dir: str, number: int) -> str:
+    """Return the path of a deployment's log file."""
     return os.path.join(state_dir, "logs", f"{number}.log")
 
 
 def prune_logs(state_dir: str, before: float, kept: Collection[int]) -> None:
-    """Remove the logs whose last line was written before then, but for those of ``kept``."""
+    """Remove the logs that were last written before that time, in seconds since the epoch.
+
+    ``kept`` are the numbers of deployments whose logs stay in any case.
+    """
     directory = os.path.join(state_dir, "logs")
     numbers = (name.removesuffix(".log") for name in os.listdir(directory))
     for number in (int(number) for number in numbers if number.isdigit()):
@@ -31,44 +36,49 @@ def prune_logs(state_dir: str, before: float, kept: Collection[int]) -> None:
 
 
 class LogFile:
-    """Appends to one file; :meth:`begin_step` and :meth:`end_step` bound what a step may fill."""
+    """A log file that is appended to; created if it is missing.
 
-    def __init__(self, path: str, *, half: int = HALF) -> None:
+    It takes whole lines from deployctl (:meth:`line`), and the output of a step between
+    :meth:`begin_step` and :meth:`end_step` (:meth:`raw`), of which at most the first and the last
+    ``kept_at_each_end`` bytes are written.
+    """
+
+    def __init__(self, path: str, *, kept_at_each_end: int = KEPT_AT_EACH_END) -> None:
         self._fd: int | None = None
-        self._half = half
+        self._head_limit = kept_at_each_end
         self._head_size = 0
-        self._tail = _Tail(half)
+        self._tail = _Tail(kept_at_each_end)
         self._at_line_start = True
         with contextlib.suppress(OSError):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._fd = os.open(path, flags, 0o600)
 
     def position(self) -> int:
-        """Where the next line of ours begins."""
+        """Return the offset in the file, in bytes, at which the next line would begin."""
         if self._fd is None:
             return 0
         return os.fstat(self._fd).st_size + (not self._at_line_start)
 
     def line(self, text: str) -> None:
-        """One whole line of ours, on a line of its own."""
+        """Write a text of deployctl as a line of its own; the current step's output ends here."""
         self.end_step()
         self._append_line(text)
 
     def begin_step(self) -> None:
-        """From here on the output of another step is counted."""
+        """Begin the output of another step, with a limit of its own."""
         self.end_step()
         self._head_size = 0
 
     def raw(self, chunk: bytes) -> None:
-        """Output of a step: the head is written at once, the tail when the step ends."""
-        room = self._half - self._head_size
+        """Take output of a step: its beginning is written at once, its end by :meth:`end_step`."""
+        room = self._head_limit - self._head_size
         head, rest = chunk[:room], chunk[room:]
         self._head_size += len(head)
         self._append(head)
         self._tail.add(rest)
 
     def end_step(self) -> None:
-        """Write the tail that was kept, after a line that tells what is missing."""
+        """Write the end of the step's output, after a line that says how many bytes are missing."""
         blocks, left_out = self._tail.take()
         if left_out:
             self._append_line(f"[{left_out} bytes of output are left out here]")
@@ -76,6 +86,7 @@ class LogFile:
             self._append(block)
 
     def close(self) -> None:
+        """Write the rest of the current step's output and close the file; may be called twice."""
         self.end_step()
         if self._fd is not None:
             os.close(self._fd)
@@ -94,10 +105,13 @@ class LogFile:
 
 
 class _Tail:
-    """The last bytes of an output, in blocks: one long array would be copied to be shortened."""
+    """The last ``limit`` bytes of an output.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    They are kept in blocks, since a single array would have to be copied to remove its beginning.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._clear()
 
     def _clear(self) -> None:
@@ -106,24 +120,24 @@ class _Tail:
         self._left_out = 0
 
     def add(self, data: bytes) -> None:
-        if self._blocks and len(self._blocks[-1]) + len(data) <= _BLOCK:
+        if self._blocks and len(self._blocks[-1]) + len(data) <= _BLOCK_SIZE:
             self._blocks[-1] += data
         elif data:
             self._blocks.append(bytearray(data))
         self._size += len(data)
-        while self._blocks and self._size - len(self._blocks[0]) >= self._most:
-            self._leave_out(len(self._blocks.popleft()))
+        while self._blocks and self._size - len(self._blocks[0]) >= self._limit:
+            self._count_left_out(len(self._blocks.popleft()))
 
     def take(self) -> tuple[deque[bytearray], int]:
-        """What there is, at most so many bytes, and how many more there were; nothing is left."""
-        surplus = max(self._size - self._most, 0)
+        """Return the kept bytes and the number of bytes that were left out; begin anew."""
+        surplus = max(self._size - self._limit, 0)
         if surplus:
             del self._blocks[0][:surplus]
-            self._leave_out(surplus)
+            self._count_left_out(surplus)
         taken = self._blocks, self._left_out
         self._clear()
         return taken
 
-    def _leave_out(self, count: int) -> None:
+    def _count_left_out(self, count: int) -> None:
         self._size -= count
         self._left_out += count

@@ -1,8 +1,12 @@
-"""The outbox: a notice is written with the outcome it tells of, and sent afterwards.
+"""The outbox: notices, and the state of sending each of them to its channels.
 
-A sending is claimed before it is tried, by moving its ``due_at`` into the future: two senders
-never try it at once, and one that dies leaves it to the next. So a notice arrives at least once.
-Nothing waits for a day: what is due later than that was put off by a clock that was wrong.
+A notice is stored in the same transaction as the outcome that it reports, and sent afterwards. A
+process claims a sending before it tries it, by moving its ``due_at`` into the future: so no other
+process tries it at the same time, and if the process dies, another one tries it later. So a notice
+arrives at least once. No sending is put off for more than a day: one that is due later was stored
+while the clock was wrong, and is treated as due.
+
+All times are in seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +29,11 @@ def add(
     channels: Iterable[str],
     now: float,
 ) -> int:
-    """Keep a notice, due at once to each channel, inside the caller's transaction -> its id."""
+    """Store a notice and a sending to each channel, due at once; return the notice's id.
+
+    This happens in the caller's transaction. ``channels`` are names; ``deployment`` and ``repo``
+    are None for a notice that is about none.
+    """
     cursor = connection.execute(
         "INSERT INTO notices (deployment, repo, event, title, body, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?)",
@@ -44,7 +52,7 @@ _IS_DUE = f"(state = 'waiting' AND (due_at <= :now OR due_at > :now + {_DAY}))"
 
 
 def due(db: Database, now: float) -> list[tuple[Notice, Sending]]:
-    """The sendings whose time has come, those of the oldest notice first."""
+    """Return the sendings that are due, each with its notice, the oldest notice first."""
     notices = _select(
         db,
         f"WHERE id IN (SELECT notice FROM sendings WHERE {_IS_DUE}) ORDER BY id",  # noqa: S608 - ours
@@ -59,7 +67,10 @@ def due(db: Database, now: float) -> list[tuple[Notice, Sending]]:
 
 
 def claim(db: Database, notice: int, channel: str, *, now: float, until: float) -> bool:
-    """Take a due sending until then, and count the attempt: False where another was faster."""
+    """Claim a due sending until the time ``until``, and count an attempt.
+
+    False if it is not due any more, as another process has claimed it.
+    """
     with db.writing() as connection:
         cursor = connection.execute(
             "UPDATE sendings SET attempts = attempts + 1, due_at = :until"  # noqa: S608 - ours
@@ -70,6 +81,7 @@ def claim(db: Database, notice: int, channel: str, *, now: float, until: float) 
 
 
 def mark_sent(db: Database, notice: int, channel: str, now: float) -> None:
+    """Store that a notice was sent to a channel."""
     with db.writing() as connection:
         connection.execute(
             "UPDATE sendings SET state = ?, sent_at = ?, due_at = NULL"
@@ -81,7 +93,10 @@ def mark_sent(db: Database, notice: int, channel: str, now: float) -> None:
 def mark_failed(
     db: Database, notice: int, channel: str, error: str, retry_at: float | None
 ) -> None:
-    """Try again at ``retry_at``; None: give up. What was sent in the meantime stays sent."""
+    """Store that an attempt failed; the next one is due at ``retry_at``, None gives up.
+
+    Nothing changes if another process has sent the notice in the meantime.
+    """
     with db.writing() as connection:
         connection.execute(
             "UPDATE sendings SET state = ?, last_error = ?, due_at = ?"
@@ -91,12 +106,15 @@ def mark_failed(
 
 
 def history(db: Database, limit: int) -> list[Notice]:
-    """The newest notices first."""
+    """Return at most ``limit`` notices with their sendings, newest first."""
     return _select(db, "ORDER BY id DESC LIMIT ?", (limit,))
 
 
 def retry(db: Database) -> int:
-    """What was given up is due again, with all its attempts -> how many sendings."""
+    """Make all sendings that were given up due now; return their number.
+
+    Their attempts are counted from 0 again.
+    """
     with db.writing() as connection:
         return connection.execute(
             "UPDATE sendings SET state = ?, attempts = 0, due_at = 0 WHERE state = ?",
@@ -105,7 +123,7 @@ def retry(db: Database) -> int:
 
 
 def prune(db: Database, before: float) -> int:
-    """Forget the notices made before then, sent or not -> how many."""
+    """Remove the notices created before that time, sent or not; return their number."""
     oldest = db.connection.execute("SELECT created_at FROM notices ORDER BY id LIMIT 1").fetchone()
     if oldest is None or oldest["created_at"] >= before:
         return 0
@@ -117,8 +135,8 @@ def prune(db: Database, before: float) -> int:
         return connection.execute("DELETE FROM notices WHERE created_at < ?", (before,)).rowcount
 
 
-def _select(db: Database, which: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Notice]:
-    rows = db.connection.execute(f"SELECT * FROM notices {which}", values).fetchall()  # noqa: S608 - ours
+def _select(db: Database, clauses: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Notice]:
+    rows = db.connection.execute(f"SELECT * FROM notices {clauses}", values).fetchall()  # noqa: S608 - ours
     sendings = _sendings_of(db, [row["id"] for row in rows])
     return [
         Notice(

@@ -1,4 +1,4 @@
-"""What is on probation: what went live a while ago and is checked for a while longer."""
+"""Probations: live releases whose health is still checked for a while after their deployment."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from deployctl.store.database import Database
 from deployctl.system.clock import Instant
 from deployctl.values.deployment import Failure
 
-# Who asks where nobody did.
+# The actor of a rollback that deployctl itself queues.
 ACTOR = "deployctl"
 
 
 @dataclass(frozen=True)
 class Probation:
-    """At most one a repo: that of ``deployment``, which made live what is live.
+    """The probation of a repo, of which it has at most one.
 
-    ``failure`` is what the last check found, None where all was well. ``why`` says why nothing is
-    done about it, ``rollback`` is the deployment that does something. ``told`` counts the notices
-    that went out because of it.
+    ``deployment`` is the number of the deployment that made live what is checked. ``failure`` is
+    the result of the last check, None if it was good. After a failure either ``rollback`` is the
+    number of the rollback that was queued, or ``why`` says why none was. ``told`` is the number of
+    notices about it: 0, 1 (it failed) or 2 (it is well again).
     """
 
     repo: str
@@ -34,17 +35,22 @@ class Probation:
 
 
 def every(db: Database) -> list[Probation]:
+    """Return the probations of all repos."""
     rows = db.connection.execute("SELECT * FROM probations ORDER BY repo").fetchall()
     return [_probation(row) for row in rows]
 
 
 def of_repo(db: Database, repo: str) -> Probation | None:
+    """Return the probation of a repo, or None."""
     row = db.connection.execute("SELECT * FROM probations WHERE repo = ?", (repo,)).fetchone()
     return _probation(row) if row else None
 
 
 def begin(connection: sqlite3.Connection, repo: str, deployment: int, now: Instant) -> None:
-    """In place of the one before, inside the caller's transaction."""
+    """Begin the probation of a deployment, in the caller's transaction.
+
+    It replaces an earlier probation of the repo.
+    """
     connection.execute(
         "INSERT OR REPLACE INTO probations (repo, deployment, since, boot, clock)"
         " VALUES (?, ?, ?, ?, ?)",
@@ -53,7 +59,10 @@ def begin(connection: sqlite3.Connection, repo: str, deployment: int, now: Insta
 
 
 def end(connection: sqlite3.Connection, repo: str, deployment: int | None = None) -> None:
-    """That of one deployment, or whichever there is, inside the caller's transaction."""
+    """Remove the probation of a repo, in the caller's transaction.
+
+    With ``deployment``, remove it only if it is the probation of that deployment.
+    """
     connection.execute(
         "DELETE FROM probations WHERE repo = ? AND deployment = coalesce(?, deployment)",
         (repo, deployment),
@@ -61,7 +70,10 @@ def end(connection: sqlite3.Connection, repo: str, deployment: int | None = None
 
 
 def save(connection: sqlite3.Connection, probation: Probation) -> None:
-    """What became known of it, inside the caller's transaction."""
+    """Store the changed fields of a probation, in the caller's transaction.
+
+    Nothing happens if it has ended, or another deployment's probation has begun.
+    """
     failure, since = probation.failure, probation.since
     connection.execute(
         "UPDATE probations SET since = ?, boot = ?, clock = ?, failure = ?, why = ?, told = ?,"
@@ -78,7 +90,11 @@ def save(connection: sqlite3.Connection, probation: Probation) -> None:
 def queue_rollback(
     connection: sqlite3.Connection, probation: Probation, failure: Failure, reason: str, now: float
 ) -> int:
-    """Queue a rollback by deployctl itself, with what made it do so -> its number."""
+    """Queue an automatic rollback to the last good release; return its number.
+
+    This happens in the caller's transaction. ``failure`` is that of the check, and is stored with
+    the rollback; ``now`` is in seconds since the epoch.
+    """
     number = queue.enqueue(
         connection,
         repo=probation.repo,

@@ -1,7 +1,8 @@
-"""What waits to be deployed: the newest request of a repo takes the place of every other one.
+"""The queue of deployments: the newest request of a repo supersedes the older queued ones.
 
-A rollback waits with what it was asked to go back to, ``rollback_to``: a deployment's number or
-(the beginning of) a sha, or None for the last good release. It is looked for when its turn comes.
+The queue is the rows of the table ``deployments`` with the status ``queued``. A queued rollback
+has ``rollback_to``, the release that it was asked for: a deployment's number, a full sha or the
+beginning of one, or None for the last good release. The release is chosen when the rollback runs.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 
 
 class Order:
-    """What a deployment is to do: bring a ref or a revision live, or go back to a release.
+    """The task of a deployment: bring a ref or a revision live, or go back to a release.
 
-    ``awaits`` is the revision whose checks it waits for before it may run; ``by_hand``: a person
-    asked for it; ``forced``: a hold does not stop it. ``subject`` is the first line of the
-    commit's message, as far as it is known. A plain order is the newest state of the repo.
+    ``task`` is ``deploy`` or ``rollback``. ``ref`` is a full ref name; ``revision`` is a full sha
+    or the beginning of one. If both are None, the newest commit that the repo follows is deployed.
+    ``awaits`` is the revision whose checks must pass before it may run, None if it waits for none.
+    ``by_hand`` tells that a person asked for it, ``forced`` that it may deploy a held revision.
+    ``subject`` is the first line of the commit's message, if it is known.
     """
 
     __slots__ = (
@@ -65,9 +68,11 @@ def enqueue(
     order: Order | None = None,
     delivery: int | None = None,
 ) -> int:
-    """Queue a deployment inside the caller's transaction -> its number.
+    """Queue a deployment, in the caller's transaction; return its number.
 
-    ``order`` None: the newest state of the repo. ``delivery`` is the id of the one that asked.
+    Older queued deployments of the repo become superseded. ``order`` None deploys the newest commit
+    that the repo follows. ``delivery`` is the id of the delivery that asked for it, None if none
+    did. ``now`` is in seconds since the epoch.
     """
     order = order or Order()
     values = {
@@ -91,9 +96,9 @@ def enqueue(
 
 
 def _insert(connection: sqlite3.Connection, values: Mapping[str, Any]) -> int:
-    places = ", ".join("?" * len(values))
+    placeholders = ", ".join("?" * len(values))
     cursor = connection.execute(
-        f"INSERT INTO deployments ({', '.join(values)}) VALUES ({places})",  # noqa: S608 - ours
+        f"INSERT INTO deployments ({', '.join(values)}) VALUES ({placeholders})",  # noqa: S608 - ours
         (*values.values(),),
     )
     number = int(cursor.lastrowid or 0)
@@ -102,7 +107,11 @@ def _insert(connection: sqlite3.Connection, values: Mapping[str, Any]) -> int:
 
 
 def _supersede_older(connection: sqlite3.Connection, repo: str, number: int, now: float) -> None:
-    """What waits for its checks waits on where deployctl itself goes back from something older."""
+    """Mark the older queued deployments of the repo as superseded by deployment ``number``.
+
+    If that is an automatic rollback, a deployment that waits for its checks stays queued: the
+    rollback leaves an older release, and must not cancel a newer one.
+    """
     connection.execute(
         "UPDATE deployments SET status = 'superseded', superseded_by = ?, finished_at = ?,"
         " reason = ? WHERE repo = ? AND status = 'queued' AND number < ? AND (awaits IS NULL"
@@ -112,7 +121,12 @@ def _supersede_older(connection: sqlite3.Connection, repo: str, number: int, now
 
 
 def requeue(connection: sqlite3.Connection, repo: str, number: int, reason: str, now: float) -> int:
-    """Put an interrupted deployment back, behind nothing newer -> the number that will run."""
+    """Queue an interrupted deployment again, in the caller's transaction.
+
+    If the repo has a newer queued deployment, the interrupted one is superseded by it. Return the
+    number of the repo's newest queued deployment: the interrupted one, or the newer one. ``now`` is
+    in seconds since the epoch.
+    """
     connection.execute(
         "UPDATE deployments SET status = 'queued', phase = '', runner = NULL, reason = ?,"
         " started_at = NULL WHERE number = ?",
@@ -126,7 +140,10 @@ def requeue(connection: sqlite3.Connection, repo: str, number: int, reason: str,
 
 
 def waiting(db: Database) -> list[tuple[int, str]]:
-    """The queued deployments that may run, oldest first -> (number, repo)."""
+    """Return the (number, repo) of each queued deployment that may run, oldest first.
+
+    Those that wait for checks are left out; those of a locked repo are not.
+    """
     rows = db.connection.execute(
         "SELECT number, repo FROM deployments WHERE status = 'queued' AND awaits IS NULL"
         " ORDER BY number"
@@ -135,7 +152,10 @@ def waiting(db: Database) -> list[tuple[int, str]]:
 
 
 def running(db: Database) -> list[tuple[int, str]]:
-    """The deployments that the record calls running, oldest first -> (number, repo)."""
+    """Return the (number, repo) of each deployment that the record calls running, oldest first.
+
+    The process of one may be dead: then it must be recovered.
+    """
     rows = db.connection.execute(
         "SELECT number, repo FROM deployments WHERE status = 'running' ORDER BY number"
     )

@@ -1,9 +1,8 @@
-"""Which revisions were built and how they fared: only a good one is gone back to by itself.
+"""Releases: the revisions that were built, and the state of each.
 
-States: ``building``; ``good`` (it was live and healthy); ``left`` (a person rolled back from it);
-``bad`` (it failed its restart or health check); and, never stored, ``gone`` (it was live once and
-is no longer on disk). ``number`` is the deployment that built it;
-``name`` is its directory, None in place.
+The states are ``building``; ``good`` (it was live and healthy); ``left`` (a person rolled back from
+it); ``bad`` (it failed, for example its restart or health check); and, never stored, ``gone`` (it
+was live once and is no longer on disk). An automatic rollback goes back only to a ``good`` one.
 """
 
 from __future__ import annotations
@@ -18,9 +17,12 @@ GONE = "gone"
 
 @dataclass(frozen=True)
 class ReleaseRecord:
-    """One built revision, with what people recognise it by; ``size`` is in bytes on the disk.
+    """A release as the record keeps it, with the subject and actor of its deployment.
 
-    ``config`` is what it was built with, as :mod:`deployctl.releases.release_config` writes it.
+    ``number`` is the deployment that built it; ``name`` is its directory's name, None in place.
+    ``built_at``, when that deployment ended, is in seconds since the epoch; ``size`` on disk is in
+    bytes, None until it is measured. ``config`` is the configuration that it was built with, as
+    :mod:`deployctl.releases.release_config` writes it.
     """
 
     number: int
@@ -42,7 +44,10 @@ def begin(
     revision: str,
     config: str | None = None,
 ) -> None:
-    """Say that a release is being built, before the first file of it exists."""
+    """Store a release in the state ``building``, in the caller's transaction.
+
+    To be called before its first file exists, so that files left by a crash are known.
+    """
     connection.execute(
         "INSERT OR REPLACE INTO releases (repo, number, name, revision, state, config)"
         " VALUES (?, ?, ?, ?, 'building', ?)",
@@ -51,12 +56,14 @@ def begin(
 
 
 def set_state(connection: sqlite3.Connection, repo: str, number: int, state: str) -> None:
+    """Change the state of a release, in the caller's transaction."""
     connection.execute(
         "UPDATE releases SET state = ? WHERE repo = ? AND number = ?", (state, repo, number)
     )
 
 
 def set_size(db: Database, repo: str, number: int, size: int) -> None:
+    """Store the size of a release on disk, in bytes."""
     with db.writing() as connection:
         connection.execute(
             "UPDATE releases SET size = ? WHERE repo = ? AND number = ?", (size, repo, number)
@@ -64,7 +71,7 @@ def set_size(db: Database, repo: str, number: int, size: int) -> None:
 
 
 def newest_size(db: Database, repo: str) -> int | None:
-    """What the last release that was measured takes; None where none was."""
+    """Return the size in bytes of the newest release that was measured; None if none was."""
     row = db.connection.execute(
         "SELECT size FROM releases WHERE repo = ? AND size IS NOT NULL"
         " ORDER BY number DESC LIMIT 1",
@@ -74,13 +81,13 @@ def newest_size(db: Database, repo: str) -> int | None:
 
 
 def forget(db: Database, repo: str, number: int) -> None:
-    """The release is no longer on disk."""
+    """Remove a release that is no longer on disk from the record."""
     with db.writing() as connection:
         connection.execute("DELETE FROM releases WHERE repo = ? AND number = ?", (repo, number))
 
 
 def of_repo(db: Database, repo: str) -> list[ReleaseRecord]:
-    """All that the record knows of, newest first."""
+    """Return all releases of a repo that the record has, newest first."""
     rows = db.connection.execute(
         "SELECT r.number, r.name, r.revision, r.state, r.size, r.config,"
         " d.subject, d.actor, d.finished_at"

@@ -1,39 +1,43 @@
-"""A file of no use but its room: given up where the outcome of a deployment meets a full disk.
+"""The reserve: a file of 1 MiB that is removed when a full disk prevents writing the record.
 
-This module is on the webhook's way, which never touches the file: a delivery can come again.
+It makes room for the outcome of a deployment. The webhook imports this module but leaves the file
+alone, since a delivery that cannot be stored can be sent again.
 """
 
 from __future__ import annotations
 
 import os
 
-SIZE = 1024 * 1024
-# It is made while this much is free, so that it is not what fills the disk.
-ROOM = 20 * SIZE
+SIZE = 1024 * 1024  # bytes
+# It is created only while so many bytes are free, so that it does not itself fill the disk.
+_MIN_FREE = 20 * SIZE
 
 
-def path_of(state_dir: str) -> str:
+def _path(state_dir: str) -> str:
     return os.path.join(state_dir, "reserve")
 
 
 def keep(state_dir: str) -> None:
-    """See that it is there, where there is room; random, so that no file system makes it small."""
-    path = path_of(state_dir)
+    """Create the reserve file if it is missing and the disk has room for it.
+
+    Its content is random, so that a file system with compression cannot make it smaller.
+    """
+    path = _path(state_dir)
     try:
         if os.path.exists(path) and os.stat(path).st_size >= SIZE:
             return
         status = os.statvfs(state_dir)
-        if status.f_bavail * status.f_frsize >= ROOM:
+        if status.f_bavail * status.f_frsize >= _MIN_FREE:
             with open(path, "wb", opener=_open_private) as file:
                 file.write(os.urandom(SIZE))
     except OSError:
-        give_up(state_dir)
+        remove_reserve(state_dir)
 
 
-def give_up(state_dir: str) -> bool:
-    """-> whether there was something to give up."""
+def remove_reserve(state_dir: str) -> bool:
+    """Remove the reserve file; return False if there was none, or it cannot be removed."""
     try:
-        os.unlink(path_of(state_dir))
+        os.unlink(_path(state_dir))
     except OSError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""What became of a revision: whether it was live once, and whether it may come again by itself."""
+"""Queries about the deployments of one revision, and about the usual duration of a stage."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from deployctl.store.database import Database
 from deployctl.store.deployments import select
 from deployctl.values.deployment import IDLE, IGNORED, REFUSED, Deployment
 
-# How many runs of a stage, at most, the usual duration is taken from, and out of how many of the
-# last deployments; with fewer runs than the third number nothing is usual yet.
-_RUNS, _DEPLOYMENTS, _FEWEST = 20, 100, 5
+# The usual duration is taken from at most _MAX_RUNS runs of a stage, among the last
+# _MAX_DEPLOYMENTS deployments. With fewer runs than _MIN_RUNS no duration is usual yet.
+_MAX_RUNS, _MAX_DEPLOYMENTS, _MIN_RUNS = 20, 100, 5
 
 
 def is_settled(db: Database, repo: str, revision: str) -> bool:
-    """Whether a revision failed, was ignored, or a person stopped it, and the branch has not moved
-    since.
+    """Tell whether the result of a revision's last deployment forbids to queue it automatically.
 
-    One that a signal ended, as a reboot does, is not settled: it may begin again by itself. What
-    was rolled back is held, or may come again. That the branch has moved, and back, shows in an
-    automatic deployment of another revision.
+    It does if the deployment failed, was ignored, or was cancelled by a person, and the branch has
+    not moved since. That the branch has moved, and back, is recognised by a later automatic
+    deployment of another revision. After a deployment that a signal ended, as at a reboot, the
+    revision may be queued again; also after one that was rolled back, unless the revision is held.
     """
     row = db.connection.execute(
         "SELECT number, status, phase, cancelled_by FROM deployments"
@@ -41,23 +41,29 @@ def is_settled(db: Database, repo: str, revision: str) -> bool:
 
 
 def built(db: Database, repo: str, revision: str, release: str | None) -> Deployment | None:
-    """The newest deployment that built what is live or was: no rollback to it."""
-    what = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?) AND task = 'deploy'"
+    """Return the newest deployment that built this release and made it live, or None.
+
+    As :func:`~deployctl.store.deployments.made_live`, but without the rollbacks to it.
+    """
+    built_live = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?) AND task = 'deploy'"
     found = select(
-        db, f"{what} AND revision = ? AND release IS ?", (repo, *IDLE, revision, release), 1
+        db, f"{built_live} AND revision = ? AND release IS ?", (repo, *IDLE, revision, release), 1
     )
     return found[0] if found else None
 
 
 def made_live_like(db: Database, repo: str, start: str) -> list[Deployment]:
-    """The deployments that made a revision live whose sha begins like this, newest first."""
-    what = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?)"
+    """Return the deployments that made live a revision whose sha begins with ``start``.
+
+    Newest first, at most 100.
+    """
+    made_live = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?)"
     values = (repo, *IDLE, len(start), start)
-    return select(db, f"{what} AND substr(revision, 1, ?) = ?", values, 100)
+    return select(db, f"{made_live} AND substr(revision, 1, ?) = ?", values, 100)
 
 
 def usual_duration(db: Database, deployment: int, stage: str) -> float | None:
-    """Return how long a stage usually takes, in seconds; None where too few runs are known.
+    """Return how long a stage usually takes, in seconds; None if too few runs are known.
 
     It is the median of the repo's last successful runs of that stage before this deployment.
     """
@@ -67,7 +73,12 @@ def usual_duration(db: Database, deployment: int, stage: str) -> float | None:
         " ORDER BY number DESC LIMIT :deployments)"
         " AND name = :stage AND status = 'succeeded' AND duration IS NOT NULL"
         " ORDER BY deployment DESC LIMIT :runs",
-        {"number": deployment, "stage": stage, "deployments": _DEPLOYMENTS, "runs": _RUNS},
+        {
+            "number": deployment,
+            "stage": stage,
+            "deployments": _MAX_DEPLOYMENTS,
+            "runs": _MAX_RUNS,
+        },
     ).fetchall()
-    taken = sorted(float(row["duration"]) for row in rows)
-    return taken[len(taken) // 2] if len(taken) >= _FEWEST else None
+    durations = sorted(float(row["duration"]) for row in rows)
+    return durations[len(durations) // 2] if len(durations) >= _MIN_RUNS else None

@@ -1,10 +1,14 @@
-"""The tables, as steps: step N brings a file of version N-1 to version N, in one transaction.
+"""The tables of the record, as migrations of the SQLite file.
 
-SQLite uses a partial index only where its condition has the query's own term in it, so it says
-``OR`` and not ``IN`` (https://www.sqlite.org/partialindex.html, section 3).
+The version of a file is its ``PRAGMA user_version``, 0 in a new one. ``MIGRATIONS[N]`` brings it
+from version N to N+1.
+
+SQLite uses a partial index only if the index's condition contains a term of the query's own
+condition, so the indexes say ``OR`` and not ``IN`` (https://www.sqlite.org/partialindex.html,
+section 3).
 """
 
-STEPS = (
+MIGRATIONS = (
     """
     CREATE TABLE identity (id TEXT NOT NULL);
     INSERT INTO identity VALUES (lower(hex(randomblob(8))));
@@ -149,7 +153,7 @@ STEPS = (
     ) WITHOUT ROWID;
     CREATE INDEX sendings_due ON sendings (due_at) WHERE state = 'waiting';
     """,
-    # What a release was built and runs with, so that a rollback brings that back too.
+    # The configuration that a release was built with, so that a rollback runs it with the same one.
     "ALTER TABLE releases ADD COLUMN config TEXT",
     """
     CREATE TABLE probations (
@@ -164,7 +168,7 @@ STEPS = (
         rollback INTEGER
     ) WITHOUT ROWID
     """,
-    # Where a step stands in the log, and what is usual for a stage.
+    # The usual duration of a stage, and where the output of a step begins and ends in the log.
     """
     ALTER TABLE stages ADD COLUMN usual REAL;
     ALTER TABLE steps ADD COLUMN log_start INTEGER;

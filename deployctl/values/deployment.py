@@ -1,4 +1,4 @@
-"""A deployment as the record keeps it: one attempt to bring one revision live."""
+"""Deployments as values: a deployment with its stages, steps and failure, and what is live."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from deployctl.values.times import iso
 
 FINISHED = ("succeeded", "failed", "rolled_back", "degraded", "superseded", "cancelled")
 
-# The phase of a cancelled deployment that deployctl itself refused: held, or not reachable.
+# The phase of a deployment that deployctl refused, as its revision is held or not reachable from
+# the branch; its status is ``cancelled``.
 REFUSED = "refused"
-# The phase of one that succeeded because there was nothing to do: it did not make anything live.
+# The phase of a deployment that found its revision live already; its status is ``succeeded``.
 UNCHANGED = "unchanged"
-# The same of one whose commit is none that is deployed by itself: sync leaves it alone.
+# The phase of a deployment whose commit is not to be deployed automatically, such as one that says
+# [skip deploy]; its status is ``succeeded``. ``deployctl sync`` does not queue that commit again.
 IGNORED = "ignored"
+# The phases of deployments that succeeded without making anything live.
 IDLE = (UNCHANGED, IGNORED)
 
-# What a command that waited for a deployment ends with, by the deployment's status.
+# The exit code of a command that waited for a deployment, by the deployment's status.
 EXIT_CODES = {
     "succeeded": 0,
     "failed": 1,
@@ -28,16 +31,21 @@ EXIT_CODES = {
     "cancelled": 1,
 }
 
-# By how much a stage is much slower than usual: by both.
-_TIMES_SLOWER = 3
-_SECONDS_SLOWER = 10
+# A stage is slow if it took at least _SLOW_FACTOR times its usual duration, and at least
+# _SLOW_SECONDS longer than that duration.
+_SLOW_FACTOR = 3
+_SLOW_SECONDS = 10
 
-_WHOLE_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
+_FULL_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Who asks for a deployment, by which way, and when (seconds since the epoch)."""
+    """The origin of a request for a deployment: who asked, by which way, and when.
+
+    ``trigger`` is ``webhook``, ``cli``, ``ssh``, ``cron`` or ``auto``; ``now`` is in seconds since
+    the epoch.
+    """
 
     actor: str
     trigger: str
@@ -46,10 +54,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Live:
-    """What is live: a revision and the name of its release directory (None in place).
+    """The live state of a repo: the revision, and the name of its release's directory.
 
-    ``link`` is the target of the symlink ``current``, unchanged, so that it can be restored even
-    where somebody else made it.
+    ``release`` is None in place. ``link`` is the unchanged target of the symlink ``current``, so
+    that it can be restored even if a person or another program made it.
     """
 
     revision: str | None
@@ -57,13 +65,18 @@ class Live:
     link: str | None = None
 
 
-# The stages that ask a URL where there is no command.
-_ASKING = ("healthcheck", "rollback healthcheck", "probation")
+# The stages that check a URL unless they have a command.
+_HEALTH_CHECK_STAGES = ("healthcheck", "rollback healthcheck", "probation")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Which step failed and how; ``tail`` is the last lines of its output."""
+    """The failure of a deployment: the stage and step, the error, and the last lines of output.
+
+    ``step`` is the position in the stage, from 1; None if it was no single step.
+    ``exit_code`` is None if a signal ended it, and ``signal`` is None if none did. ``command`` is
+    None if no command failed, but for example a URL.
+    """
 
     stage: str
     message: str
@@ -77,8 +90,8 @@ class Failure:
 
     @property
     def is_of_answer(self) -> bool:
-        """Whether ``tail`` is rather the first lines of what a URL answered."""
-        return self.stage in _ASKING and self.command is None
+        """Tell whether ``tail`` is the beginning of a URL's answer, not the end of an output."""
+        return self.stage in _HEALTH_CHECK_STAGES and self.command is None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -96,9 +109,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One command that ran: ``exit_code`` is None where a signal ended it; seconds.
+    """A step that ran: its command, exit code and duration in seconds.
 
-    Where it stands in the log is unknown of what an older version ran.
+    ``exit_code`` is None if a signal ended it. ``log_start`` and ``log_end`` are offsets in the log
+    file, in bytes; None for a step that an older version of deployctl has recorded.
     """
 
     command: str
@@ -113,9 +127,11 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A stage as it ran; ``status`` is running, succeeded, failed, cancelled or skipped.
+    """A stage of a deployment; ``status`` is running, succeeded, failed, cancelled or skipped.
 
-    ``usual`` is the median of the times that it took before, where it ran often enough.
+    ``started_at`` is in seconds since the epoch, ``duration`` in seconds. ``usual`` is the median
+    of its earlier durations, None if it did not run often enough. ``log_start`` and ``log_end`` are
+    offsets in the log file, in bytes.
     """
 
     name: str
@@ -130,15 +146,15 @@ class StageRecord:
 
     @property
     def word(self) -> str:
-        """The status as a person is told it."""
+        """The status as it is shown to people."""
         return "ok" if self.status == "succeeded" else self.status
 
     @property
     def slow(self) -> bool:
-        """Whether it took so much longer than usual that somebody should know."""
+        """Tell whether it took so much longer than usual that people should be told."""
         if self.usual is None or self.duration is None:
             return False
-        return self.duration >= max(_TIMES_SLOWER * self.usual, self.usual + _SECONDS_SLOWER)
+        return self.duration >= max(_SLOW_FACTOR * self.usual, self.usual + _SLOW_SECONDS)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -154,11 +170,16 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class Deployment:
-    """One row of the history, with its stages; times are seconds since the epoch.
+    """A queued, running or finished deployment, as the record keeps it, with its stages.
 
-    ``phase`` is the inner state that recovery needs and nobody else sees. ``rollback_to`` is what a
-    rollback was asked to go back to (None: the last good release); ``revision`` and ``release``
-    say what that was when its turn came.
+    Times are in seconds since the epoch. ``task`` is ``deploy`` or ``rollback``. ``phase`` is an
+    internal state that is not shown: while the deployment runs, recovery after a crash needs it;
+    later it can be one of the phases above. ``wanted_revision`` is the commit that was asked for,
+    as it was written, ``revision`` the full sha that was chosen. ``rollback_to`` is the release
+    that a rollback was asked for (None: the last good one); its ``revision`` and ``release`` are
+    set when it runs. ``delivery`` is the id of the delivery that queued it. ``rollback_of`` is the
+    deployment that an automatic rollback undoes. ``awaits`` is the revision whose checks must
+    pass before it may run. ``attempts`` is how often it was begun: more than once after a crash.
     """
 
     number: int
@@ -196,6 +217,7 @@ class Deployment:
 
     @property
     def duration(self) -> float | None:
+        """The seconds from start to end; None unless it has run and finished."""
         if self.started_at is None or self.finished_at is None:
             return None
         # Not negative where the clock was set back meanwhile.
@@ -203,26 +225,27 @@ class Deployment:
 
     @property
     def is_own_rollback(self) -> bool:
-        """Whether deployctl itself asked for it, as what is live is not well."""
+        """Tell whether deployctl queued it, as the live release failed during probation."""
         return self.task == "rollback" and self.trigger == "auto"
 
     @property
     def went_back_by_itself(self) -> bool:
+        """Tell whether it is an automatic rollback that succeeded."""
         return self.is_own_rollback and self.status == "succeeded"
 
     @property
     def exit_code(self) -> int:
-        """What a command that waited for it ends with; 5 where deployctl itself said no."""
+        """The exit code of a command that waited for it; 5 if deployctl refused it."""
         if self.phase == REFUSED:
             return 5
         return EXIT_CODES.get(self.status, 1)
 
     @property
-    def _revision_asked_for(self) -> str | None:
-        """Of one that has not ended: what it will deploy, where whoever asked gave a whole sha."""
+    def _expected_revision(self) -> str | None:
+        """The wanted revision, if it is a full sha and the deployment is not finished."""
         wanted = self.wanted_revision
-        is_whole = wanted is not None and _WHOLE_SHA.fullmatch(wanted)
-        return wanted if is_whole and not self.finished else None
+        is_full = wanted is not None and _FULL_SHA.fullmatch(wanted)
+        return wanted if is_full and not self.finished else None
 
     def to_json(self) -> dict[str, Any]:
         document: dict[str, Any] = {
@@ -233,7 +256,7 @@ class Deployment:
             "actor": self.actor,
             "status": self.status,
             "ref": self.ref,
-            "revision": self.revision or self._revision_asked_for,
+            "revision": self.revision or self._expected_revision,
             "previous_revision": self.previous_revision,
             "release": self.release,
             "subject": self.subject,

@@ -1,4 +1,4 @@
-"""The names of the forges, as repos.yml writes them; each has a module in webhook/forges."""
+"""The names of the forges, as repos.yml writes them; ``webhook/forges`` has a module for each."""
 
 FORGES = (
     *("github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo", "gogs", "gitee"),

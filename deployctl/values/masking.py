@@ -1,4 +1,4 @@
-"""Output made fit to be seen: secrets hidden, control characters visible."""
+"""Hide secrets in output, and make control characters visible."""
 
 from __future__ import annotations
 
@@ -11,55 +11,59 @@ from urllib.parse import quote, quote_plus
 HIDDEN = b"[hidden]"
 
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
-_SHORTEST = 6  # characters; hiding shorter values would punch holes into ordinary words
+_SHORTEST = 6  # characters; hiding shorter values would also hide parts of ordinary words
 
-# C0 but tab and newline, DEL, C1; bidirectional controls, with which a text can look like another
-# one (Unicode TR 36); the line separators; surrogates, which no terminal can be sent.
+# C0 except tab and newline; DEL; C1; bidirectional controls, which can make a text look like
+# another one (Unicode TR 36); the line separators; surrogates, which cannot be sent to a terminal.
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 class Masker:
-    """Hides secrets in a stream of bytes, wherever it is cut, or in a whole text.
+    """Hides secrets in a stream of bytes that comes in chunks of any size, or in a whole text.
 
-    Hidden are values of 6 characters and more, and each such line of theirs: as they are, in
-    base64, URL-quoted and as JSON has them. Not found: base64 broken into lines, and what a step
-    transforms itself.
+    It hides values of 6 characters and more, and each line of 6 characters and more of a value: as
+    they are, in base64, URL-quoted and as JSON writes them. It does not find base64 that is broken
+    into lines, nor a value that a step has transformed in another way.
     """
 
     def __init__(self, values: Iterable[str]) -> None:
         self._values = frozenset(values)
         parts = {part for value in self._values for part in _parts(value)}
         self._needles = frozenset(form for part in parts for form in _forms(part))
-        self._held = b""
+        self._held = b""  # the end of the stream so far, which may be the beginning of a secret
         self._hidden = 0  # how many of the held bytes belong to a secret already replaced
 
     def another(self) -> Masker:
-        """One for another stream."""
+        """Return a new masker of the same secrets, for another stream."""
         return Masker(self._values)
 
     def mask(self, chunk: bytes) -> bytes:
-        """What of the stream can be shown by now; an end that may be half a secret is held back."""
+        """Take a chunk of the stream; return the bytes that can be shown by now, masked.
+
+        The end of the data is held back if it may be the beginning of a secret.
+        """
         data = self._held + chunk
-        return self._advance(data, self._settled(data))
+        return self._advance(data, self._safe_end(data))
 
     def flush(self) -> bytes:
-        """What was held back: the stream ends here."""
+        """End the stream; return the bytes that were held back, masked."""
         return self._advance(self._held, len(self._held))
 
     def mask_text(self, text: str) -> str:
-        """A whole text with its secrets hidden; the stream is not touched."""
+        """Return a whole text with its secrets hidden; the stream is not affected."""
         data = text.encode(errors="surrogatepass")
         return self._hide(data, len(data), 0)[0].decode(errors="surrogatepass")
 
     def _advance(self, data: bytes, cut: int) -> bytes:
+        """Return the data up to ``cut``, masked, and hold back the rest."""
         shown, position = self._hide(data, cut, self._hidden)
         self._held, self._hidden = data[cut:], max(0, position - cut)
         return shown
 
     def _hide(self, data: bytes, cut: int, position: int) -> tuple[bytes, int]:
-        """The data from ``position`` to ``cut`` with secrets replaced, and where the last ends.
+        """Return the masked data from ``position`` to ``cut``, and where its last secret ends.
 
         Secrets that overlap are replaced as one.
         """
@@ -73,20 +77,29 @@ class Masker:
         return b"".join([*shown, data[position:cut]]), position
 
     def _spans(self, data: bytes) -> Iterator[tuple[int, int]]:
-        """Start and end of all secrets; one find() a needle is ten times faster than a regex."""
+        """Yield start and end of each secret in the data.
+
+        ``find`` for each needle is ten times faster than one regular expression.
+        """
         for needle in self._needles:
             start = data.find(needle)
             while start >= 0:
                 yield start, start + len(needle)
                 start = data.find(needle, start + 1)
 
-    def _settled(self, data: bytes) -> int:
-        """Up to where more data cannot change anything: there the first half secret begins."""
-        return min((_half(data, needle) for needle in self._needles), default=len(data))
+    def _safe_end(self, data: bytes) -> int:
+        """Return the position before which more data cannot change the result.
+
+        There begins the first secret that the end of the data may have cut off.
+        """
+        return min((_partial_start(data, needle) for needle in self._needles), default=len(data))
 
 
 def escape_controls(text: str) -> str:
-    """Control characters as ``\\x1b`` or ``\\u202e``; newlines and tabs stay."""
+    """Return the text with control characters written as ``\\x1b`` or ``\\u202e``.
+
+    Newlines and tabs stay as they are.
+    """
     return _CONTROLS.sub(_escape, text)
 
 
@@ -95,8 +108,11 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def _half(data: bytes, needle: bytes) -> int:
-    """Where the data's longest end begins that is a beginning of the needle."""
+def _partial_start(data: bytes, needle: bytes) -> int:
+    """Return where the longest end of the data begins that is also a beginning of the needle.
+
+    The length of the data if there is none.
+    """
     start = data.find(needle[:1], max(0, len(data) - len(needle) + 1))
     while start >= 0 and not needle.startswith(data[start:]):
         start = data.find(needle[:1], start + 1)
@@ -104,13 +120,13 @@ def _half(data: bytes, needle: bytes) -> int:
 
 
 def _parts(value: str) -> list[str]:
-    """The value and its lines, as far as they are long enough to be hidden."""
+    """Return the value and its lines, without those that are too short to be hidden."""
     parts = [value, *(line.strip() for line in value.splitlines())]
     return [part for part in parts if len(part) >= _SHORTEST]
 
 
 def _forms(part: str) -> Iterator[bytes]:
-    """How a value may turn up in output."""
+    """Yield the forms in which a value may appear in output."""
     plain = part.encode(errors="surrogatepass")
     yield plain
     for ascii_only in (True, False):
@@ -126,10 +142,11 @@ def _forms(part: str) -> Iterator[bytes]:
 
 
 def _inside_base64(plain: bytes, before: int) -> bytes:
-    """What a base64 text shows of the value when ``before`` (modulo 3) bytes stand in front of it.
+    """Return the digits of a base64 text that depend on the value alone.
 
-    A digit holds 6 bits (RFC 4648), so only those count that hold nothing of what stands around,
-    such as ``user:`` in the header of HTTP's basic authentication.
+    ``before`` is the number of bytes in front of the value, modulo 3. A digit holds 6 bits
+    (RFC 4648), so the first and the last digit of the value may also hold bits of the bytes around
+    it, such as ``user:`` in the header of HTTP's basic authentication; those are left out.
     """
     encoded = base64.b64encode(bytes(before) + plain)
     first = -(-before * 8 // 6)

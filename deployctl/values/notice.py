@@ -1,4 +1,4 @@
-"""A notice as the record keeps it: one message about a deployment, and how its sendings fare."""
+"""Notices as values: a message about a deployment, and the state of sending it to each channel."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ FAILED = "failed"
 
 @dataclass(frozen=True)
 class Sending:
-    """One notice's way to one channel; ``state`` is waiting, sent or failed (given up).
+    """The sending of one notice to one channel; ``state`` is waiting, sent or failed (given up).
 
-    Times are seconds since the epoch. ``attempts`` counts those begun; ``last_error`` stays when a
-    later attempt works: it says why the notice was late. ``due_at`` is None but while waiting.
+    Times are in seconds since the epoch. ``attempts`` is the number of attempts that were begun.
+    ``last_error`` is kept when a later attempt succeeds: it says why the notice was late.
+    ``due_at`` is the time of the next attempt, None unless the state is waiting.
     """
 
     channel: str
@@ -39,7 +40,7 @@ class Sending:
 
 @dataclass(frozen=True)
 class Wording:
-    """The text of a notice; ``event`` is one of those that ``notify`` of a repo may name."""
+    """The text of a notice; ``event`` is one of the events that a repo's ``notify`` may name."""
 
     event: str
     title: str
@@ -48,7 +49,11 @@ class Wording:
 
 @dataclass(frozen=True)
 class Notice:
-    """What is told, of which deployment, and to whom."""
+    """A notice as the record keeps it, with its sendings.
+
+    ``deployment`` and ``repo`` are None for a notice that is about none; ``created_at`` is in
+    seconds since the epoch.
+    """
 
     id: int
     deployment: int | None

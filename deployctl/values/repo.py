@@ -1,4 +1,4 @@
-"""What repos.yml says, as frozen values: everything checked, every default filled in."""
+"""The contents of repos.yml as frozen values: checked, and with every default filled in."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from deployctl.system.command import Command
 from deployctl.values.secret import Secret
 from deployctl.values.text import MB
 
-# The files of ours that a release has: its commit's sha, and the mark that it is whole.
+# The files that deployctl adds to a release: one holds the commit's sha, the other marks that the
+# release is complete.
 REVISION, COMPLETE = "REVISION", ".complete"
 
-# Where a part of a pipeline comes from that the operator's own file says.
+# The origin of the parts of a pipeline that repos.yml sets, in :attr:`Pipeline.origins`.
 OWN = "repos.yml"
 
 
 @dataclass(frozen=True)
 class When:
-    """On what a stage depends; what is empty does not matter, all the others must fit.
+    """The conditions on which a stage runs; all that are not empty must be met.
 
-    ``branch`` are patterns of names of branches and tags, ``paths`` are patterns as in gitignore
-    of what changed since what is live, ``task`` is deploy or rollback.
+    ``branch`` are patterns for the names of branches and tags. ``paths`` are patterns as in
+    gitignore, for the files that changed since the live revision. ``task`` is deploy or rollback.
     """
 
     branch: tuple[str, ...] = ()
@@ -32,11 +33,11 @@ class When:
 
 @dataclass(frozen=True)
 class Stage:
-    """A named phase of the pipeline: its steps run in order, the first failure ends it.
+    """A named phase of the pipeline; its steps run in order, and the first failure ends it.
 
-    ``timeout`` is in seconds, for each step; ``dir`` is relative to the release. ``retry`` is how
-    often a step that failed is tried again; with ``allow_failure`` the next stage runs all the
-    same; ``parallel`` steps run at the same time.
+    ``timeout`` is in seconds, for each step. ``dir`` is relative to the release. ``retry`` is how
+    often a failed step is tried again. With ``allow_failure`` the next stage runs even if this one
+    failed. ``parallel`` steps run at the same time.
     """
 
     name: str
@@ -52,9 +53,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What may explain a failed health check: the end of a file, or of what a command prints.
+    """A source of evidence for a failed health check: the end of a file or of a command's output.
 
-    ``file`` is absolute or relative to what is live.
+    ``file`` is absolute, or relative to the live release.
     """
 
     file: str | None = None
@@ -63,11 +64,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """How to tell that what is live works: a URL to ask, or a command that exits 0.
+    """A check that the live release works: a URL that is requested, or a command that must exit 0.
 
-    ``timeout`` bounds one try, ``deadline`` all of them, ``interval`` is the pause between two,
-    ``stable_for`` how long the answers must stay good; all in seconds. ``status`` empty: any 2xx.
-    ``evidence`` is looked at once, when it has failed.
+    ``timeout`` limits one try and ``deadline`` all of them; ``interval`` is the pause between two
+    tries, and ``stable_for`` how long they must stay successful; all in seconds. ``status`` are the
+    accepted HTTP statuses, empty for any 2xx. ``contains`` is a text that the answer must contain.
+    ``evidence`` is read once, after the check has failed.
     """
 
     url: str | None = None
@@ -84,7 +86,7 @@ class HealthCheck:
 
 @dataclass(frozen=True)
 class Post:
-    """Commands that run when it is known how a deployment ended, and change nothing of that."""
+    """Commands that run after the outcome of a deployment is recorded, and cannot change it."""
 
     success: tuple[Command, ...] = ()
     failure: tuple[Command, ...] = ()
@@ -93,11 +95,12 @@ class Post:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """How a project is built, started and checked.
+    """The commands and settings with which a project is built, started and checked.
 
-    ``cache`` are directories, relative to the release, that are copied from the last good one.
-    ``env`` are the project's own variables. ``origins`` says by key who said so: :data:`OWN`, a
-    deployer or a file of the project; a key that nobody says is not in it.
+    ``cache`` are directories, relative to the release, that are copied from the last good release.
+    ``env`` are environment variables that the project sets. ``origins`` tells for each key of the
+    pipeline which source has set it: :data:`OWN`, ``deployer NAME``, or the path of a file in the
+    repository. A key that no source has set is missing there.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -110,14 +113,20 @@ class Pipeline:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def over(self, values: Mapping[str, Any], origin: str) -> Pipeline:
-        """With what another source says, but for what the operator says."""
+        """Return a pipeline with the values of another source, ``origin``.
+
+        They replace what other sources have set, but not what the operator has set in repos.yml.
+        """
         new = {key: value for key, value in values.items() if self.origins.get(key) != OWN}
         return replace(self, **new, origins={**self.origins, **dict.fromkeys(new, origin)})
 
 
 @dataclass(frozen=True)
 class Channel:
-    """Where notices go: an Apprise URL, kept secret; ``timeout`` in seconds bounds one sending."""
+    """A channel for notices: an Apprise URL, which is secret.
+
+    ``timeout`` is the limit for sending one notice, in seconds.
+    """
 
     name: str
     url: Secret
@@ -126,7 +135,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Subscription:
-    """One entry of a repo's ``notify``: a channel's name and the events it is told of."""
+    """One entry of a repo's ``notify``: a channel's name, and the events that are sent to it."""
 
     channel: str
     on: tuple[str, ...]
@@ -134,15 +143,16 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Repo:
-    """One entry of ``repos``: what to fetch, where to deploy it, and how.
+    """One entry of ``repos``: the repository to fetch, and where and how it is deployed.
 
-    ``tags``, a pattern of names, takes the place of ``branch``. ``on`` is push or ci_success;
-    ``watch`` are patterns as in gitignore, of paths that are worth a deployment: none, all are.
-    ``dir`` is the directory of the repository that is deployed, relative and without ``..``.
-    ``probation`` is for how many seconds what went live is checked again.
-    ``min_free`` is in bytes, and so is ``memory``, which with ``nice`` and ``ionice`` bounds what
-    stages take (None: no limit, no ionice). ``pipeline`` is what repos.yml and the deployer say,
-    before the project's own ``pipeline_file``, a path in the repository (empty: it has none).
+    If ``tags``, a pattern of tag names, is set, the repo follows tags instead of ``branch``. ``on``
+    is push or ci_success. ``watch`` are patterns as in gitignore: a push is deployed only if it
+    changes a matching path; empty matches all. ``dir`` is the directory of the repository that is
+    deployed, relative and without ``..``. ``probation`` is how many seconds the health check goes
+    on after a deployment. ``min_free`` is in bytes, and so is ``memory``, which with ``nice`` and
+    ``ionice`` limits the steps (None: no limit, no ionice). ``timeout`` and ``fetch_timeout`` are
+    in seconds. ``pipeline`` is set by repos.yml and the deployer; the project's own
+    ``pipeline_file``, a path in the repository, is added later (empty: there is none).
     """
 
     name: str
@@ -183,12 +193,12 @@ class Repo:
 
     @property
     def below(self) -> str:
-        """``dir``; empty where it is the whole repository."""
+        """``dir``, but empty if the whole repository is deployed."""
         return "" if self.dir == "." else self.dir
 
     @property
     def branch_ref(self) -> str | None:
-        """The full name of the branch that it follows; None where it follows tags."""
+        """The full ref name of the branch that the repo follows; None if it follows tags."""
         return f"refs/heads/{self.branch}" if self.tags is None else None
 
 
@@ -196,8 +206,9 @@ class Repo:
 class Config:
     """A whole repos.yml; all paths in it are absolute.
 
-    ``max_body`` is in bytes, ``keep_deliveries`` and ``keep_logs`` in seconds; ``webhook_url`` is
-    where the forges send their deliveries to.
+    ``max_running`` is how many repos may be deployed at the same time. ``max_body`` is in bytes,
+    ``keep_deliveries`` and ``keep_logs`` are in seconds. ``webhook_url`` is the URL to which the
+    forges send their deliveries.
     """
 
     path: str
@@ -213,7 +224,7 @@ class Config:
 
     @property
     def env_names(self) -> tuple[str, ...]:
-        """The variables that ``env:`` secrets of steps and channels name, sorted."""
+        """The environment variables that ``env:`` secrets of steps and channels name, sorted."""
         secrets = [channel.url for channel in self.channels.values()]
         for repo in self.repos.values():
             secrets += repo.secrets.values()

@@ -1,6 +1,6 @@
-"""Secrets by reference: ``env:NAME``, ``file:PATH`` or the value itself, never shown.
+"""Secrets of repos.yml: ``env:NAME``, ``file:PATH`` or the value itself, never shown.
 
-This module is on the webhook's way: it imports nothing that is not loaded anyway.
+The webhook loads this module, so it imports only modules that the webhook loads in any case.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 from deployctl.errors import ConfigError
 from deployctl.system.trust import require_trust
 
-# What a web server sets from the request (RFC 3875, 4.1), and what servers add to that.
-_OF_REQUEST = frozenset(
+# The variables that a web server sets from the request (RFC 3875, 4.1), and those that servers add.
+_REQUEST_VARIABLES = frozenset(
     (
         *("AUTH_TYPE", "CONTENT_LENGTH", "CONTENT_TYPE", "DOCUMENT_URI", "PATH_INFO"),
         *("PATH_TRANSLATED", "QUERY_STRING", "REMOTE_ADDR", "REMOTE_HOST", "REMOTE_IDENT"),
@@ -21,14 +21,17 @@ _OF_REQUEST = frozenset(
 
 
 def is_of_request(name: str) -> bool:
-    """Whether a client could choose the value of this variable, and so a secret kept in it."""
-    return name.startswith("HTTP_") or name in _OF_REQUEST
+    """Tell whether an HTTP client can set this environment variable of a CGI process.
+
+    A secret must not be read from such a variable, since the client could choose its value.
+    """
+    return name.startswith("HTTP_") or name in _REQUEST_VARIABLES
 
 
 class Secret:
-    """A secret value that is read when it is used and that no repr, log or traceback shows.
+    """A secret value that is read when it is used, and that no repr, log or traceback shows.
 
-    ``reference`` is what repos.yml says; a ``file:`` path is absolute by the time it gets here.
+    ``reference`` is the text from repos.yml; the path of ``file:`` is absolute here.
     """
 
     __slots__ = ("reference",)
@@ -47,33 +50,39 @@ class Secret:
 
     @property
     def is_reference(self) -> bool:
-        """Whether it says where the value is, and not the value itself."""
+        """Tell whether it names a variable or file that holds the value."""
         return self.reference.startswith(("env:", "file:"))
 
     @property
     def env_name(self) -> str | None:
-        """The variable that holds it, where one does."""
+        """The name of the environment variable that holds the value; None if none does."""
         kind, _, name = self.reference.partition(":")
         return name if kind == "env" else None
 
     def reveal(self) -> str:
-        """The value; :class:`ConfigError` says which variable or file is missing or empty."""
+        """Return the value.
+
+        :class:`ConfigError` if it is empty or missing, or if its file cannot be read or trusted.
+        """
         kind, _, rest = self.reference.partition(":")
         if kind == "env":
             value = os.environ.get(rest, "")
-            origin = f"the environment variable {rest}"
+            source = f"the environment variable {rest}"
         elif kind == "file":
             value = _read(rest)
-            origin = f"the secret file {rest}"
+            source = f"the secret file {rest}"
         else:
-            value, origin = self.reference, "the secret"
+            value, source = self.reference, "the secret"
         if not value:
-            raise ConfigError(f"{origin} is empty or not set: put the secret there")
+            raise ConfigError(f"{source} is empty or not set: put the secret there")
         return value
 
 
 def _read(path: str) -> str:
-    """The file's text without the line break that editors add; refused where others write it."""
+    """Return the file's text without the line break that editors add at its end.
+
+    A file that other accounts can write is refused.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             require_trust(f"the secret file {path}", path, os.fstat(file.fileno()))

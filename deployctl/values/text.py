@@ -1,4 +1,4 @@
-"""Text for people: its width on a terminal, amounts of bytes, names of files, indented sections."""
+"""Text for people: width on a terminal, numbers of bytes, names of files, indented sections."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ KB = 1024
 MB = 1024 * KB
 GB = 1024 * MB
 
+# The beginnings of headings; see :func:`section`.
 FIRST, LAST = "first lines of ", "last lines of "
 
 _HEADING = re.compile(rf"^(?={FIRST}|{LAST})", re.MULTILINE)
-_NAMED = 3
+_MAX_NAMED = 3
 
 
 class Lines(Protocol):
-    """Takes whole lines of text for people: a log, a stage of it, the screen."""
+    """Anything that takes whole lines of text for people: a log, a stage's log, the screen."""
 
     def line(self, text: str) -> None: ...
 
@@ -29,34 +30,37 @@ class Lines(Protocol):
 def columns_of(text: str) -> int:
     """Return how many columns of a terminal a text takes.
 
-    Characters of East Asian scripts take two, combining accents none.
+    Wide characters, as in East Asian scripts, take two, combining accents none.
     """
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def cut(text: str, columns: int | None) -> str:
-    """Return the text, cut to at most so many columns with ``...``; None: it is not cut."""
+    """Return the text, cut to at most so many columns; if it is cut, it ends with ``...``.
+
+    ``columns`` None does not cut it.
+    """
     if columns is None or columns_of(text) <= columns:
         return text
     taken = 0
-    for position, letter in enumerate(text):
-        taken += _columns(letter)
+    for position, character in enumerate(text):
+        taken += _columns(character)
         if taken > columns - 3:
             return f"{text[:position]}..."
     return text
 
 
-def _columns(letter: str) -> int:
-    if unicodedata.category(letter) in ("Mn", "Me"):
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
         return 0
-    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def as_configured(count: int) -> str:
     """Return a number of bytes exactly, as repos.yml writes it: ``1G``, ``1536M``, ``1000``."""
-    for unit, letter in ((GB, "G"), (MB, "M"), (KB, "K")):
+    for unit, suffix in ((GB, "G"), (MB, "M"), (KB, "K")):
         if count % unit == 0:
-            return f"{count // unit}{letter}"
+            return f"{count // unit}{suffix}"
     return str(count)
 
 
@@ -68,20 +72,21 @@ def in_bytes(count: int) -> str:
 
 
 def some_of(paths: Sequence[str]) -> str:
-    """Return the first names of files and how many more there are: ``a, b, c and 4 more``.
+    """Return the first three paths and the number of the others: ``a, b, c and 4 more``.
 
-    File names may hold any bytes: what is not UTF-8 is written as ``\\xe9``.
+    File names may contain any bytes; a byte that is not UTF-8 is written as ``\\xe9``.
     """
-    named = (os.fsencode(path).decode(errors="backslashreplace") for path in paths[:_NAMED])
-    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    named = (os.fsencode(path).decode(errors="backslashreplace") for path in paths[:_MAX_NAMED])
+    more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
     return f"{', '.join(named)}{more}"
 
 
 def section(heading: str, text: str, trouble: str = "") -> str:
-    """Return ``heading:`` and the lines of a text indented below, or ``heading: none (trouble)``.
+    """Return ``heading:`` and the indented lines of a text; ``heading: none (trouble)`` if empty.
 
-    The heading begins with ``FIRST`` or ``LAST``, which says the end of the text to keep where
-    there is not room for all of it. :func:`sections` takes the sections apart again.
+    ``trouble`` says why there is no text. The heading begins with ``FIRST`` or ``LAST``: this says
+    which end of the text is kept if there is no room for all of it. :func:`sections` splits a text
+    into its sections.
     """
     if not text.strip():
         return f"{heading}: none ({trouble})"
@@ -90,7 +95,7 @@ def section(heading: str, text: str, trouble: str = "") -> str:
 
 
 def sections(text: str) -> list[str]:
-    """Return the sections of a text; a text without headings is one part, unchanged."""
+    """Split a text into its sections; a text without headings is returned whole, as one part."""
     return [part for part in _HEADING.split(text) if part.strip()]
 
 

@@ -1,4 +1,4 @@
-"""Times and durations as people and scripts read them; inside, both are seconds."""
+"""Times and durations as text for people and scripts, and parsing of durations."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?"
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 
 
-def iso(moment: float | None) -> str | None:
-    """Seconds since the epoch -> ``2026-01-31T08:15:30.123Z`` (ISO 8601, UTC)."""
-    if moment is None:
+def iso(seconds: float | None) -> str | None:
+    """Return seconds since the epoch as ``2026-01-31T08:15:30.123Z`` (ISO 8601, UTC)."""
+    if seconds is None:
         return None
-    text = datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="milliseconds")
+    text = datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 
-def local(moment: float) -> str:
-    """Seconds since the epoch -> ``2026-01-31 09:15:30`` in the reader's time zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+def local(seconds: float) -> str:
+    """Return seconds since the epoch as ``2026-01-31 09:15:30`` in the local time zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def clock_time(moment: float, now: float) -> str:
-    """Seconds since the epoch -> ``14:05``, with the date where that is not today's."""
-    shown, today = local(moment)[:16], local(now)[:10]
+def clock_time(seconds: float, now: float) -> str:
+    """Return a time as ``14:05``, or with its date if that is not today's, in the local time zone.
+
+    Both times are in seconds since the epoch.
+    """
+    shown, today = local(seconds)[:16], local(now)[:10]
     return shown.removeprefix(f"{today} ")
 
 
 def parse_duration(text: str) -> float | None:
-    """``90``, ``90s``, ``10m``, ``1h30m``, ``2d`` -> seconds; None where it is none of these."""
+    """Return the seconds of ``90``, ``90s``, ``10m``, ``1h30m``, ``2d``; None for other texts."""
     if _SECONDS.fullmatch(text):
         return float(text)
     match = _DURATION.fullmatch(text)
@@ -41,7 +44,7 @@ def parse_duration(text: str) -> float | None:
 
 
 def duration(seconds: float | None) -> str:
-    """``0.4s``, ``12s``, ``3m 05s``, ``2h 10m``, ``3d 4h``; a dash where it is unknown."""
+    """Return seconds as ``0.4s``, ``12s``, ``3m 05s``, ``2h 10m`` or ``3d 4h``; None as a dash."""
     if seconds is None:
         return "-"
     if seconds < 9.95:
@@ -56,7 +59,10 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600}h"
 
 
-def age(moment: float, now: float) -> str:
-    """How long ago: ``just now``, ``45s ago``, ``3m 05s ago``."""
-    passed = now - moment
+def age(seconds: float, now: float) -> str:
+    """Return how long ago a time was: ``just now``, ``45s ago``, ``3m 05s ago``.
+
+    Both times are in seconds since the epoch.
+    """
+    passed = now - seconds
     return "just now" if passed < 2 else f"{duration(passed)} ago"

@@ -1,4 +1,4 @@
-"""The record: durable, ours alone, shared by many short processes, honest when it cannot."""
+"""The record: durable, private, shared by many short processes, with clear errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from deployctl.errors import StoreError, UsageError
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database, prepare_state_dir
-from deployctl.store.schema import STEPS
+from deployctl.store.schema import MIGRATIONS
 from deployctl.system.trust import account_name
 from tests.support.paths import ROOT
 
@@ -38,7 +38,7 @@ def count(db: Database) -> int:
 
 
 def program(state: str, body: str) -> list[str]:
-    """Python in a process of its own, with ``db`` open for writing and our ``enqueue``."""
+    """Return a command that runs Python code, with ``db`` open for writing and ``enqueue``."""
     head = f"""
 import os, resource, signal, sqlite3, sys
 from deployctl.errors import StoreError
@@ -69,17 +69,17 @@ def complaint_of(kind: type[Exception], call: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-# opening
+# opening for writing
 
 
-def test_every_connection_is_as_durable_as_can_be(state: str) -> None:
+def test_every_connection_has_the_most_durable_settings(state: str) -> None:
     for read_only in (False, True):
         with Database(state, read_only=read_only) as db:
             assert db.connection.execute("PRAGMA synchronous").fetchone()[0] == 3
             assert db.connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
 
 
-def test_a_record_that_somebody_put_into_another_mode_is_put_back(state: str) -> None:
+def test_a_record_in_another_journal_mode_is_set_back_when_it_is_opened(state: str) -> None:
     Database(state).close()
     other = sqlite3.connect(f"{state}/deployctl.db")
     assert other.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal"
@@ -89,7 +89,7 @@ def test_a_record_that_somebody_put_into_another_mode_is_put_back(state: str) ->
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077])
-def test_everything_is_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+def test_all_files_are_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     state = str(tmp_path / "not" / "there" / "yet")
     before = os.umask(umask)
     try:
@@ -107,34 +107,36 @@ def test_everything_is_private_whatever_the_umask(tmp_path: Path, umask: int) ->
     }
 
 
-def test_a_state_directory_that_others_could_enter_is_closed_to_them(state: str) -> None:
+def test_an_existing_state_directory_is_made_private(state: str) -> None:
     os.mkdir(state)
     os.chmod(state, 0o755)
     Database(state).close()
     assert os.stat(state).st_mode & 0o777 == 0o700
 
 
-def test_a_state_directory_has_a_name_of_its_own_for_life(tmp_path: Path) -> None:
+def test_each_state_directory_has_an_identity_that_never_changes(tmp_path: Path) -> None:
     identities = []
     for name in ("a", "b", "a"):
         with Database(str(tmp_path / name)) as db:
             identities.append(db.identity)
     assert identities[0] == identities[2] != identities[1]
-    assert all(len(each) == 16 and int(each, 16) >= 0 for each in identities)
+    assert all(len(identity) == 16 and int(identity, 16) >= 0 for identity in identities)
 
 
-@pytest.mark.parametrize("odd", ["a b", "50%41", "what?", "#1", "ü", "'quote\""])
-def test_a_state_directory_may_have_an_odd_name(tmp_path: Path, odd: str) -> None:
-    state = str(tmp_path / odd)
+@pytest.mark.parametrize("name", ["a b", "50%41", "what?", "#1", "ü", "'quote\""])
+def test_the_name_of_a_state_directory_may_hold_special_characters(
+    tmp_path: Path, name: str
+) -> None:
+    state = str(tmp_path / name)
     with Database(state) as db:
         enqueue(db)
     with Database(state, read_only=True) as db:
         assert count(db) == 1
-    assert os.listdir(tmp_path) == [odd]
+    assert os.listdir(tmp_path) == [name]
 
 
-def test_opening_a_record_leaves_the_locks_of_another_connection_alone(state: str) -> None:
-    """POSIX drops all locks that a process has on a file when it closes it once."""
+def test_opening_a_record_does_not_drop_the_locks_of_another_connection(state: str) -> None:
+    """A process that closes a file loses all its POSIX locks on it, also those of other opens."""
     with Database(state) as db, db.writing():
         for read_only in (True, False):
             Database(state, read_only=read_only).close()
@@ -147,24 +149,24 @@ def test_opening_a_record_leaves_the_locks_of_another_connection_alone(state: st
     assert held == "database is locked\n"
 
 
-# questions
+# opening to read only
 
 
-@pytest.mark.parametrize("there", ["nothing", "directory", "empty file"])
-def test_a_question_leaves_no_trace(state: str, there: str) -> None:
-    if there != "nothing":
+@pytest.mark.parametrize("existing", ["nothing", "directory", "empty file"])
+def test_reading_creates_no_file(state: str, existing: str) -> None:
+    if existing != "nothing":
         os.mkdir(state)
-    if there == "empty file":
+    if existing == "empty file":
         Path(state, "deployctl.db").touch()
-    before = modes(state) if there != "nothing" else {}
+    before = modes(state) if existing != "nothing" else {}
     with Database(state, read_only=True) as db:
         assert count(db) == 0
         assert len(db.identity) == 16
-    assert os.path.exists(state) == (there != "nothing")
+    assert os.path.exists(state) == (existing != "nothing")
     assert (modes(state) if before else {}) == before
 
 
-def test_a_question_cannot_change_anything(state: str) -> None:
+def test_a_connection_for_reading_cannot_write(state: str) -> None:
     Database(state).close()
     with Database(state, read_only=True) as db:
         assert complaint_of(StoreError, lambda: enqueue(db)) == (
@@ -172,7 +174,7 @@ def test_a_question_cannot_change_anything(state: str) -> None:
         )
 
 
-KILLED = """
+KILLED_WHILE_WRITING = """
 db.connection.execute("PRAGMA cache_size = 1")
 db.connection.execute("BEGIN IMMEDIATE")
 for number in range(2000):
@@ -181,10 +183,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_question_after_a_crash_finds_what_was_committed(state: str) -> None:
+def test_reading_after_a_crash_finds_only_what_was_committed(state: str) -> None:
     with Database(state) as db:
         enqueue(db)
-    subprocess.run(program(state, KILLED), cwd=ROOT, check=False)
+    subprocess.run(program(state, KILLED_WHILE_WRITING), cwd=ROOT, check=False)
     assert os.path.exists(f"{state}/deployctl.db-journal")
     with Database(state, read_only=True) as db:
         assert count(db) == 1
@@ -193,7 +195,7 @@ def test_a_question_after_a_crash_finds_what_was_committed(state: str) -> None:
         assert enqueue(db) == 2
 
 
-# refusals
+# refusing to open
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -212,7 +214,7 @@ def test_the_state_of_another_account_is_refused(
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_record_of_a_newer_version_is_refused(state: str, read_only: bool) -> None:
     with Database(state) as db:
-        db.connection.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+        db.connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     assert complaint_of(StoreError, lambda: Database(state, read_only=read_only)) == (
         f"{state}/deployctl.db was written by a newer deployctl: install that version here too"
     )
@@ -223,16 +225,16 @@ def test_a_record_of_an_older_version_is_brought_up_to_date(state: str, read_onl
     Database(state).close()
     os.unlink(f"{state}/deployctl.db")
     with closing(sqlite3.connect(f"{state}/deployctl.db")) as connection:
-        connection.executescript(STEPS[0])
+        connection.executescript(MIGRATIONS[0])
         connection.executescript("PRAGMA user_version = 1")
     os.chmod(f"{state}/deployctl.db", 0o600)
     with Database(state, read_only=read_only) as db:
-        assert db.connection.execute("PRAGMA user_version").fetchone()[0] == len(STEPS)
+        assert db.connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
         assert deployments.history(db, None, 1) == []
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_file_that_is_no_record_is_refused_and_kept(state: str, read_only: bool) -> None:
+def test_a_file_that_is_no_database_is_refused_and_not_changed(state: str, read_only: bool) -> None:
     os.mkdir(state)
     path = Path(state, "deployctl.db")
     path.write_text("garbage\n" * 1000)
@@ -243,7 +245,7 @@ def test_a_file_that_is_no_record_is_refused_and_kept(state: str, read_only: boo
     assert path.read_text() == "garbage\n" * 1000
 
 
-def test_a_record_whose_pages_are_damaged_is_an_error_of_the_store(state: str) -> None:
+def test_a_record_with_damaged_pages_raises_a_store_error(state: str) -> None:
     with Database(state) as db:
         page = db.connection.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = 'deployments'"
@@ -258,7 +260,7 @@ def test_a_record_whose_pages_are_damaged_is_an_error_of_the_store(state: str) -
         )
 
 
-def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_state_directory_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert complaint_of(StoreError, lambda: Database(str(tmp_path / "file"))) == (
         f"cannot open the record: {tmp_path}/file/locks: Not a directory; "
@@ -269,7 +271,7 @@ def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 # writing
 
 
-def test_a_transaction_that_raises_is_undone(state: str) -> None:
+def test_a_transaction_that_raises_is_rolled_back(state: str) -> None:
     with Database(state) as db:
         for error in (ZeroDivisionError, KeyboardInterrupt):
             with pytest.raises(error), db.writing() as connection:
@@ -279,7 +281,7 @@ def test_a_transaction_that_raises_is_undone(state: str) -> None:
         assert enqueue(db) == 1
 
 
-def test_a_mistake_of_ours_is_not_called_a_full_disk(state: str) -> None:
+def test_a_wrong_statement_is_not_reported_as_a_full_disk(state: str) -> None:
     with Database(state) as db:
         with pytest.raises(sqlite3.IntegrityError), db.writing() as connection:
             connection.execute("INSERT INTO locks VALUES (NULL, NULL, NULL, NULL)")
@@ -288,7 +290,7 @@ def test_a_mistake_of_ours_is_not_called_a_full_disk(state: str) -> None:
         assert enqueue(db) == 1
 
 
-def test_what_another_process_keeps_locked_is_told_of_in_time(state: str) -> None:
+def test_a_lock_of_another_process_is_reported_after_the_busy_timeout(state: str) -> None:
     Database(state).close()
     other = sqlite3.connect(f"{state}/deployctl.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -309,7 +311,7 @@ def test_what_another_process_keeps_locked_is_told_of_in_time(state: str) -> Non
     other.close()
 
 
-FULL = """
+WRITING_TO_A_FULL_DISK = """
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 enqueue(db)
 size = os.path.getsize(db.state_dir + "/deployctl.db")
@@ -323,25 +325,25 @@ print(enqueue(db), count(db))
 """
 
 
-def test_a_full_disk_is_told_of_and_the_next_write_works(state: str) -> None:
-    said, _, then = run(state, FULL).partition("\n")
-    assert said in {
+def test_a_full_disk_is_reported_and_the_next_write_succeeds(state: str) -> None:
+    message, _, after = run(state, WRITING_TO_A_FULL_DISK).partition("\n")
+    assert message in {
         "cannot write the record: disk I/O error; is the disk full?",
         "cannot write the record: database or disk is full; is the disk full?",
     }
-    assert then == "2 2\n"
+    assert after == "2 2\n"
 
 
-MANY = """
+FOUR_WRITES = """
 import time
 for number in range(4):
     enqueue(db, f"{os.getpid()}-{number}")
 """
 
 
-def test_many_processes_may_begin_at_once_and_nothing_is_lost(state: str) -> None:
+def test_many_processes_may_write_at_once_and_nothing_is_lost(state: str) -> None:
     processes = [
-        subprocess.Popen(program(state, MANY), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(program(state, FOUR_WRITES), cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for _ in range(50)
     ]
     assert [process.communicate()[1] for process in processes] == [""] * 50
@@ -350,7 +352,7 @@ def test_many_processes_may_begin_at_once_and_nothing_is_lost(state: str) -> Non
         assert tuple(rows.fetchone()) == (200, 200)
 
 
-def test_preparing_what_is_there_changes_nothing(state: str) -> None:
+def test_preparing_a_prepared_state_directory_changes_nothing(state: str) -> None:
     prepare_state_dir(state)
     Path(state, "mirrors", "blog.git").mkdir()
     before = modes(state)

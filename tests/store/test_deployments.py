@@ -1,4 +1,4 @@
-"""The history: what is written of a deployment is what is read of it, and quickly."""
+"""The history: deployments are read as they were written, and queries use an index."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def numbers(found: list[Deployment]) -> list[int]:
 # one deployment
 
 
-def test_a_number_that_was_never_given_has_no_deployment(db: Database) -> None:
+def test_an_unknown_number_has_no_deployment(db: Database) -> None:
     assert deployments.get(db, 1) is None
 
 
@@ -75,7 +75,7 @@ def test_a_queued_deployment_is_claimed_once(state: str, db: Database) -> None:
     assert deployments.runner_of(db, number) == "me"
 
 
-def test_what_becomes_known_is_noted(db: Database) -> None:
+def test_facts_of_a_running_deployment_are_stored(db: Database) -> None:
     number = add(db)
     deployments.claim(db, number, "me", 110.0)
     deployments.note(db, number, ref="refs/heads/main", revision=SHA, subject="Fix")
@@ -89,7 +89,7 @@ def test_what_becomes_known_is_noted(db: Database) -> None:
     )
 
 
-def test_the_outcome_is_kept_with_its_failure(db: Database) -> None:
+def test_the_outcome_is_stored_with_its_failure(db: Database) -> None:
     failure = Failure(
         stage="build",
         message="step 2 failed: exit code 3",
@@ -114,7 +114,7 @@ def test_the_outcome_is_kept_with_its_failure(db: Database) -> None:
     assert deployments.runner_of(db, number) is None
 
 
-def test_a_reason_that_was_known_before_is_kept(db: Database) -> None:
+def test_a_reason_stays_if_the_outcome_has_none(db: Database) -> None:
     number = add(db)
     with db.writing() as connection:
         queue.requeue(connection, "blog", number, "its process died", 105.0)
@@ -122,7 +122,7 @@ def test_a_reason_that_was_known_before_is_kept(db: Database) -> None:
     assert found(db, number).reason == "its process died"
 
 
-def test_a_second_attempt_forgets_the_failure_of_the_first(db: Database) -> None:
+def test_a_second_attempt_removes_the_failure_of_the_first(db: Database) -> None:
     number = add(db)
     with db.writing() as connection:
         failure = Failure("build", "broke")
@@ -144,25 +144,25 @@ def test_stages_and_steps_are_read_as_they_were_written(db: Database) -> None:
         StepRecord("echo 'grün'\n", None, 0.25),
         StepRecord("false", 1, None),
     )
-    built = StageRecord("build", "failed", 110.0, 2.5, "web1", 10, 99, steps, 0.5)
+    build = StageRecord("build", "failed", 110.0, 2.5, "web1", 10, 99, steps, 0.5)
     row = deployments.begin_stage(
         db, number, StageRecord("build", "running", 110.0, log_start=10, host="web1", usual=0.5)
     )
     assert found(db, number).stages == (
         StageRecord("build", "running", 110.0, None, "web1", 10, None, usual=0.5),
     )
-    deployments.end_stage(db, row, built)
-    again = StageRecord("rollback", "running", 120.0, log_start=99)
-    deployments.begin_stage(db, number, again)
+    deployments.end_stage(db, row, build)
+    rollback = StageRecord("rollback", "running", 120.0, log_start=99)
+    deployments.begin_stage(db, number, rollback)
     deployments.begin_stage(db, other, StageRecord("fetch", "running", 115.0))
-    assert found(db, number).stages == (built, again)
+    assert found(db, number).stages == (build, rollback)
     assert [stage.name for stage in found(db, other).stages] == ["fetch"]
 
 
-def test_the_stages_of_an_attempt_that_died_are_forgotten(db: Database) -> None:
+def test_the_stages_of_an_interrupted_attempt_are_removed(db: Database) -> None:
     number, other = add(db), add(db, "shop")
-    for each in (number, other):
-        row = deployments.begin_stage(db, each, StageRecord("build", "running", 110.0))
+    for deployment in (number, other):
+        row = deployments.begin_stage(db, deployment, StageRecord("build", "running", 110.0))
         done = StageRecord("build", "succeeded", 110.0, 1.0, steps=(StepRecord("make", 0, 1.0),))
         deployments.end_stage(db, row, done)
     with db.writing() as connection:
@@ -176,14 +176,14 @@ def test_the_stages_of_an_attempt_that_died_are_forgotten(db: Database) -> None:
 
 
 def test_the_history_is_newest_first_and_of_one_repo_or_all(db: Database) -> None:
-    blog, shop, again = add(db), add(db, "shop"), add(db)
-    assert numbers(deployments.history(db, None, 10)) == [again, shop, blog]
-    assert numbers(deployments.history(db, "blog", 10)) == [again, blog]
-    assert numbers(deployments.history(db, "blog", 1)) == [again]
+    blog, shop, newest = add(db), add(db, "shop"), add(db)
+    assert numbers(deployments.history(db, None, 10)) == [newest, shop, blog]
+    assert numbers(deployments.history(db, "blog", 10)) == [newest, blog]
+    assert numbers(deployments.history(db, "blog", 1)) == [newest]
     assert deployments.history(db, "none", 10) == []
 
 
-def test_what_runs_and_what_waits_is_found(db: Database) -> None:
+def test_running_and_queued_deployments_are_found(db: Database) -> None:
     blog, shop = add(db), add(db, "shop")
     deployments.claim(db, blog, "me", 110.0)
     waiting = add(db)
@@ -196,7 +196,7 @@ def test_what_runs_and_what_waits_is_found(db: Database) -> None:
     assert numbers(deployments.queued(db, "shop")) == [shop]
 
 
-def test_the_newest_that_came_to_an_end_of_its_own_is_found(db: Database) -> None:
+def test_the_newest_finished_deployment_is_not_a_superseded_or_running_one(db: Database) -> None:
     assert deployments.newest_finished(db, "blog") is None
     failed = add(db)
     end(db, failed, "failed")
@@ -208,24 +208,24 @@ def test_the_newest_that_came_to_an_end_of_its_own_is_found(db: Database) -> Non
     assert newest.number == failed
 
 
-def test_who_made_a_revision_live_is_found_by_its_release(db: Database) -> None:
-    made = []
+def test_the_deployment_that_made_a_revision_live_is_found_by_its_release(db: Database) -> None:
+    expected = []
     for release in ("1-a", "2-a", None):
-        made.append(add(db))
-        end(db, made[-1], "succeeded", revision=SHA, release=release)
+        expected.append(add(db))
+        end(db, expected[-1], "succeeded", revision=SHA, release=release)
     end(db, add(db), "failed", revision=SHA, release="1-a")
     end(db, add(db, "shop"), "succeeded", revision=SHA, release="1-a")
 
     def number(release: str | None, revision: str = SHA) -> int | None:
-        maker = deployments.made_live(db, "blog", revision, release)
-        return maker.number if maker else None
+        made_live_by = deployments.made_live(db, "blog", revision, release)
+        return made_live_by.number if made_live_by else None
 
-    assert [number(release) for release in ("1-a", "2-a", None)] == made
+    assert [number(release) for release in ("1-a", "2-a", None)] == expected
     assert number("3-a") is None
     assert number("1-a", "f" * 40) is None
 
 
-def test_who_brought_nothing_new_did_not_make_it_live(db: Database) -> None:
+def test_an_unchanged_deployment_did_not_make_its_revision_live(db: Database) -> None:
     first, second = add(db), None
     end(db, first, "succeeded", revision=SHA, release="1-a")
     second = add(db)
@@ -241,9 +241,9 @@ def test_who_brought_nothing_new_did_not_make_it_live(db: Database) -> None:
             now=1.0,
             phase="unchanged",
         )
-    maker = deployments.made_live(db, "blog", SHA, "1-a")
-    assert maker is not None
-    assert maker.number == first
+    made_live_by = deployments.made_live(db, "blog", SHA, "1-a")
+    assert made_live_by is not None
+    assert made_live_by.number == first
 
 
 # cancelling
@@ -262,7 +262,7 @@ def test_a_queued_deployment_is_cancelled_and_never_claimed(db: Database) -> Non
     )
 
 
-def test_who_cancels_a_running_deployment_is_left_with_it(db: Database) -> None:
+def test_the_actor_who_cancels_a_running_deployment_is_stored(db: Database) -> None:
     number = add(db)
     deployments.mark_to_cancel(db, number, "too early")
     assert deployments.cancelled_by(db, number) is None
@@ -276,7 +276,7 @@ def test_who_cancels_a_running_deployment_is_left_with_it(db: Database) -> None:
 
 # ten thousand deployments
 
-QUESTIONS = (
+QUERIES = (
     lambda db: deployments.history(db, "blog", 20),
     lambda db: deployments.history(db, None, 20),
     lambda db: deployments.running(db, "blog"),
@@ -304,19 +304,19 @@ def long_history(db: Database) -> Database:
     return db
 
 
-@pytest.mark.parametrize("question", range(len(QUESTIONS)))
-def test_no_question_reads_the_whole_history(long_history: Database, question: int) -> None:
-    """SQLite calls the handler once in so many steps of its machine."""
-    steps = 0
+@pytest.mark.parametrize("query", range(len(QUERIES)))
+def test_no_query_reads_the_whole_history(long_history: Database, query: int) -> None:
+    """SQLite calls the handler once every 10 instructions of its virtual machine."""
+    calls = 0
 
     def count() -> int:
-        nonlocal steps
-        steps += 1
+        nonlocal calls
+        calls += 1
         return 0
 
     long_history.connection.set_progress_handler(count, 10)
-    QUESTIONS[question](long_history)
-    assert steps * 10 < 5_000
+    QUERIES[query](long_history)
+    assert calls * 10 < 5_000
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_no_question_reads_the_whole_history(long_history: Database, question: i
         ),
     ],
 )
-def test_questions_use_an_index(db: Database, where: str, index: str) -> None:
+def test_queries_use_an_index(db: Database, where: str, index: str) -> None:
     plan = db.connection.execute(
         f"EXPLAIN QUERY PLAN SELECT * FROM deployments WHERE {where} ORDER BY number DESC LIMIT 20"
     ).fetchall()

@@ -23,7 +23,7 @@ def hold(db: Database, revision: str, since: float, repo: str = "blog") -> None:
         freezes.set_hold(connection, repo, Hold(revision, since, f"why {since:g}"))
 
 
-def test_a_lock_is_of_one_repo_until_it_is_lifted(db: Database) -> None:
+def test_a_lock_applies_to_one_repo_until_it_is_lifted(db: Database) -> None:
     assert freezes.set_lock(db, "blog", Lock("ada", 100.0, "sale"))
     assert not freezes.set_lock(db, "blog", Lock("bob", 200.0, "bigger sale"))
     lock = freezes.lock_of(db, "blog")
@@ -34,7 +34,7 @@ def test_a_lock_is_of_one_repo_until_it_is_lifted(db: Database) -> None:
     assert freezes.lock_of(db, "blog") is None
 
 
-def test_the_newest_hold_of_a_repo_is_the_one_that_is_told_of(db: Database) -> None:
+def test_the_hold_of_a_repo_is_its_newest_one(db: Database) -> None:
     assert freezes.hold_of(db, "blog") is None
     for revision, since in (("a", 100.0), ("c", 300.0), ("b", 200.0)):
         hold(db, revision, since)
@@ -44,7 +44,7 @@ def test_the_newest_hold_of_a_repo_is_the_one_that_is_told_of(db: Database) -> N
     assert (newest.revision, newest.since, newest.why) == ("c", 300.0, "why 300")
 
 
-def test_every_held_revision_is_held_until_it_is_lifted(db: Database) -> None:
+def test_each_revision_is_held_until_its_hold_is_lifted(db: Database) -> None:
     for revision in "abc":
         hold(db, revision, 100.0)
     with db.writing() as connection:

@@ -1,4 +1,4 @@
-"""The log of a deployment: whole where it is short, head and tail where it is not."""
+"""The log of a deployment: whole if it is short, beginning and end if it is long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.store.logs import HALF, LogFile, log_path
+from deployctl.store.logs import KEPT_AT_EACH_END, LogFile, log_path
 from tests.support.paths import ROOT
 
 
@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "1.log"
 
 
-def test_lines_and_output_follow_each_other(path: Path) -> None:
+def test_lines_and_output_are_written_in_order(path: Path) -> None:
     log = LogFile(str(path))
     log.line("$ make")
     log.begin_step()
@@ -43,7 +43,7 @@ def test_the_position_is_where_the_next_line_begins(path: Path) -> None:
     assert log.position() == 0
 
 
-def test_what_was_there_is_kept(path: Path) -> None:
+def test_a_second_attempt_appends_to_the_log_of_the_first(path: Path) -> None:
     for text in ("first attempt", "second attempt"):
         log = LogFile(str(path))
         log.line(text)
@@ -52,9 +52,9 @@ def test_what_was_there_is_kept(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
-def test_of_much_output_the_beginning_and_the_end_are_kept(path: Path, size: int) -> None:
+def test_the_beginning_and_the_end_of_long_output_are_kept(path: Path, size: int) -> None:
     output = bytes(range(65, 91)) * 4
-    log = LogFile(str(path), half=10)
+    log = LogFile(str(path), kept_at_each_end=10)
     log.begin_step()
     for start in range(0, len(output), size):
         log.raw(output[start : start + size])
@@ -68,7 +68,7 @@ def test_of_much_output_the_beginning_and_the_end_are_kept(path: Path, size: int
 
 @pytest.mark.parametrize("size", [10, 11, 19, 20])
 def test_output_that_fits_is_kept_whole(path: Path, size: int) -> None:
-    log = LogFile(str(path), half=10)
+    log = LogFile(str(path), kept_at_each_end=10)
     log.begin_step()
     log.raw(b"x" * size)
     log.end_step()
@@ -76,8 +76,8 @@ def test_output_that_fits_is_kept_whole(path: Path, size: int) -> None:
     assert path.read_bytes() == b"x" * size
 
 
-def test_every_step_has_room_of_its_own(path: Path) -> None:
-    log = LogFile(str(path), half=4)
+def test_every_step_has_a_limit_of_its_own(path: Path) -> None:
+    log = LogFile(str(path), kept_at_each_end=4)
     for letter in (b"a", b"b"):
         log.begin_step()
         log.raw(letter * 10)
@@ -89,10 +89,10 @@ def test_every_step_has_room_of_its_own(path: Path) -> None:
     )
 
 
-def test_the_end_of_a_step_that_was_interrupted_comes_before_what_is_said_next(
+def test_the_last_output_of_an_interrupted_step_is_written_before_the_next_line(
     path: Path,
 ) -> None:
-    log = LogFile(str(path), half=4)
+    log = LogFile(str(path), kept_at_each_end=4)
     log.begin_step()
     log.raw(b"0123456789\n")
     log.line("<== build: cancelled")
@@ -102,8 +102,8 @@ def test_the_end_of_a_step_that_was_interrupted_comes_before_what_is_said_next(
     )
 
 
-def test_what_a_step_said_last_is_written_when_the_log_is_closed(path: Path) -> None:
-    log = LogFile(str(path), half=4)
+def test_the_last_output_of_a_step_is_written_when_the_log_is_closed(path: Path) -> None:
+    log = LogFile(str(path), kept_at_each_end=4)
     log.begin_step()
     log.raw(b"01234567")
     log.close()
@@ -111,7 +111,7 @@ def test_what_a_step_said_last_is_written_when_the_log_is_closed(path: Path) -> 
     assert path.read_text() == "01234567"
 
 
-def test_ten_mebibytes_of_a_step_are_kept_and_no_more_memory_used(path: Path) -> None:
+def test_ten_mebibytes_of_a_step_are_kept_and_memory_stays_bounded(path: Path) -> None:
     log = LogFile(str(path))
     log.begin_step()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -120,11 +120,11 @@ def test_ten_mebibytes_of_a_step_are_kept_and_no_more_memory_used(path: Path) ->
         log.raw(chunk)
     log.end_step()
     log.close()
-    assert 2 * HALF < path.stat().st_size < 2 * HALF + 100
+    assert 2 * KEPT_AT_EACH_END < path.stat().st_size < 2 * KEPT_AT_EACH_END + 100
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 * 1024
 
 
-def test_bytes_that_are_no_text_are_kept_as_they_are(path: Path) -> None:
+def test_bytes_that_are_not_text_are_written_unchanged(path: Path) -> None:
     log = LogFile(str(path))
     log.raw(b"\xff\x00\n")
     log.line("half a pair: \udcff")
@@ -141,7 +141,7 @@ def test_a_log_is_private_whatever_the_umask(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_log_that_cannot_be_opened_disturbs_nobody(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_opened_raises_nothing(tmp_path: Path) -> None:
     log = LogFile(str(tmp_path / "missing" / "1.log"))
     log.line("hello")
     log.raw(b"hello")
@@ -150,7 +150,7 @@ def test_a_log_that_cannot_be_opened_disturbs_nobody(tmp_path: Path) -> None:
     log.close()
 
 
-FULL = """
+WRITING_TO_A_FULL_DISK = """
 import resource, signal, sys
 from deployctl.store.logs import LogFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -163,11 +163,12 @@ log.close()
 """
 
 
-def test_a_full_disk_disturbs_nobody(path: Path) -> None:
-    subprocess.run([sys.executable, "-c", FULL, str(path)], cwd=ROOT, check=True)
+def test_a_full_disk_raises_nothing(path: Path) -> None:
+    command = [sys.executable, "-c", WRITING_TO_A_FULL_DISK, str(path)]
+    subprocess.run(command, cwd=ROOT, check=True)
     assert path.read_text().startswith("x" * 90 + "\n")
     assert path.stat().st_size == 100
 
 
-def test_the_log_of_a_deployment_has_its_number() -> None:
+def test_the_log_of_a_deployment_is_named_by_its_number() -> None:
     assert log_path("/state", 17) == "/state/logs/17.log"

@@ -1,3 +1,5 @@
+"""The outbox: notices and the state of sending them."""
+
 from __future__ import annotations
 
 import sqlite3
@@ -41,7 +43,7 @@ def due(db: Database, now: float) -> list[tuple[int, str]]:
     return [(notice.id, sending.channel) for notice, sending in notices.due(db, now)]
 
 
-def test_a_notice_is_shown_as_json_with_its_channels(db: Database) -> None:
+def test_a_notice_as_json_contains_its_channels(db: Database) -> None:
     number = add(db, "phone", "mail")
     notices.claim(db, number, "phone", now=100, until=200)
     notices.mark_sent(db, number, "phone", 101.5)
@@ -74,7 +76,7 @@ def test_a_notice_is_shown_as_json_with_its_channels(db: Database) -> None:
     ]
 
 
-def test_a_notice_is_kept_or_lost_together_with_the_outcome(db: Database) -> None:
+def test_a_notice_is_rolled_back_together_with_the_outcome(db: Database) -> None:
     with pytest.raises(ZeroDivisionError), db.writing() as connection:
         add_within(connection, "phone")
         raise ZeroDivisionError
@@ -88,13 +90,13 @@ def test_the_history_begins_with_the_newest(db: Database) -> None:
     assert [notice.title for notice in notices.history(db, 2)] == ["third", "second"]
 
 
-def test_what_is_due_begins_with_the_oldest(db: Database) -> None:
+def test_due_sendings_begin_with_the_oldest_notice(db: Database) -> None:
     first, second = add(db, "phone"), add(db, "mail", "phone")
     assert due(db, 100) == [(first, "phone"), (second, "mail"), (second, "phone")]
     assert due(db, 99) == []
 
 
-def test_a_claimed_sending_is_not_for_a_second_sender(db: Database, tmp_path: Path) -> None:
+def test_a_sending_is_claimed_by_one_process_only(db: Database, tmp_path: Path) -> None:
     number = add(db, "phone")
     with Database(str(tmp_path / "state")) as other:
         assert notices.claim(db, number, "phone", now=100, until=160)
@@ -102,13 +104,13 @@ def test_a_claimed_sending_is_not_for_a_second_sender(db: Database, tmp_path: Pa
         assert due(other, 159) == []
 
 
-def test_what_a_dead_sender_had_claimed_becomes_due_again(db: Database) -> None:
+def test_a_sending_claimed_by_a_dead_process_becomes_due_again(db: Database) -> None:
     number = add(db, "phone")
     notices.claim(db, number, "phone", now=100, until=160)
     assert due(db, 160) == [(number, "phone")]
 
 
-def test_a_failed_attempt_waits_for_the_next_one(db: Database) -> None:
+def test_a_failed_sending_is_due_again_at_the_retry_time(db: Database) -> None:
     number = add(db, "phone")
     notices.claim(db, number, "phone", now=100, until=160)
     notices.mark_failed(db, number, "phone", "refused", 400)
@@ -119,14 +121,14 @@ def test_a_failed_attempt_waits_for_the_next_one(db: Database) -> None:
     )
 
 
-def test_what_a_wrong_clock_put_off_waits_for_no_other_year(db: Database) -> None:
+def test_a_sending_that_is_due_in_more_than_a_day_is_due_now(db: Database) -> None:
     number = add(db, "phone", at=1e8)
     assert due(db, 100) == [(number, "phone")]
     assert notices.claim(db, number, "phone", now=100, until=160)
     assert due(db, 100) == []
 
 
-def test_what_is_given_up_is_due_no_more_until_a_person_asks(db: Database) -> None:
+def test_a_sending_that_was_given_up_is_due_only_after_a_retry(db: Database) -> None:
     number = add(db, "phone", "mail")
     notices.claim(db, number, "phone", now=100, until=160)
     notices.mark_failed(db, number, "phone", "refused", None)
@@ -138,14 +140,14 @@ def test_what_is_given_up_is_due_no_more_until_a_person_asks(db: Database) -> No
     )
 
 
-def test_a_late_failure_does_not_undo_what_another_sender_sent(db: Database) -> None:
+def test_a_late_failure_does_not_change_a_sending_that_was_sent(db: Database) -> None:
     number = add(db, "phone")
     notices.mark_sent(db, number, "phone", 150)
     notices.mark_failed(db, number, "phone", "refused", 400)
     assert notices.history(db, 1)[0].sendings == (Sending("phone", "sent", 0, None, 150, None),)
 
 
-def test_pruning_forgets_old_notices_with_their_sendings(db: Database) -> None:
+def test_pruning_removes_old_notices_with_their_sendings(db: Database) -> None:
     add(db, "phone", at=100)
     young = add(db, "phone", at=200)
     assert notices.prune(db, 200) == 1
@@ -153,7 +155,7 @@ def test_pruning_forgets_old_notices_with_their_sendings(db: Database) -> None:
     assert due(db, 1000) == [(young, "phone")]
 
 
-def test_the_history_can_be_asked_without_the_right_to_write(db: Database, tmp_path: Path) -> None:
+def test_the_history_can_be_read_by_a_read_only_connection(db: Database, tmp_path: Path) -> None:
     add(db, "phone")
     with Database(str(tmp_path / "state"), read_only=True) as reader:
         assert len(notices.history(reader, 10)) == 1

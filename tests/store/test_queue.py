@@ -35,10 +35,11 @@ def found(db: Database, number: int) -> Deployment:
 
 
 def statuses(db: Database) -> list[str]:
-    return [each.status for each in reversed(deployments.history(db, None, 100))]
+    oldest_first = reversed(deployments.history(db, None, 100))
+    return [deployment.status for deployment in oldest_first]
 
 
-def test_what_is_asked_for_is_what_is_queued(db: Database) -> None:
+def test_an_order_is_queued_with_all_its_fields(db: Database) -> None:
     order = queue.Order(
         ref="refs/heads/main", revision="3f2a9c1", subject="Fix the door", forced=True
     )
@@ -70,17 +71,17 @@ def test_what_is_asked_for_is_what_is_queued(db: Database) -> None:
     )
 
 
-def test_a_newer_request_takes_the_place_of_the_queued_one(db: Database) -> None:
+def test_a_newer_request_supersedes_the_queued_one(db: Database) -> None:
     first, second = add(db, now=100.0), add(db, now=200.0)
     assert queue.waiting(db) == [(second, "blog")]
-    replaced = found(db, first)
-    assert replaced.status == "superseded"
-    assert replaced.superseded_by == second
-    assert replaced.finished_at == 200.0
-    assert replaced.reason == f"a newer request, #{second}, took its place"
+    superseded = found(db, first)
+    assert superseded.status == "superseded"
+    assert superseded.superseded_by == second
+    assert superseded.finished_at == 200.0
+    assert superseded.reason == f"a newer request, #{second}, took its place"
 
 
-def test_a_request_leaves_other_repos_and_what_runs_alone(db: Database) -> None:
+def test_a_request_does_not_supersede_other_repos_or_a_running_deployment(db: Database) -> None:
     running, other = add(db), add(db, "shop")
     deployments.claim(db, running, "me", 110.0)
     waiting = add(db)
@@ -88,7 +89,7 @@ def test_a_request_leaves_other_repos_and_what_runs_alone(db: Database) -> None:
     assert queue.running(db) == [(running, "blog")]
 
 
-def test_a_request_that_is_given_up_leaves_the_queue_as_it_was(db: Database) -> None:
+def test_a_request_that_is_rolled_back_leaves_the_queue_unchanged(db: Database) -> None:
     first = add(db)
     with pytest.raises(ZeroDivisionError), db.writing() as connection:
         queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=1.0)
@@ -96,19 +97,19 @@ def test_a_request_that_is_given_up_leaves_the_queue_as_it_was(db: Database) -> 
     assert queue.waiting(db) == [(first, "blog")]
 
 
-def test_what_was_interrupted_is_put_back(db: Database) -> None:
+def test_an_interrupted_deployment_is_queued_again(db: Database) -> None:
     number = add(db)
     deployments.claim(db, number, "me", 110.0)
     assert put_back(db, number) == number
-    again = found(db, number)
-    assert (again.status, again.phase, again.reason) == ("queued", "", "its process died")
-    assert (again.started_at, again.attempts) == (None, 1)
+    requeued = found(db, number)
+    assert (requeued.status, requeued.phase, requeued.reason) == ("queued", "", "its process died")
+    assert (requeued.started_at, requeued.attempts) == (None, 1)
     assert deployments.runner_of(db, number) is None
     assert deployments.claim(db, number, "me", 310.0)
     assert found(db, number).attempts == 2
 
 
-def test_what_is_put_back_gives_way_to_a_newer_request(db: Database) -> None:
+def test_a_requeued_deployment_is_superseded_by_a_newer_request_that_waits(db: Database) -> None:
     old = add(db)
     deployments.claim(db, old, "me", 110.0)
     new = add(db)
@@ -117,7 +118,7 @@ def test_what_is_put_back_gives_way_to_a_newer_request(db: Database) -> None:
     assert queue.waiting(db) == [(new, "blog")]
 
 
-def test_a_newer_request_also_replaces_what_was_put_back(db: Database) -> None:
+def test_a_requeued_deployment_is_superseded_by_a_later_request(db: Database) -> None:
     old = add(db)
     deployments.claim(db, old, "me", 110.0)
     put_back(db, old)
@@ -126,14 +127,14 @@ def test_a_newer_request_also_replaces_what_was_put_back(db: Database) -> None:
     assert statuses(db) == ["superseded", "queued"]
 
 
-def test_a_rollback_takes_the_place_of_a_deployment_and_the_other_way_round(db: Database) -> None:
+def test_rollbacks_and_deployments_supersede_each_other(db: Database) -> None:
     for order in (queue.Order(), queue.Order.rollback(), queue.Order()):
         with db.writing() as connection:
             queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=1.0, order=order)
     assert statuses(db) == ["superseded", "superseded", "queued"]
 
 
-def test_numbers_are_never_given_again(db: Database) -> None:
+def test_numbers_are_never_used_twice(db: Database) -> None:
     number = add(db)
     with db.writing() as connection:
         connection.execute("DELETE FROM deployments")

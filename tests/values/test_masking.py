@@ -1,4 +1,4 @@
-"""Secrets stay hidden in whatever form and wherever a stream is cut; controls become visible."""
+"""Secrets are hidden in every form and in chunks of any size; control characters are escaped."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ ALPHABETS = ("ab", "aab\n", string.ascii_letters + string.digits, string.printab
 SEEDS = range(60)
 
 
-def text_of(generator: random.Random, alphabet: str, length: int) -> str:
+def random_text(generator: random.Random, alphabet: str, length: int) -> str:
     return "".join(generator.choices(alphabet, k=length))
 
 
-def pieces(generator: random.Random, data: bytes) -> Iterator[bytes]:
-    """The data in pieces of random length, empty ones too."""
+def chunks_of(generator: random.Random, data: bytes) -> Iterator[bytes]:
+    """Yield the data in chunks of random length, also empty ones."""
     while data:
         length = generator.choice((0, 1, 2, 3, 7, 50))
         yield data[:length]
         data = data[length:]
 
 
-def stream(masker: Masker, chunks: Iterator[bytes]) -> bytes:
+def mask_stream(masker: Masker, chunks: Iterator[bytes]) -> bytes:
     return b"".join(masker.mask(chunk) for chunk in chunks) + masker.flush()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_wherever_a_stream_is_cut_it_is_masked_as_a_whole(seed: int) -> None:
+def test_a_stream_in_chunks_is_masked_like_the_whole_text(seed: int) -> None:
     generator = random.Random(seed)
     alphabet = generator.choice(ALPHABETS)
-    secrets = [text_of(generator, alphabet, generator.randint(6, 20)) for _ in range(3)]
-    parts = [text_of(generator, alphabet, 15), *secrets, secrets[0][:-1], secrets[1][1:]]
+    secrets = [random_text(generator, alphabet, generator.randint(6, 20)) for _ in range(3)]
+    parts = [random_text(generator, alphabet, 15), *secrets, secrets[0][:-1], secrets[1][1:]]
     text = "".join(generator.choices(parts, k=20))
     masker = Masker(secrets)
     whole = masker.mask_text(text)
-    assert stream(masker, pieces(generator, text.encode())) == whole.encode()
+    assert mask_stream(masker, chunks_of(generator, text.encode())) == whole.encode()
     assert not any(secret in whole for secret in secrets)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_no_form_of_a_secret_survives_any_cut(seed: int) -> None:
+def test_no_base64_of_a_secret_is_shown_in_chunks_of_any_size(seed: int) -> None:
     generator = random.Random(seed)
-    secret = text_of(generator, string.printable, generator.randint(6, 40))
-    before = text_of(generator, string.ascii_letters, generator.randint(0, 5))
-    after = text_of(generator, string.ascii_letters, generator.randint(0, 5))
-    around = f"{before}{secret}{after}".encode()
-    for coded in (base64.b64encode(around), base64.urlsafe_b64encode(around)):
-        shown = stream(Masker([secret]), pieces(generator, b"<" + coded + b">"))
-        # What is left are the digits of what stands around, and six bits at each seam.
+    secret = random_text(generator, string.printable, generator.randint(6, 40))
+    before = random_text(generator, string.ascii_letters, generator.randint(0, 5))
+    after = random_text(generator, string.ascii_letters, generator.randint(0, 5))
+    plain = f"{before}{secret}{after}".encode()
+    for coded in (base64.b64encode(plain), base64.urlsafe_b64encode(plain)):
+        shown = mask_stream(Masker([secret]), chunks_of(generator, b"<" + coded + b">"))
+        # The digits of the text around the secret are left, and one digit at each border.
         digits = shown.replace(b"[hidden]", b"").strip(b"<>=")
         assert b"[hidden]" in shown
         assert len(digits) <= (len(before) + len(after)) * 4 / 3 + 4
@@ -70,7 +70,7 @@ def test_no_form_of_a_secret_survives_any_cut(seed: int) -> None:
         quote_plus("p/ss w+rd&ü"),
     ],
 )
-def test_a_secret_is_hidden_plain_and_in_a_url(form: str) -> None:
+def test_a_secret_is_hidden_as_it_is_and_url_quoted(form: str) -> None:
     assert (
         Masker(["p/ss w+rd&ü"]).mask_text(f"https://x/?key={form}!") == "https://x/?key=[hidden]!"
     )
@@ -88,17 +88,17 @@ def test_each_line_of_a_secret_is_hidden() -> None:
     assert Masker([key]).mask_text(f"<{key}>") == "<[hidden]>"
 
 
-def test_short_values_are_left_alone() -> None:
+def test_short_values_are_not_hidden() -> None:
     assert Masker(["", "true", "12345"]).mask_text("true 12345") == "true 12345"
 
 
-def test_nothing_to_hide_changes_nothing() -> None:
+def test_a_stream_without_secrets_is_not_changed() -> None:
     masker = Masker([])
     assert masker.mask(b"as it\xff came\x00") == b"as it\xff came\x00"
     assert masker.flush() == b""
 
 
-def test_secrets_that_overlap_or_hold_each_other_are_hidden_whole() -> None:
+def test_secrets_that_overlap_or_contain_each_other_are_hidden_whole() -> None:
     masker = Masker(["secret", "secret-long", "long-tail"])
     assert masker.mask_text("secret-long-tail") == "[hidden]"
     assert masker.mask_text("secret-lone secretsecret") == "[hidden]-lone [hidden][hidden]"
@@ -115,7 +115,7 @@ def test_output_is_held_back_only_while_it_may_be_a_secret() -> None:
     assert masker.flush() == b""
 
 
-def test_a_whole_text_does_not_disturb_the_stream() -> None:
+def test_masking_a_whole_text_does_not_affect_the_stream() -> None:
     masker = Masker(["correct horse"])
     assert masker.mask(b"correct") == b""
     assert masker.mask_text("correct horse") == "[hidden]"
@@ -126,7 +126,7 @@ def test_a_secret_that_is_not_utf_8_is_hidden() -> None:
     assert Masker(["s\udcffcret!"]).mask_text("<s\udcffcret!> \ud800") == "<[hidden]> \ud800"
 
 
-def test_a_stream_of_nothing_but_secrets_takes_bounded_memory_and_time() -> None:
+def test_a_stream_of_only_secrets_takes_bounded_time() -> None:
     masker = Masker(["x" * 6])
     began = time.monotonic()
     shown = b"".join(masker.mask(b"x" * 65536) for _ in range(20)) + masker.flush()
@@ -146,5 +146,5 @@ def test_a_stream_of_nothing_but_secrets_takes_bounded_memory_and_time() -> None
         ("\udcff", "\\udcff"),
     ],
 )
-def test_control_characters_are_shown_not_obeyed(text: str, shown: str) -> None:
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert escape_controls(text) == shown

@@ -1,4 +1,4 @@
-"""Secrets: read where they are used, shown nowhere."""
+"""Secrets: read when they are used, and never shown."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ def complaint_of(call: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_a_value_is_its_own_reference() -> None:
+def test_a_reference_without_a_known_prefix_is_the_value_itself() -> None:
     assert Secret("hunter2").reveal() == "hunter2"
     assert Secret("https://example.org/x").reveal() == "https://example.org/x"
 
 
-def test_a_variable_is_read_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_is_read_each_time_the_secret_is_revealed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     secret = Secret("env:TOKEN")
     monkeypatch.setenv("TOKEN", "one")
     assert secret.reveal() == "one"
@@ -44,7 +46,7 @@ def test_a_file_is_read_without_the_line_break_at_its_end(
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_a_variable_that_is_empty_or_missing_is_named(
+def test_the_error_names_a_variable_that_is_empty_or_missing(
     monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
     monkeypatch.delenv("TOKEN", raising=False)
@@ -55,14 +57,14 @@ def test_a_variable_that_is_empty_or_missing_is_named(
     )
 
 
-def test_a_file_that_is_empty_is_named(tmp_path: Path) -> None:
+def test_the_error_names_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("\n")
     assert complaint_of(Secret(f"file:{tmp_path}/token").reveal) == (
         f"the secret file {tmp_path}/token is empty or not set: put the secret there"
     )
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert complaint_of(Secret(f"file:{tmp_path}/none").reveal) == (
         f"cannot read the secret file {tmp_path}/none: No such file or directory; "
         "create it, readable by this account"
@@ -73,7 +75,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_text_does_not_show_what_is_in_it(tmp_path: Path) -> None:
+def test_the_error_for_a_file_that_is_not_text_does_not_show_its_content(tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(b"hunter2\xff")
     try:
         Secret(f"file:{tmp_path}/token").reveal()
@@ -89,20 +91,20 @@ def test_an_empty_value_is_refused() -> None:
     assert complaint_of(Secret("").reveal) == "the secret is empty or not set: put the secret there"
 
 
-def test_no_way_of_showing_it_shows_it() -> None:
+def test_repr_str_and_formatting_do_not_show_the_value() -> None:
     secret = Secret("hunter2")
     shown = [repr(secret), str(secret), f"{secret}", f"{[secret]}", f"{(secret,)!r:>30}"]
     assert not [text for text in shown if "hunter2" in text]
     assert not hasattr(secret, "__dict__")
 
 
-def test_secrets_are_equal_where_they_refer_to_the_same() -> None:
+def test_secrets_with_equal_references_are_equal() -> None:
     assert Secret("env:A") == Secret("env:A")
     assert len({Secret("env:A"), Secret("env:A"), Secret("env:B")}) == 2
     assert Secret("env:A") != "env:A"
 
 
 @pytest.mark.parametrize("name", ["HTTP_HOOK_SECRET", "QUERY_STRING", "REMOTE_USER", "PATH_INFO"])
-def test_a_variable_that_a_client_can_set_is_no_place_for_a_secret(name: str) -> None:
+def test_a_variable_that_an_http_client_can_set_is_recognised(name: str) -> None:
     assert is_of_request(name)
     assert not is_of_request(f"BLOG_{name}")

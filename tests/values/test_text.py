@@ -1,4 +1,4 @@
-"""Text is as wide as a terminal shows it."""
+"""The width of text on a terminal, and cutting text to a width."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def test_wide_characters_take_two_columns_and_accents_none(text: str, columns: i
         ("x" * 1_000_000, 4, "x..."),
     ],
 )
-def test_what_is_too_wide_is_cut(text: str, columns: int | None, shown: str) -> None:
+def test_text_that_is_too_wide_is_cut(text: str, columns: int | None, shown: str) -> None:
     assert cut(text, columns) == shown

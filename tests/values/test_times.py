@@ -1,4 +1,4 @@
-"""Times and durations, read and written."""
+"""Times and durations: written as text, and durations parsed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deployctl.values.times import age, duration, iso, local, parse_duration
 
 
 @pytest.mark.parametrize(
-    ("moment", "text"),
+    ("seconds", "text"),
     [
         (0, "1970-01-01T00:00:00.000Z"),
         (1769847330.1239, "2026-01-31T08:15:30.123Z"),
@@ -18,14 +18,12 @@ from deployctl.values.times import age, duration, iso, local, parse_duration
         (None, None),
     ],
 )
-def test_a_moment_is_written_in_utc(moment: float | None, text: str | None) -> None:
-    assert iso(moment) == text
+def test_iso_writes_a_time_in_utc(seconds: float | None, text: str | None) -> None:
+    assert iso(seconds) == text
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
-def test_the_zone_of_the_reader_changes_only_what_people_read(
-    zone: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_local_time_zone_changes_only_local(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
@@ -59,7 +57,7 @@ def test_the_zone_of_the_reader_changes_only_what_people_read(
         *((bad, None) for bad in ("10m ", "10m\n", "5\n", "\u0661\u0662", "\u0661m", "nan", "inf")),
     ],
 )
-def test_a_duration_is_read_or_none(text: str, seconds: float | None) -> None:
+def test_a_duration_is_parsed_or_none(text: str, seconds: float | None) -> None:
     assert parse_duration(text) == seconds
 
 
@@ -81,7 +79,7 @@ def test_a_duration_is_read_or_none(text: str, seconds: float | None) -> None:
         (273600, "3d 4h"),
     ],
 )
-def test_a_duration_is_short(seconds: float | None, text: str) -> None:
+def test_a_duration_is_written_with_at_most_two_units(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -89,5 +87,5 @@ def test_a_duration_is_short(seconds: float | None, text: str) -> None:
     ("passed", "text"),
     [(-60, "just now"), (0, "just now"), (1.9, "just now"), (45, "45s ago"), (185, "3m 05s ago")],
 )
-def test_an_age_is_told_from_now(passed: float, text: str) -> None:
+def test_an_age_is_written_relative_to_now(passed: float, text: str) -> None:
     assert age(1000 - passed, 1000) == text
