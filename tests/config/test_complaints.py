@@ -151,7 +151,7 @@ NO_TAG = "tags are not supported: remove it, or put quotes around text that star
         ("repos: {}\nx-a: !foo b", [f"2: x-a: {NO_TAG}"]),
         ("repos: {}\nx-a: !!python/object/apply:os.getcwd []", [f"2: x-a: {NO_TAG}"]),
         ("repos: {}\nx-a: !!set {a}", [f"2: x-a: {NO_TAG}"]),
-        ('repos: {}\nx-a: "\\0"', ["2: x-a: a NUL or half a character: remove it"]),
+        ('repos: {}\nx-a: "\\0"', ["2: x-a: a NUL or an unpaired surrogate: remove it"]),
         (b"repos: {}\n# \xff", ["2: not UTF-8: save the file as UTF-8"]),
         ("repos: {}\n# \x1b[31m", ["2: the control character U+001B: remove it"]),
         ("repos: &a {x: *a}", [TOO_DEEP]),
@@ -460,7 +460,7 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
         ),
         (
             "webhook_secret: env:HTTP_X",
-            "webhook_secret: whoever calls a web server can set that variable: rename it",
+            "webhook_secret: web servers set that variable from the request: use another name",
         ),
         ("webhook_secret: 'file:'", "webhook_secret: wanted the path of a file after file:"),
         # environment
@@ -792,7 +792,7 @@ def test_a_forge_that_tells_of_no_checks_cannot_be_waited_for(tmp_path: Path) ->
     )
     assert found == [
         (
-            "2: repos.site.on: gitee tells of no checks: only github, gitlab, gitea, forgejo do; "
+            "2: repos.site.on: gitee reports no checks: only github, gitlab, gitea, forgejo do; "
             "use push"
         )
     ]

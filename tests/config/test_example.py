@@ -139,7 +139,7 @@ def schema_value(table: str, key: str, written: str) -> object:
     node = tree(f"key: {written}").entries["key"]
     reading = Reading(str(EXAMPLE))
     reading.names = {"deployers": tuple(BUILT_IN)}
-    return TABLES[table][key].read(node, reading)
+    return TABLES[table][key].reader(node, reading)
 
 
 def default(table: str, key: str) -> object:

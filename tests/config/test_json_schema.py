@@ -74,9 +74,9 @@ def plain(node: Node) -> Any:
         return {key: plain(value) for key, value in node.entries.items()}
     if isinstance(node, List):
         return [plain(item) for item in node.items]
-    if node.what == "nothing":
+    if node.kind == "nothing":
         return None
-    return KINDS.get(node.what, str)(node.text)
+    return KINDS.get(node.kind, str)(node.text)
 
 
 def faults(text: str, schema: Any = REPOS) -> list[str]:
