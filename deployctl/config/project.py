@@ -24,8 +24,8 @@ PROJECT_KEYS = {
     "healthcheck": Key(project_healthcheck, PIPELINE_KEYS["healthcheck"].doc),
     "env": Key(environment, "environment variables of all commands, unless repos.yml sets them"),
 }
-# These are not keys of repos.yml, but a project may try to set them. Only the operator decides about
-# hosts and accounts.
+# These are not keys of repos.yml, but a project may try to set them. Only the operator decides
+# about hosts and accounts.
 _OPERATOR_KEYS = {"hosts", "inventory", "rollout", "report", "user", "users"}
 _FORBIDDEN = ({*REPO_KEYS, *TOP_KEYS} | _OPERATOR_KEYS) - PROJECT_KEYS.keys()
 

@@ -30,8 +30,8 @@ from deployctl.config.yaml_tree import List, Map, Node, Scalar
 from deployctl.system.command import Command
 from deployctl.values.repo import Stage, When
 
-# The stages that deployctl adds to each deployment. In status, history and logs, nobody could tell
-# them from a stage with the same name.
+# The stages that deployctl adds to each deployment. In status, history and logs, another stage of
+# the same name could not be distinguished from them.
 BUILT_IN_STAGES = (
     *("fetch", "prepare", "switch", "on_rollback", "restart", "healthcheck", "post", "probation"),
 )
@@ -83,14 +83,14 @@ def parallel_commands(node: Node, reading: Reading) -> tuple[Command, ...]:
 @shaped(lambda: shapes.list_of(stage.shape()))
 def stages(node: Node, reading: Reading) -> tuple[Stage, ...]:
     """Read a list of stages; each name may be used once."""
-    read_stages = list_of(stage)(node, reading)
+    found_stages = list_of(stage)(node, reading)
     lines: dict[str, int] = {}
     for name in _stage_names(node):
         if name.text in lines:
             first = lines[name.text]
             reading.complain(name, f"a second stage with this name, first on line {first}")
         lines.setdefault(name.text, name.line)
-    return read_stages
+    return found_stages
 
 
 def _stage_names(node: Node) -> list[Scalar]:
