@@ -1,5 +1,6 @@
-"""repos.yml -> frozen values, or every complaint with its line.
+"""Reading and checking of repos.yml and of a project's own pipeline file.
 
-Import ``deployctl.config.load`` (needs PyYAML) or, on the webhook's way,
-``deployctl.config.compiled`` and ``deployctl.config.locate``; this file stays empty for the latter.
+Most code imports ``deployctl.config.load``, which needs PyYAML. The code that answers a webhook
+imports only ``deployctl.config.compiled`` and ``deployctl.config.locate``, which load faster. This
+file imports nothing, because it runs before them.
 """

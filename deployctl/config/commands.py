@@ -1,4 +1,4 @@
-"""Commands in repos.yml: a string is a script for /bin/sh -eu, a list of words is argv."""
+"""Reading of commands: a string is a script for /bin/sh -eu, a list of words is argv."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from deployctl.system.command import Command
 
 @shaped(COMMAND)
 def command(node: Node, reading: Reading) -> Command:
-    """One command."""
+    """Read one command."""
     if isinstance(node, List):
         return _argv(node, reading)
     if not isinstance(node, Scalar):
         raise ComplaintError(
-            node, f"wanted a command (a line of shell, or a list of words), found {node.what}"
+            node, f"wanted a command (a line of shell, or a list of words), found {node.kind}"
         )
-    if node.what == "nothing" or not node.text.strip():
+    if node.kind == "nothing" or not node.text.strip():
         raise ComplaintError(node, "a blank command: write one, or remove the key")
     return node.text
 
 
 @shaped(COMMANDS)
 def commands(node: Node, reading: Reading) -> tuple[Command, ...]:
-    """One command, or a list of them; at least one.
+    """Read one command, or a list of at least one command.
 
-    A list is several commands where one of its elements is a list itself, or where its first one
-    contains white space; all others are the words of one command: ``[npm, ci]``.
+    The items of a list are commands if one of them is a list itself, or if the first one contains
+    white space. Otherwise they are the words of one command: ``[npm, ci]``.
     """
     if isinstance(node, List) and _holds_commands(node):
         return list_of(command)(node, reading)
@@ -37,7 +37,10 @@ def commands(node: Node, reading: Reading) -> tuple[Command, ...]:
 
 @shaped(COMMANDS_OR_NONE)
 def commands_or_none(node: Node, reading: Reading) -> tuple[Command, ...]:
-    """As :func:`commands`; an empty list takes away what a deployer or the defaults say."""
+    """Read the same as :func:`commands`, or an empty list.
+
+    With an empty list, a repo can drop the commands of its deployer or of the defaults.
+    """
     if isinstance(node, List) and not node.items:
         return ()
     return commands(node, reading)
@@ -46,7 +49,7 @@ def commands_or_none(node: Node, reading: Reading) -> tuple[Command, ...]:
 def _holds_commands(node: List) -> bool:
     first = node.items[0] if node.items else None
     return any(isinstance(item, List) for item in node.items) or (
-        isinstance(first, Scalar) and any(letter.isspace() for letter in first.text)
+        isinstance(first, Scalar) and any(character.isspace() for character in first.text)
     )
 
 

@@ -1,11 +1,13 @@
-"""What a webhook needs of repos.yml, at the price of reading two small files.
+"""The part of repos.yml that a webhook needs, read from a compiled copy in JSON.
 
-Parsing YAML takes longer than all the rest of a webhook. So the first one after a change checks
-the whole file and leaves what the others need in ``config.json`` in the state directory: paths,
-names, branches and the references of webhook secrets, but no value of ``secrets`` or channels.
-The copy counts only while it was made from exactly these bytes.
+Parsing YAML takes longer than the rest of answering a webhook. So the first delivery after a change
+of repos.yml checks the whole file, and writes the values that the next deliveries need to
+``config.json`` in the state directory: paths, names, branches and the references of webhook
+secrets, but no value of ``secrets`` or channels. The copy is used only as long as repos.yml has
+exactly the bytes that it was made from.
 
-This module is on the webhook's way: it imports neither yaml nor dataclasses nor typing.
+Every webhook imports this module, so it must load fast: it imports neither yaml nor dataclasses
+nor typing.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ if TYPE_CHECKING:
 
     from deployctl.values.repo import Config, Repo
 
-COPY = "config.json"
+COPY_FILE_NAME = "config.json"  # in the state directory
 
 
 class WebhookRepo:
-    """How to recognise the deliveries of a repo, and how to verify them."""
+    """The values of a repo that recognise its deliveries and verify them."""
 
     __slots__ = ("branch", "forge", "full_name", "id", "name", "on", "secrets", "tags")
 
@@ -41,13 +43,14 @@ class WebhookRepo:
         self.forge: str | None = values["forge"]
         self.id: str | None = values["id"]
         self.full_name: str | None = values["full_name"]
-        self.secrets: tuple[Secret, ...] = tuple(Secret(one) for one in values["secrets"])
+        self.secrets: tuple[Secret, ...] = tuple(map(Secret, values["secrets"]))
 
 
 class WebhookConfig:
-    """The absolute state directory, the most bytes a body may have, and the repos by name.
+    """The part of repos.yml that a webhook needs.
 
-    ``env_names`` are the variables that the worker needs of those this process was given.
+    ``state_dir`` is absolute; ``max_body`` is how many bytes a request's body may have; ``repos``
+    are by name. ``env_names`` are the environment variables of this process that the worker needs.
     """
 
     __slots__ = ("env_names", "max_body", "repos", "state_dir")
@@ -56,28 +59,38 @@ class WebhookConfig:
         self.state_dir: str = document["state_dir"]
         self.max_body: int = document["max_body"]
         self.env_names: tuple[str, ...] = tuple(document.get("env_names", ()))
-        self.repos = {name: WebhookRepo(name, one) for name, one in document["repos"].items()}
+        self.repos = {name: WebhookRepo(name, values) for name, values in document["repos"].items()}
 
 
 def load_webhook_config(path: str) -> WebhookConfig:
-    """The config at ``path`` (absolute); ConfigError, as ``load`` raises it, if it is invalid."""
+    """Return the config at ``path`` (absolute), from the compiled copy if that is up to date.
+
+    Raises ConfigError, as :func:`deployctl.config.load.load` does, if it is invalid.
+    """
     data = read_config(path)
     stamp = {"config": path, "sha256": sha256(data).hexdigest(), "version": __version__}
-    state_dir = _state_dir(data, os.path.dirname(path))
+    state_dir = _guess_state_dir(data, os.path.dirname(path))
     copy = _read_copy(state_dir, {**stamp, "state_dir": state_dir})
     return copy or _compile(data, path, stamp)
 
 
 def probable_state_dir(path: str) -> str | None:
-    """Where the state seems to be by a repos.yml that may be broken; None where nothing tells."""
+    """Return the state directory that a repos.yml names, even if the file is invalid.
+
+    Returns None if the file cannot be read. Does not check which accounts can change the file.
+    """
     try:
-        return _state_dir(read_config(path, trusted=False), os.path.dirname(path))
+        return _guess_state_dir(read_config(path, trusted=False), os.path.dirname(path))
     except ConfigError:
         return None
 
 
-def _state_dir(data: bytes, directory: str) -> str:
-    """What ``state_dir`` seems to say. A wrong guess costs time only: the copy knows its place."""
+def _guess_state_dir(data: bytes, directory: str) -> str:
+    """Return the value of ``state_dir`` as found without a YAML parser, or the default.
+
+    ``directory`` is that of repos.yml. After a wrong guess, repos.yml is only parsed again: the
+    stamp of a compiled copy has the state directory that it was made for.
+    """
     for line in data.splitlines():
         if line.startswith(b"state_dir:"):
             value = line[10:].decode(errors="replace").partition(" #")[0].strip().strip("'\"")
@@ -86,16 +99,21 @@ def _state_dir(data: bytes, directory: str) -> str:
 
 
 def _read_copy(state_dir: str, stamp: dict[str, str]) -> WebhookConfig | None:
-    """The compiled copy, if it is ours alone and was made from this very config."""
+    """Return the config from the compiled copy, or None if the copy cannot be used.
+
+    It must have the same stamp, and no other account may be able to read or write it.
+    """
     try:
-        document = JsonReader().read(_read_private(os.path.join(state_dir, COPY)).decode())
+        document = JsonReader().read(
+            _read_private(os.path.join(state_dir, COPY_FILE_NAME)).decode()
+        )
         return WebhookConfig(document) if document["stamp"] == stamp else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
 def _read_private(path: str) -> bytes:
-    """The bytes of a file of ours that nobody else can read or write; else none."""
+    """Return the bytes of the file, or b"" if other accounts can read or write it."""
     with open(path, "rb", opener=_open_no_link) as file:
         status = os.fstat(file.fileno())
         private = status.st_uid == os.geteuid() and not status.st_mode & 0o077
@@ -107,14 +125,14 @@ def _open_no_link(path: str, flags: int) -> int:
 
 
 def _compile(data: bytes, path: str, stamp: dict[str, str]) -> WebhookConfig:
-    """Check the whole file, and leave a copy for the next webhook where that is possible."""
+    """Check the whole file, and write the compiled copy for later webhooks if that is possible."""
     from deployctl.config.load import parse
 
     config = parse(data, path)
     document = _document(config, stamp)
-    # Without a copy the next one is slower, no more. The state directory is made elsewhere.
+    # Without a copy, the next webhook is slower, but works. Other code creates the state directory.
     if is_own(config.state_dir):
-        _try_to_write(os.path.join(config.state_dir, COPY), to_json(document).encode())
+        _try_to_write(os.path.join(config.state_dir, COPY_FILE_NAME), to_json(document).encode())
     return WebhookConfig(document)
 
 
@@ -148,12 +166,12 @@ def _try_to_write(path: str, data: bytes) -> None:
 
 
 def _write(path: str, data: bytes) -> None:
-    """The file appears whole or not at all, and nobody else may ever read it."""
+    """Write the file atomically, with a mode that lets no other account read it at any time."""
     temporary = f"{path}.{os.urandom(8).hex()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)  # a umask can take more away than it should
+            os.fchmod(descriptor, 0o600)  # the umask may have removed bits of the owner
             file.write(data)
         os.replace(temporary, path)
     except OSError:

@@ -1,4 +1,4 @@
-"""One reading of one repos.yml: the complaints so far and the names that sections define."""
+"""Collecting of complaints while a config file is read, and helpers to word them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import NamedTuple, NoReturn, Protocol, TypeVar
 from deployctl.config.locate import resolve_path
 from deployctl.errors import ConfigError
 
-# Rubbish can be wrong in a million places; nobody mends more than this at a time.
+# A file of random data could get a million complaints; no person corrects more than these at once.
 MAX_COMPLAINTS = 100
 
 T = TypeVar("T")
-P = TypeVar("P", bound="Place")
+P = TypeVar("P", bound="Located")
 
 
-class Place(Protocol):
-    """Something with a line (from 1) and a dotted path in repos.yml: any node of the tree."""
+class Located(Protocol):
+    """Anything with a line (from 1) and a dotted path in the file, such as a node of the tree."""
 
     @property
     def line(self) -> int: ...
@@ -26,27 +26,31 @@ class Place(Protocol):
     def path(self) -> str: ...
 
 
-class Spot(NamedTuple):
-    """A place without a value: the line of a syntax error, or of a key that is too much."""
+class Location(NamedTuple):
+    """A line and a path without a node, for a syntax error or a duplicate key."""
 
     line: int
     path: str
 
 
 class ComplaintError(Exception):
-    """What is wrong with one value: on its way from a reader to whoever notes it.
+    """A fault in one value; a reader raises it, and :meth:`Reading.attempt` collects it.
 
-    It says what was wanted and never repeats the value, so that no secret can slip into it.
+    ``message`` says what was wanted. It never repeats the value, which may be a secret.
     """
 
-    def __init__(self, place: Place, what: str) -> None:
-        super().__init__(what)
-        self.place = place
-        self.what = what
+    def __init__(self, location: Located, message: str) -> None:
+        super().__init__(message)
+        self.location = location
+        self.message = message
 
 
 class Reading:
-    """Collects complaints, each once; ``names`` are the keys of a section, None if unknown."""
+    """The state of reading one config file: the complaints so far, and the defined names.
+
+    ``names`` has, by section (``channels``, ``deployers``), the names that repos may use; None if
+    that section cannot be read. The same complaint is kept once.
+    """
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -55,45 +59,47 @@ class Reading:
         self._complaints: dict[tuple[int, str, str], None] = {}
 
     def resolve(self, path: str) -> str:
-        """A path as repos.yml means it: relative to its own directory."""
+        """Return an absolute path; ``path`` is relative to the directory of the file."""
         return resolve_path(path, self.directory)
 
-    def complain(self, place: Place, what: str) -> None:
-        """Note what is wrong; :class:`ConfigError` with all of them where it becomes too much."""
-        self._complaints[place.line, place.path, what] = None
+    def complain(self, location: Located, message: str) -> None:
+        """Add a complaint; raise :class:`ConfigError` with all of them if the limit is reached."""
+        self._complaints[location.line, location.path, message] = None
         if len(self._complaints) >= MAX_COMPLAINTS:
             self.fail("more may follow: mend these first")
 
     def attempt(self, read: Callable[[P, Reading], T], node: P) -> T | None:
-        """What ``read`` makes of the node; None where there was something to complain about."""
+        """Return what ``read`` returns; if it raises ComplaintError, collect that, return None."""
         try:
             return read(node, self)
         except ComplaintError as error:
-            self.complain(error.place, error.what)
+            self.complain(error.location, error.message)
             return None
 
-    def finish(self) -> None:
-        """:class:`ConfigError` with every complaint, a line each, if there are any."""
+    def raise_complaints(self) -> None:
+        """Raise :class:`ConfigError` with every complaint, one a line, if there are any."""
         if self._complaints:
             self.fail()
 
     def fail(self, last: str = "") -> NoReturn:
-        """Raise :class:`ConfigError` with what was noted, and with a last word on the file."""
-        lines = [self._line(*complaint) for complaint in sorted(self._complaints)]
+        """Raise :class:`ConfigError` with every complaint, and with ``last`` as the last line."""
+        lines = [self._format(*complaint) for complaint in sorted(self._complaints)]
         raise ConfigError("\n".join(lines + [f"{self.file}: {last}"] * bool(last)))
 
-    def _line(self, line: int, path: str, what: str) -> str:
-        return f"{self.file}:{line}: {path}: {what}" if path else f"{self.file}:{line}: {what}"
+    def _format(self, line: int, path: str, message: str) -> str:
+        return (
+            f"{self.file}:{line}: {path}: {message}" if path else f"{self.file}:{line}: {message}"
+        )
 
 
-def shown(text: str) -> str:
-    """A key as a complaint may show it: short, and nothing in it that a terminal obeys."""
+def printable(text: str) -> str:
+    """Return a key for use in a complaint: cut short, and control characters escaped."""
     short = text if len(text) <= 64 else f"{text[:64]}…"
     return short if short.isprintable() else short.encode("unicode_escape").decode()
 
 
-def guess(text: str, known: Collection[str]) -> str:
-    """``did you mean branch?``, or the whole list where nothing looks alike."""
+def suggest(text: str, known: Collection[str]) -> str:
+    """Return ``did you mean branch?``, or a list of all known names if none is similar."""
     import difflib
 
     close = difflib.get_close_matches(text[:64], known, n=1)

@@ -1,45 +1,48 @@
-"""What no value shows by itself: keys, paths and repos that get into each other's way."""
+"""Checks of values that are valid by themselves, but not together with others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from deployctl.config.complaints import Reading, shown
+from deployctl.config.complaints import Reading, printable
 from deployctl.config.readers import mapping
-from deployctl.config.release_paths import complain_about_shared, distinct, parents
-from deployctl.config.schema import REPO_KEYS, TELLING_OF_CHECKS, Entry
+from deployctl.config.release_paths import complain_about_shared_caches, parents, unique_paths
+from deployctl.config.schema import FORGES_WITH_CHECKS, REPO_KEYS, RepoEntry
 from deployctl.config.yaml_tree import List, Node
 
 
-def complain_about_conflicts(repos: Mapping[str, Entry], reading: Reading) -> None:
-    """``repos``: every repo over the defaults, as far as it could be read."""
+def complain_about_conflicts(repos: Mapping[str, RepoEntry], reading: Reading) -> None:
+    """Complain about keys, paths and repos that exclude each other.
+
+    ``repos`` are all repos by name, with the defaults filled in, as far as they could be read.
+    """
     for repo in repos.values():
-        _missing_keys(repo, reading)
-        _checks(repo, reading)
-        _dir(repo, reading)
-        _env_and_secrets(repo, reading)
-        _shared_paths(repo, reading)
-    _repo_paths(repos, reading)
+        _check_required_keys(repo, reading)
+        _check_ci_support(repo, reading)
+        _check_dir(repo, reading)
+        _check_env_and_secrets(repo, reading)
+        _check_shared_paths(repo, reading)
+    _check_repo_paths(repos, reading)
 
 
-def _missing_keys(repo: Entry, reading: Reading) -> None:
+def _check_required_keys(repo: RepoEntry, reading: Reading) -> None:
     for key in ("url", "path"):
         if key not in repo.node.entries:
             reading.complain(repo.node, f"missing key {key}: {REPO_KEYS[key].doc}")
 
 
-def _checks(repo: Entry, reading: Reading) -> None:
-    """Where nobody tells of checks, a deployment would wait for ever."""
+def _check_ci_support(repo: RepoEntry, reading: Reading) -> None:
+    """Complain about ``on: ci_success`` if the forge reports no checks: it would wait forever."""
     forge = repo.values.get("forge")
-    if repo.values.get("on") == "ci_success" and forge not in (None, *TELLING_OF_CHECKS):
-        known = ", ".join(TELLING_OF_CHECKS)
+    if repo.values.get("on") == "ci_success" and forge not in (None, *FORGES_WITH_CHECKS):
+        known = ", ".join(FORGES_WITH_CHECKS)
         reading.complain(
-            repo.node.entries["on"], f"{forge} tells of no checks: only {known} do; use push"
+            repo.node.entries["on"], f"{forge} reports no checks: only {known} do; use push"
         )
 
 
-def _dir(repo: Entry, reading: Reading) -> None:
-    """A checkout is one of the whole repository."""
+def _check_dir(repo: RepoEntry, reading: Reading) -> None:
+    """Complain about ``dir`` with ``in_place``: a git checkout has the whole repository."""
     if repo.values.get("strategy") == "in_place" and repo.values.get("dir", ".") != ".":
         reading.complain(
             repo.node.entries["dir"],
@@ -47,43 +50,48 @@ def _dir(repo: Entry, reading: Reading) -> None:
         )
 
 
-def _env_and_secrets(repo: Entry, reading: Reading) -> None:
+def _check_env_and_secrets(repo: RepoEntry, reading: Reading) -> None:
     for name in repo.values.get("env", {}).keys() & repo.values.get("secrets", {}).keys():
         node = mapping(repo.node.entries["secrets"]).entries[name]
         reading.complain(node, "stands under env too: keep one of the two")
 
 
-def _shared_paths(repo: Entry, reading: Reading) -> None:
-    """A link inside a linked directory, or a copy of one, would change what is shared, or fail."""
-    places = distinct(_shared_nodes(repo), "shared", reading)
-    for place, node in places.items():
-        for parent in parents(place):
-            if parent in places:
-                reading.complain(node, f"inside {shown(parent)}, which is shared: keep one")
+def _check_shared_paths(repo: RepoEntry, reading: Reading) -> None:
+    """Complain about shared paths inside another one, and about caches that overlap them.
+
+    In a release, a shared path is a symlink. To put another symlink or a copy inside of it would
+    change the shared directory itself, or fail.
+    """
+    shared = unique_paths(_shared_nodes(repo), "shared", reading)
+    for path, node in shared.items():
+        for parent in parents(path):
+            if parent in shared:
+                reading.complain(node, f"inside {printable(parent)}, which is shared: keep one")
     if "cache" in repo.node.entries:
-        complain_about_shared(repo.node.entries["cache"], places, reading)
+        complain_about_shared_caches(repo.node.entries["cache"], shared, reading)
 
 
-def _shared_nodes(repo: Entry) -> Iterator[Node]:
+def _shared_nodes(repo: RepoEntry) -> Iterator[Node]:
     for key in ("shared_dirs", "shared_files"):
         node = repo.node.entries.get(key)
         if isinstance(node, List):
             yield from node.items
 
 
-def _repo_paths(repos: Mapping[str, Entry], reading: Reading) -> None:
-    owners: dict[str, str] = {}
+def _check_repo_paths(repos: Mapping[str, RepoEntry], reading: Reading) -> None:
+    """Complain about repos with the same path, or with one inside the releases of another."""
+    names: dict[str, str] = {}  # path -> name of the repo
     for name, repo in repos.items():
-        place = repo.values.get("path")
-        if place in owners:
+        path = repo.values.get("path")
+        if path in names:
             reading.complain(
                 repo.node.entries["path"],
-                f"repos.{owners[place]} and repos.{name} both deploy here: give each its own path",
+                f"repos.{names[path]} and repos.{name} both deploy here: give each its own path",
             )
-        elif place:
-            owners[place] = name
-    for place, name in owners.items():
-        for outer in (owners[parent] for parent in parents(place) if parent in owners):
+        elif path:
+            names[path] = name
+    for path, name in names.items():
+        for outer in (names[parent] for parent in parents(path) if parent in names):
             if repos[outer].values.get("strategy", "releases") == "releases":
                 reading.complain(
                     repos[name].node.entries["path"],

@@ -1,8 +1,8 @@
-"""The deployers that are built in: what usually runs for one kind of project.
+"""The built-in deployers: the usual stages and restart commands of one kind of project each.
 
-A string is a script for /bin/sh, used where a variable must expand; a tuple is argv. Each is tried
-with the real program in tests/stories/test_deployers.py, but for systemd and docker-compose: they
-want a machine of their own, so a stand-in writes down the exact words that it was called with.
+A string is a script for /bin/sh, used where a variable must expand; a tuple is argv. Each is tested
+with the real program in tests/stories/test_deployers.py, except for systemd and docker-compose:
+these need a machine of their own, so the test has a fake program that records its arguments.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from deployctl.values.repo import Stage
 
 @dataclass(frozen=True)
 class Deployer:
-    """Stages to run before the switch and commands to restart with after it."""
+    """A named set of stages to run before the switch, and of restart commands to run after it."""
 
     stages: tuple[Stage, ...] = ()
     restart: tuple[Command, ...] = ()
 
 
-# What a build needs are devDependencies, which npm leaves out where env says NODE_ENV=production.
+# The tools of a build are in devDependencies, which npm leaves out if NODE_ENV=production is set.
 _NPM_CI = Stage("install", (("npm", "ci", "--include=dev"),))
-# Packages that come by another way, yarn or the repository itself, have no package-lock.json.
+# Projects that use yarn, or that have their packages in the repository, have no package-lock.json.
 _NPM_CI_IF_LOCKED = Stage("install", ("[ ! -e package-lock.json ] || npm ci --include=dev",))
 _NPM_BUILD = Stage("build", (("npm", "run", "build", "--if-present"),))
 
-# "$@" is the sudo that all but root need; -n: there is nobody to type a password.
+# After this, "$@" is empty for root, and sudo for other accounts. -n: fail instead of asking for a
+# password, because a deployment has no terminal.
 _AS_ROOT = '[ "$(id -u)" -eq 0 ] || set -- sudo -n'
 
-# `nginx -s reload` answers 0 for a config that parses and cannot be used; only -t tells.
+# `nginx -s reload` exits 0 even if the config parses but cannot be used; only -t reports that.
 _NGINX = f"""
 {_AS_ROOT}
 "$@" nginx -t -q
@@ -42,9 +43,10 @@ _SYSTEMD = f"""
 "$@" systemctl restart "$DEPLOYCTL_REPO"
 """
 
-# One process after the other, so that the others answer meanwhile; the first that does not come up
-# ends it while they still run the old version. `name:*` is right for a program and a group alike.
-# Exit code 3 of status: some do not run, which a restart mends (supervisor 4).
+# Processes are restarted one after the other, so that the others can serve requests meanwhile. If
+# one does not start, the script stops, and the rest still run the old version. `name:*` works for a
+# program and for a group. Exit code 3 of status (supervisor 4): some processes do not run, which is
+# no failure here, as a restart starts them.
 _SUPERVISOR = """
 supervisorctl status "$DEPLOYCTL_REPO:*" || [ $? -eq 3 ]
 for process in $(supervisorctl status "$DEPLOYCTL_REPO:*" | cut -d' ' -f1); do
@@ -52,9 +54,10 @@ for process in $(supervisorctl status "$DEPLOYCTL_REPO:*" | cut -d' ' -f1); do
 done
 """
 
-# pm2 answers 0 where no process came up, and runs for ever the release that it started first where
-# the app's cwd is not current: so both are looked at. Its apps are not part of the step (their
-# environment is the step's, by --update-env): a failure must not end those that still answer.
+# pm2 exits 0 even if no process started. And if an app's cwd is not `current`, pm2 keeps running
+# the release that it started first. So the script checks both. --update-env gives the apps the
+# step's environment, without DEPLOYCTL_RUN: if the step fails, deployctl ends all processes that
+# have this variable, and the apps that still serve requests must not be ended.
 _PM2 = """
 pm2 ping --silent
 env -u DEPLOYCTL_RUN pm2 startOrReload ecosystem.config.* --update-env --no-color
@@ -70,15 +73,16 @@ pm2 jlist | tail -n 1 | node -e '
     }' || { pm2 logs "$DEPLOYCTL_REPO" --err --lines 20 --nostream --no-color; exit 1; }
 """
 
-# Compose names a project after its directory, and every release has another one: hence -p, without
-# the dots that it refuses. --build: the image is that of this release, also after a rollback.
+# Compose names a project after its directory, which differs from release to release: hence -p. Dots
+# are replaced, because Compose refuses them in the name. --build makes sure that the image is that
+# of this release, also after a rollback.
 _COMPOSE = 'docker compose -p "$(echo "$DEPLOYCTL_REPO" | tr . -)"'
 
 BUILT_IN = {
     "none": Deployer(),
     "static": Deployer(),
     "nginx": Deployer(restart=(_NGINX,)),
-    # In the release, so that a rollback finds the old packages and pruning takes them away.
+    # The virtualenv is in the release: a rollback finds the old packages, and pruning removes them.
     "pipenv": Deployer(
         stages=(
             Stage(

@@ -1,4 +1,4 @@
-"""Files of variables, as most tools know them: ``NAME=value`` lines."""
+"""Reading of dotenv files: environment variables as lines of ``NAME=value``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from deployctl.values.text import MB
 
 
 def read_env_file(path: str) -> dict[str, str]:
-    """The variables of a dotenv file, in its order; nothing in a value is expanded.
+    """Return the variables of a dotenv file, in its order; nothing in a value is expanded.
 
-    :class:`ConfigError` where it cannot be read, where others may change it, or where a line is
-    none of a variable.
+    Raises :class:`ConfigError` if the file cannot be read, if other accounts can change it, or if a
+    line does not set a variable.
     """
     text = _read(path)
     from dotenv.parser import parse_stream

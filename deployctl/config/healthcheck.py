@@ -1,23 +1,23 @@
-"""The health check: its keys, and what goes together in it."""
+"""The keys of a health check, and the rules about their combinations."""
 
 from __future__ import annotations
 
 from deployctl.config import shapes
 from deployctl.config.commands import command
 from deployctl.config.complaints import ComplaintError, Reading
-from deployctl.config.key_shapes import keys_shape, one_of
+from deployctl.config.key_shapes import exactly_one_of, keys_shape
 from deployctl.config.readers import (
     Key,
     Table,
     duration,
     header_fault,
-    inside,
     line,
     mapping,
     mapping_of,
     one_or_more,
     path,
     read_keys,
+    relative_path,
     text,
     whole_number,
 )
@@ -27,12 +27,16 @@ from deployctl.config.yaml_tree import Node
 from deployctl.values.repo import Evidence, HealthCheck
 
 _timeout = duration()
-_OF_URL = ("status", "contains", "headers")
+_URL_ONLY_KEYS = ("status", "contains", "headers")
 
 
 @shaped(shapes.PATH)
 def evidence_file(node: Node, reading: Reading) -> str:
-    """``/…`` and ``~/…``, or relative to what is live: not known before it is looked at."""
+    """Read the path of a file: ``/…`` and ``~/…`` become absolute, others are returned as written.
+
+    A relative path is relative to the live version, whose directory is known only at the time of
+    the check.
+    """
     value = line(node, reading)
     if value.startswith(("/", "~")):
         return path(node, reading)
@@ -41,22 +45,22 @@ def evidence_file(node: Node, reading: Reading) -> str:
     return value
 
 
-@shaped(shapes.INSIDE)
-def file_of_release(node: Node, reading: Reading) -> str:
-    """What a project's own file may name: nothing outside of the release."""
+@shaped(shapes.RELATIVE_PATH)
+def file_in_release(node: Node, reading: Reading) -> str:
+    """Read the path of a file for evidence in a project's own file: only inside the release."""
     if line(node, reading).startswith("~"):
         raise ComplaintError(node, "must be relative, without ~: it is inside the release")
-    return inside(node, reading)
+    return relative_path(node, reading)
 
 
-def _shape(table: Table) -> Shape:
-    goes_with_url = {key: ["url"] for key in _OF_URL}
-    either = one_of("url", "command")
-    return keys_shape(table, HealthCheck, oneOf=either, dependencies=goes_with_url)
+def _healthcheck_shape(table: Table) -> Shape:
+    needs_url = {key: ["url"] for key in _URL_ONLY_KEYS}
+    either = exactly_one_of("url", "command")
+    return keys_shape(table, HealthCheck, oneOf=either, dependencies=needs_url)
 
 
-def evidence_of(table: Table) -> Reader[Evidence]:
-    """One piece of evidence, with the keys of that table."""
+def evidence_reader(table: Table) -> Reader[Evidence]:
+    """Return a reader of one piece of evidence; ``table`` has its keys."""
 
     @shaped(lambda: keys_shape(table, Evidence, minProperties=1))
     def read_evidence(node: Node, reading: Reading) -> Evidence:
@@ -68,31 +72,31 @@ def evidence_of(table: Table) -> Reader[Evidence]:
     return read_evidence
 
 
-def healthcheck_of(table: Table) -> Reader[HealthCheck]:
-    """A health check with the keys of that table."""
+def healthcheck_reader(table: Table) -> Reader[HealthCheck]:
+    """Return a reader of a health check; ``table`` has its keys."""
 
-    @shaped(lambda: _shape(table))
+    @shaped(lambda: _healthcheck_shape(table))
     def read_healthcheck(node: Node, reading: Reading) -> HealthCheck:
         values = read_keys(node, table, reading)
         keys = mapping(node).entries
         if ("url" in keys) == ("command" in keys):
             raise ComplaintError(node, "wanted either url or command, one of the two")
-        for key in _OF_URL:
+        for key in _URL_ONLY_KEYS:
             if "command" in keys and key in keys:
                 reading.complain(keys[key], "goes with url only: remove it, or use url")
-        found = HealthCheck(**values)
-        if found.stable_for >= found.deadline:
+        check = HealthCheck(**values)
+        if check.stable_for >= check.deadline:
             reading.complain(
                 keys.get("stable_for", node),
-                f"must be shorter than deadline ({found.deadline:g}s), or it can never pass",
+                f"must be shorter than deadline ({check.deadline:g}s), or it can never pass",
             )
-        return found
+        return check
 
     return read_healthcheck
 
 
 def evidence_keys(file: Reader[str]) -> Table:
-    """The table of a piece of evidence; ``file`` reads the paths that it may name."""
+    """Return the keys of a piece of evidence; ``file`` is the reader of a file's path."""
     return {
         "file": Key(file, "a file of which the last lines are shown"),
         "command": Key(command, "a command of which the last lines are shown"),
@@ -100,7 +104,7 @@ def evidence_keys(file: Reader[str]) -> Table:
 
 
 def healthcheck_keys(evidence: Table) -> Table:
-    """The table of a health check, with the keys that a piece of its evidence may have."""
+    """Return the keys of a health check; ``evidence`` are the keys of a piece of evidence."""
     return {
         "url": Key(health_url, "the URL to ask"),
         "command": Key(command, "the command that must exit 0"),
@@ -111,11 +115,11 @@ def healthcheck_keys(evidence: Table) -> Table:
         "interval": Key(_timeout, "the pause between two tries"),
         "deadline": Key(_timeout, "how long all tries together may take"),
         "stable_for": Key(duration(zero=True), "how long the answers must stay good"),
-        "evidence": Key(one_or_more(evidence_of(evidence)), "what to show when it has failed"),
+        "evidence": Key(one_or_more(evidence_reader(evidence)), "what to show when it has failed"),
     }
 
 
 EVIDENCE_KEYS = evidence_keys(evidence_file)
 HEALTHCHECK_KEYS = healthcheck_keys(EVIDENCE_KEYS)
-healthcheck = healthcheck_of(HEALTHCHECK_KEYS)
-project_healthcheck = healthcheck_of(healthcheck_keys(evidence_keys(file_of_release)))
+healthcheck = healthcheck_reader(HEALTHCHECK_KEYS)
+project_healthcheck = healthcheck_reader(healthcheck_keys(evidence_keys(file_in_release)))

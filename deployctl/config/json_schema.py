@@ -1,4 +1,4 @@
-"""The JSON Schemas of both files, for editors that complete and complain while one types."""
+"""The JSON Schemas of repos.yml and of the project's own pipeline file, for use in editors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _DIALECT = "http://json-schema.org/draft-07/schema#"
 
 
 def repos_yml() -> Shape:
-    """What may stand in repos.yml."""
+    """Return the JSON Schema of repos.yml."""
     title = "repos.yml: what deployctl deploys, from where, to where, and how"
     return _document(title, keys_shape(TOP_KEYS, Config, required=("repos",)))
 
 
 def project_file() -> Shape:
-    """What may stand in the file that a project carries itself."""
+    """Return the JSON Schema of the project's own pipeline file."""
     title = ".deployctl.yml: how deployctl builds, starts and checks this project"
     return _document(title, keys_shape(PROJECT_KEYS, Pipeline))
 

@@ -1,4 +1,4 @@
-"""The shape of a mapping with known keys, from the very table that reads it."""
+"""JSON Schemas of mappings with known keys, made from the tables that also read them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ def keys_shape(
     table: Table,
     values: type | None = None,
     required: Collection[str] = (),
-    **more: Any,
+    **extra: Any,
 ) -> Shape:
-    """``values`` is the dataclass that has the defaults; ``more`` is what no single key says."""
+    """Return the shape of a mapping with the keys of ``table``.
+
+    ``values`` is the dataclass that has the defaults of the keys. ``extra`` are more keywords of
+    JSON Schema, for rules about several keys.
+    """
     defaults = _defaults(values) if values else {}
     return {
         "type": "object",
@@ -24,27 +28,27 @@ def keys_shape(
         "patternProperties": {"^x-": {}},
         "additionalProperties": False,
         **({"required": [*required]} if required else {}),
-        **more,
+        **extra,
     }
 
 
 def _key_shape(name: str, key: Key, defaults: Mapping[str, Any]) -> Shape:
-    shape = {"description": key.doc, **key.read.shape()}
+    shape = {"description": key.doc, **key.reader.shape()}
     default = defaults.get(key.field or name)
-    # Nothing, and empty, is what the description says of a key that is left out.
+    # These defaults mean that the feature is off, as the description says.
     if default in (None, "", ()):
         return shape
-    return {**shape, "default": key.read.write(default)}
+    return {**shape, "default": key.reader.format_value(default)}
 
 
 def _defaults(values: type) -> dict[str, Any]:
     return {
-        each.name: each.default
-        for each in dataclasses.fields(values)
-        if each.default is not dataclasses.MISSING
+        field.name: field.default
+        for field in dataclasses.fields(values)
+        if field.default is not dataclasses.MISSING
     }
 
 
-def one_of(*keys: str) -> list[Shape]:
-    """One of these keys and no other of them."""
+def exactly_one_of(*keys: str) -> list[Shape]:
+    """Return the value of ``oneOf`` for: exactly one of these keys is present."""
     return [{"required": [key]} for key in keys]

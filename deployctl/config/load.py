@@ -1,4 +1,4 @@
-"""repos.yml -> :class:`deployctl.values.repo.Config`, or every complaint at once."""
+"""Loading of repos.yml into a :class:`deployctl.values.repo.Config`."""
 
 from __future__ import annotations
 
@@ -11,46 +11,51 @@ from deployctl.config.conflicts import complain_about_conflicts
 from deployctl.config.deployers import BUILT_IN, Deployer
 from deployctl.config.locate import default_state_dir, read_config
 from deployctl.config.pipeline import PIPELINE_KEYS
-from deployctl.config.readers import fields, read_keys
-from deployctl.config.schema import REPO_KEYS, TOP_KEYS, Entry
+from deployctl.config.readers import by_field_name, read_keys
+from deployctl.config.schema import REPO_KEYS, TOP_KEYS, RepoEntry
 from deployctl.config.yaml_tree import Map, read_document
 from deployctl.values.repo import OWN, Config, Pipeline, Repo
 
-# Sections whose own absence, or a fault in them, must not make every repo's mention of it wrong.
-_NAMING_SECTIONS = {"channels": (), "deployers": tuple(BUILT_IN)}
+# Sections that define names which repos use, each with the names that are built in.
+_SECTIONS_WITH_NAMES = {"channels": (), "deployers": tuple(BUILT_IN)}
 
 
 def load(path: str) -> Config:
-    """Read and check the file.
+    """Return the checked contents of the repos.yml at ``path``.
 
-    :class:`deployctl.errors.ConfigError` has all complaints, one a line, each as
-    ``FILE:LINE: path.to.key: what is wrong``.
+    Raises :class:`deployctl.errors.ConfigError` if anything is wrong. Its message has all
+    complaints, one a line, each as ``FILE:LINE: path.to.key: what is wrong``.
     """
     return parse(read_config(path), path)
 
 
 def parse(data: bytes, path: str) -> Config:
-    """As :func:`load`, for bytes that were read from ``path`` already."""
+    """Do the same as :func:`load` with ``data``, the bytes that were already read from ``path``."""
     reading = Reading(os.path.abspath(path))
     top = read_document(data, reading)
     reading.names = {
-        section: _names(top, section, known) for section, known in _NAMING_SECTIONS.items()
+        section: _defined_names(top, section, built_in)
+        for section, built_in in _SECTIONS_WITH_NAMES.items()
     }
     values = read_keys(top, TOP_KEYS, reading, required=("repos",))
-    defaults = values.pop("defaults", Entry(Map(top.line, "", {}), {}))
-    repos = {name: own.over(defaults) for name, own in values.get("repos", {}).items()}
+    defaults = values.pop("defaults", RepoEntry(Map(top.line, "", {}), {}))
+    repos = {name: entry.with_defaults(defaults) for name, entry in values.get("repos", {}).items()}
     complain_about_conflicts(repos, reading)
-    reading.finish()
+    reading.raise_complaints()
     return _config(reading.file, values, repos)
 
 
-def _names(top: Map, section: str, known: tuple[str, ...]) -> tuple[str, ...] | None:
-    """What may be mentioned; None where the section is no mapping, which is complaint enough."""
+def _defined_names(top: Map, section: str, built_in: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the names that the section defines, and those that are built in.
+
+    Returns None if the section is not a mapping. That is one complaint already: repos that use one
+    of its names get no complaint of their own.
+    """
     node = top.entries.get(section, Map(top.line, section, {}))
-    return (*known, *node.entries) if isinstance(node, Map) else None
+    return (*built_in, *node.entries) if isinstance(node, Map) else None
 
 
-def _config(path: str, values: dict[str, Any], repos: dict[str, Entry]) -> Config:
+def _config(path: str, values: dict[str, Any], repos: dict[str, RepoEntry]) -> Config:
     deployers = {**BUILT_IN, **values.pop("deployers", {})}
     channels = values.pop("channels", {})
     return Config(
@@ -58,7 +63,7 @@ def _config(path: str, values: dict[str, Any], repos: dict[str, Entry]) -> Confi
             "state_dir": values.get("state_dir") or default_state_dir(),
             **values,
             "path": path,
-            "repos": {name: _repo(name, one, deployers) for name, one in repos.items()},
+            "repos": {name: _repo(name, entry, deployers) for name, entry in repos.items()},
             "channels": {
                 name: dataclasses.replace(channel, name=name) for name, channel in channels.items()
             },
@@ -66,11 +71,11 @@ def _config(path: str, values: dict[str, Any], repos: dict[str, Entry]) -> Confi
     )
 
 
-def _repo(name: str, entry: Entry, deployers: dict[str, Deployer]) -> Repo:
-    """The repo's own keys come before those of its deployer."""
-    by = entry.values.get("deployer", "none")
-    brought = {key: value for key, value in vars(deployers[by]).items() if value}
-    said = {key: entry.values[key] for key in PIPELINE_KEYS if key in entry.values}
-    pipeline = Pipeline().over(brought, f"deployer {by}").over(said, OWN)
-    others = {key: value for key, value in entry.values.items() if key not in said}
-    return Repo(**{"name": name, "pipeline": pipeline, **fields(others, REPO_KEYS)})
+def _repo(name: str, entry: RepoEntry, deployers: dict[str, Deployer]) -> Repo:
+    """Return the repo; its own pipeline keys replace those of its deployer."""
+    deployer = entry.values.get("deployer", "none")
+    of_deployer = {key: value for key, value in vars(deployers[deployer]).items() if value}
+    of_repo = {key: entry.values[key] for key in PIPELINE_KEYS if key in entry.values}
+    pipeline = Pipeline().over(of_deployer, f"deployer {deployer}").over(of_repo, OWN)
+    others = {key: value for key, value in entry.values.items() if key not in of_repo}
+    return Repo(**{"name": name, "pipeline": pipeline, **by_field_name(others, REPO_KEYS)})

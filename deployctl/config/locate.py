@@ -1,6 +1,7 @@
-"""Where repos.yml and the state directory are; relative paths and ``~/`` in repos.yml.
+"""Finding and reading of repos.yml, the default state directory, and paths in repos.yml.
 
-This module is on the webhook's way: it imports ``os``, ``pwd`` and nothing heavy.
+Every webhook imports this module, so it must load fast: it imports ``os``, ``pwd`` and nothing
+slow.
 """
 
 from __future__ import annotations
@@ -11,50 +12,59 @@ import pwd
 from deployctl.errors import ConfigError
 from deployctl.system.trust import require_trust
 
-MAX_SIZE = 1024 * 1024
+MAX_SIZE = 1024 * 1024  # bytes
 SYSTEM_CONFIG = "/etc/deployctl/repos.yml"
 
 
 def find_config(explicit: str | None) -> str:
-    """The absolute path of repos.yml: the one named, or the first one that exists.
+    """Return the absolute path of repos.yml.
 
-    Order: ``explicit`` (``--config``), ``$DEPLOYCTL_CONFIG``, ``./repos.yml``,
-    ``~/.config/deployctl/repos.yml``, ``/etc/deployctl/repos.yml``. :class:`ConfigError` where
-    the file named does not exist, or where none of the places has one.
+    It is the file that ``explicit`` (``--config``) names, else the one that ``$DEPLOYCTL_CONFIG``
+    names, else the first that exists of ``./repos.yml``, ``~/.config/deployctl/repos.yml`` and
+    ``/etc/deployctl/repos.yml``. Raises :class:`ConfigError` if the file that is named does not
+    exist, or if no file is named and none of the three exists.
     """
     if explicit is not None:
         return _existing(explicit, "--config")
     variable = os.environ.get("DEPLOYCTL_CONFIG")
     if variable:
         return _existing(variable, "$DEPLOYCTL_CONFIG")
-    places = ("./repos.yml", f"{home()}/.config/deployctl/repos.yml", SYSTEM_CONFIG)
-    for place in places:
-        if os.path.exists(place):
-            return os.path.abspath(place)
+    paths = ("./repos.yml", f"{home_directory()}/.config/deployctl/repos.yml", SYSTEM_CONFIG)
+    for path in paths:
+        if os.path.exists(path):
+            return os.path.abspath(path)
     raise ConfigError(
-        f"no repos.yml found (searched {', '.join(places)}): "
+        f"no repos.yml found (searched {', '.join(paths)}): "
         "write one, see the README, or name it with --config"
     )
 
 
-def _existing(path: str, origin: str) -> str:
-    """A relative path in a directory that is gone does not exist either: no getcwd() to fail."""
+def _existing(path: str, source: str) -> str:
+    """Return the absolute path of an existing file; ``source`` is the option or variable.
+
+    In a working directory that was removed, os.path.abspath fails, as getcwd(3) does. So os.stat
+    comes first: there it reports that the relative path does not exist.
+    """
     try:
         os.stat(path)
     except OSError as error:
         raise ConfigError(
-            f"{origin} {path}: {error.strerror}: name a repos.yml that exists"
+            f"{source} {path}: {error.strerror}: name a repos.yml that exists"
         ) from None
     return os.path.abspath(path)
 
 
 def default_state_dir() -> str:
-    """Where the state is unless ``state_dir`` says otherwise."""
-    return f"{home()}/.local/state/deployctl"
+    """Return the state directory of a repos.yml that has no ``state_dir``."""
+    return f"{home_directory()}/.local/state/deployctl"
 
 
-def home() -> str:
-    """The account's home by its passwd entry, not by $HOME: cron, CGI and a shell must agree."""
+def home_directory() -> str:
+    """Return the home directory in the account's passwd entry.
+
+    $HOME is not used: cron, CGI and a shell may set it differently, and all of them must find the
+    same files. Raises :class:`ConfigError` if the account has no passwd entry.
+    """
     try:
         return pwd.getpwuid(os.geteuid()).pw_dir.rstrip("/")
     except KeyError:
@@ -65,17 +75,21 @@ def home() -> str:
 
 
 def resolve_path(text: str, directory: str) -> str:
-    """An absolute path; ``~/`` is the account's home, a relative one starts at ``directory``."""
+    """Return ``text`` as an absolute, normalised path.
+
+    ``~/`` is the account's home; a relative path is relative to ``directory``.
+    """
     if text == "~" or text.startswith("~/"):
-        text = home() + text[1:] or "/"
-    # POSIX lets two leading slashes mean something else, and normpath therefore keeps them.
+        text = home_directory() + text[1:] or "/"
+    # normpath keeps two leading slashes, because POSIX lets systems give them a special meaning.
     return os.path.normpath("/" + os.path.join(directory, text).lstrip("/"))
 
 
 def read_config(path: str, *, trusted: bool = True) -> bytes:
-    """The bytes of repos.yml; :class:`ConfigError` where it cannot be read or is too large.
+    """Return the bytes of repos.yml.
 
-    And where others can change it, unless it need not be ``trusted``.
+    Raises :class:`ConfigError` if it cannot be read, if it is larger than :data:`MAX_SIZE`, or if
+    other accounts can change it. ``trusted=False`` leaves out the last check.
     """
     try:
         with open(path, "rb") as file:

@@ -1,7 +1,7 @@
-"""The keys that say how a project is built, started and checked.
+"""The keys that define how a project is built, started and checked.
 
-They stand in repos.yml, where the operator has the last word, and in the file that a project
-carries itself.
+They are allowed in repos.yml and in the project's own pipeline file. A key in repos.yml replaces
+the one in the project's file.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from deployctl.values.repo import Post
 
 @shaped(lambda: keys_shape(POST_KEYS))
 def post(node: Node, reading: Reading) -> Post:
+    """Read the commands that run after a deployment has ended."""
     return Post(**read_keys(node, POST_KEYS, reading))
 
 
 POST_KEYS: Table = {
-    "success": Key(commands_or_none, "commands to run where it succeeded"),
-    "failure": Key(commands_or_none, "commands to run where it did not"),
-    "always": Key(commands_or_none, "commands to run after these, however it ended"),
+    "success": Key(commands_or_none, "commands to run if the deployment succeeded"),
+    "failure": Key(commands_or_none, "commands to run if the deployment did not succeed"),
+    "always": Key(commands_or_none, "commands to run after these, whether it succeeded or not"),
 }
 
 PIPELINE_KEYS: Table = {
     "stages": Key(stages, "what to run before the switch"),
     "restart": Key(commands_or_none, "what to run after the switch"),
-    "healthcheck": Key(healthcheck, "how to tell that what is live works"),
+    "healthcheck": Key(healthcheck, "how to check that the live version works"),
     "on_rollback": Key(commands_or_none, "what to run after going back, before the restart"),
-    "cache": Key(cache, "directories that a release gets from the last good one"),
-    "post": Key(post, "what to run when it is known how it ended"),
+    "cache": Key(cache, "directories that are copied from the last good release"),
+    "post": Key(post, "what to run when the result of the deployment is known"),
 }

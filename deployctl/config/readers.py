@@ -1,7 +1,9 @@
-"""Readers: from a node to a value; what is wrong is raised as a ComplaintError.
+"""Readers: functions that check a node of the YAML tree and return its value.
 
-Those that read a list or a mapping note the complaints of its parts and go on, so that
-everything comes at once. What they return is then incomplete, and nobody gets to see it.
+A reader raises :class:`ComplaintError` if the node is wrong. The readers of lists and mappings
+collect the complaints about their items and continue, so that all complaints are reported
+together. The value that they return is then incomplete; it is not used, because the complaints
+are raised in the end.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from deployctl.config import shapes
-from deployctl.config.complaints import ComplaintError, Reading, guess
+from deployctl.config.complaints import ComplaintError, Reading, suggest
 from deployctl.config.shapes import Reader, shaped
 from deployctl.config.yaml_tree import List, Map, Node, Scalar
 from deployctl.values.secret import Secret, is_of_request
@@ -22,9 +24,9 @@ from deployctl.values.times import parse_duration
 
 T = TypeVar("T")
 
-# Paths cannot be longer (PATH_MAX), and nothing else that fits on a line needs to be.
+# Characters. Paths cannot be longer (PATH_MAX), and no other value on one line needs to be.
 MAX_LINE = 4096
-# poll(2) and its kin take no more; nobody waits that long either.
+# poll(2) and similar calls accept no timeout of more than 2**31 - 1 ms, which are 24 days.
 MAX_DAYS = 7
 
 _SIZES = {"": 1, "K": KB, "M": MB, "G": GB}
@@ -35,23 +37,27 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a section: how its value is read, and what it means in one line.
+    """One key of a section: how its value is read, and its meaning in one line.
 
-    ``field`` is the name of the value's attribute where it is not that of the key.
+    ``field`` is the name of the dataclass's field for the value; empty if it is the key's name.
     """
 
-    read: Reader[Any]
+    reader: Reader[Any]
     doc: str
     field: str = ""
 
 
+# The keys of one section, by name.
 Table = Mapping[str, Key]
 
 
 def read_keys(
     node: Node, table: Table, reading: Reading, required: Collection[str] = ()
 ) -> dict[str, Any]:
-    """A mapping with known keys -> ``{key: value}`` of those that are there and right."""
+    """Read a mapping with known keys; return ``{key: value}`` of the keys without a fault.
+
+    Keys that begin with ``x-`` are ignored.
+    """
     entries = mapping(node).entries
     for key in required:
         if key not in entries:
@@ -59,26 +65,30 @@ def read_keys(
     values = {}
     for key, value in entries.items():
         if key in table:
-            values[key] = reading.attempt(table[key].read, value)
+            values[key] = reading.attempt(table[key].reader, value)
         elif not key.startswith("x-"):
-            reading.complain(value, f"unknown key, {guess(key, table)}")
+            reading.complain(value, f"unknown key, {suggest(key, table)}")
     return {key: value for key, value in values.items() if value is not None}
 
 
-def fields(values: Mapping[str, Any], table: Table) -> dict[str, Any]:
-    """The values under the names that the dataclass has for them."""
+def by_field_name(values: Mapping[str, Any], table: Table) -> dict[str, Any]:
+    """Return the values by the names that the dataclass's fields have."""
     return {table[key].field or key: value for key, value in values.items()}
 
 
 def mapping(node: Node) -> Map:
+    """Return the node if it is a mapping; raise ComplaintError if not."""
     if not isinstance(node, Map):
-        hint = ": write {} for an empty one" if node.what == "nothing" else ""
-        raise ComplaintError(node, f"wanted a mapping, found {node.what}{hint}")
+        hint = ": write {} for an empty one" if node.kind == "nothing" else ""
+        raise ComplaintError(node, f"wanted a mapping, found {node.kind}{hint}")
     return node
 
 
 def mapping_of(read: Reader[T], name_fault: Callable[[str], str | None]) -> Reader[dict[str, T]]:
-    """A mapping of names to values; ``name_fault`` says what is wrong with a name."""
+    """Return a reader of a mapping of names to values.
+
+    ``name_fault`` returns the complaint about a name, or None.
+    """
 
     @shaped(lambda: shapes.mapping(read.shape(), _NAMES[name_fault]))
     def read_mapping(node: Node, reading: Reading) -> dict[str, T]:
@@ -96,11 +106,13 @@ def mapping_of(read: Reader[T], name_fault: Callable[[str], str | None]) -> Read
 
 
 def list_of(read: Reader[T]) -> Reader[tuple[T, ...]]:
+    """Return a reader of a list, which may be empty."""
+
     @shaped(lambda: shapes.list_of(read.shape()))
     def read_list(node: Node, reading: Reading) -> tuple[T, ...]:
         if not isinstance(node, List):
-            hint = ": write [] for an empty one" if node.what == "nothing" else ""
-            raise ComplaintError(node, f"wanted a list, found {node.what}{hint}")
+            hint = ": write [] for an empty one" if node.kind == "nothing" else ""
+            raise ComplaintError(node, f"wanted a list, found {node.kind}{hint}")
         values = (reading.attempt(read, item) for item in node.items)
         return tuple(value for value in values if value is not None)
 
@@ -108,7 +120,7 @@ def list_of(read: Reader[T]) -> Reader[tuple[T, ...]]:
 
 
 def one_or_more(read: Reader[T]) -> Reader[tuple[T, ...]]:
-    """One value, or a list that is not empty."""
+    """Return a reader of one value, or of a list that is not empty."""
 
     @shaped(lambda: shapes.one_or_more(read.shape()))
     def read_one_or_more(node: Node, reading: Reading) -> tuple[T, ...]:
@@ -123,18 +135,18 @@ def one_or_more(read: Reader[T]) -> Reader[tuple[T, ...]]:
 
 @shaped(shapes.TEXT)
 def text(node: Node, _reading: Reading) -> str:
-    """Any scalar as it is written in the file: ``1.0`` stays ``1.0``, and ``on`` stays ``on``."""
+    """Read any scalar as it is written: ``1.0`` stays ``1.0``, and ``on`` stays ``on``."""
     if not isinstance(node, Scalar):
-        raise ComplaintError(node, f"wanted text, found {node.what}")
-    if node.what == "nothing":
+        raise ComplaintError(node, f"wanted text, found {node.kind}")
+    if node.kind == "nothing":
         raise ComplaintError(node, 'wanted text, found nothing: write "" for empty text')
     return node.text
 
 
 @shaped(shapes.LINE)
 def line(node: Node, reading: Reading) -> str:
-    """Text on one line, without control characters, and not empty."""
-    if isinstance(node, Scalar) and (node.what == "nothing" or not node.text.strip()):
+    """Read text on one line, without control characters, and not empty."""
+    if isinstance(node, Scalar) and (node.kind == "nothing" or not node.text.strip()):
         raise ComplaintError(node, "wanted text, found nothing: write a value, or remove the key")
     value = text(node, reading)
     if not value.isprintable():
@@ -146,17 +158,20 @@ def line(node: Node, reading: Reading) -> str:
 
 @shaped(shapes.BOOLEAN)
 def boolean(node: Node, _reading: Reading) -> bool:
-    if not isinstance(node, Scalar) or node.what != "true or false":
-        raise ComplaintError(node, f"wanted true or false, found {node.what}")
+    """Read a boolean, in any spelling of YAML 1.1 (``true``, ``yes``, ``on``)."""
+    if not isinstance(node, Scalar) or node.kind != "true or false":
+        raise ComplaintError(node, f"wanted true or false, found {node.kind}")
     return node.text.lower() in ("true", "yes", "on")
 
 
 def whole_number(minimum: int, maximum: int) -> Reader[int]:
+    """Return a reader of a whole number in this range, both ends included."""
+
     @shaped({"type": "integer", "minimum": minimum, "maximum": maximum})
     def read_whole_number(node: Node, _reading: Reading) -> int:
-        if not isinstance(node, Scalar) or node.what != "a whole number":
-            raise ComplaintError(node, f"wanted a whole number, found {node.what}")
-        # Decimal only: YAML 1.1 also knows 0x1F, 1_000 and 1:30, and means 8 by 010.
+        if not isinstance(node, Scalar) or node.kind != "a whole number":
+            raise ComplaintError(node, f"wanted a whole number, found {node.kind}")
+        # Decimal only: YAML 1.1 also allows 0x1F, 1_000 and 1:30, and reads 010 as 8.
         if not re.fullmatch(r"0|[1-9][0-9]{0,8}", node.text):
             raise ComplaintError(node, "wanted a whole number in plain decimal digits")
         value = int(node.text)
@@ -168,26 +183,29 @@ def whole_number(minimum: int, maximum: int) -> Reader[int]:
 
 
 def size(maximum: int, *, zero: bool = False) -> Reader[int]:
-    """Bytes, or ``512K``, ``200MB``, ``2GiB``, all by 1024; 0 only where it makes sense."""
+    """Return a reader of a size, in bytes, such as ``4096``, ``512K``, ``200MB`` or ``2GiB``.
 
-    @shaped(shapes.SIZE, shapes.written_size)
+    All units are powers of 1024. ``maximum`` is in bytes; 0 is accepted only with ``zero``.
+    """
+
+    @shaped(shapes.SIZE, shapes.format_size)
     def read_size(node: Node, reading: Reading) -> int:
         match = re.fullmatch(r"([0-9]{1,9})([KMG]?)(?:(?<=[KMG])i?B)?", line(node, reading))
         if not match:
             raise ComplaintError(node, "wanted a size: bytes, or like 512K, 200M or 2G")
         value = int(match[1]) * _SIZES[match[2]]
         if not (0 if zero else 1) <= value <= maximum:
-            least, megabytes = "0" if zero else "1 byte", maximum // MB
-            raise ComplaintError(node, f"out of range: wanted {least} to {megabytes}M")
+            minimum, megabytes = "0" if zero else "1 byte", maximum // MB
+            raise ComplaintError(node, f"out of range: wanted {minimum} to {megabytes}M")
         return value
 
     return read_size
 
 
 def duration(*, zero: bool = False, days: int = MAX_DAYS) -> Reader[float]:
-    """Seconds; 0 only where it makes sense; so many days at most."""
+    """Return a reader of a duration, in seconds, of at most so many days; 0 only with ``zero``."""
 
-    @shaped(shapes.DURATION, shapes.written_duration)
+    @shaped(shapes.DURATION, shapes.format_duration)
     def read_duration(node: Node, reading: Reading) -> float:
         value = parse_duration(line(node, reading))
         if value is None:
@@ -202,6 +220,8 @@ def duration(*, zero: bool = False, days: int = MAX_DAYS) -> Reader[float]:
 
 
 def choice(*known: str) -> Reader[str]:
+    """Return a reader of a value that is one of ``known``."""
+
     @shaped(shapes.choice(known))
     def read_choice(node: Node, reading: Reading) -> str:
         value = line(node, reading)
@@ -212,33 +232,36 @@ def choice(*known: str) -> Reader[str]:
     return read_choice
 
 
-def defined(section: str, *built_in: str) -> Reader[str]:
-    """A name that another section defines; not checked where that section cannot be read."""
+def defined_name(section: str, *built_in: str) -> Reader[str]:
+    """Return a reader of a name that another section defines.
+
+    The name is not checked if that section cannot be read.
+    """
 
     @shaped({**shapes.LINE, "examples": [*built_in]} if built_in else shapes.LINE)
-    def read_defined(node: Node, reading: Reading) -> str:
+    def read_defined_name(node: Node, reading: Reading) -> str:
         value = line(node, reading)
         names = reading.names.get(section)
         if names is not None and value not in names:
-            what = f"no such name under {section}, {guess(value, names)}"
-            raise ComplaintError(node, what)
+            message = f"no such name under {section}, {suggest(value, names)}"
+            raise ComplaintError(node, message)
         return value
 
-    return read_defined
+    return read_defined_name
 
 
 @shaped(shapes.PATH)
 def path(node: Node, reading: Reading) -> str:
-    """An absolute path; a relative one starts at the directory of repos.yml."""
+    """Read a path, and return it absolute; it may be relative to the directory of repos.yml."""
     value = line(node, reading)
     if value.startswith("~") and value != "~" and not value.startswith("~/"):
         raise ComplaintError(node, "only ~/ stands for a home: write the whole path")
     return reading.resolve(value)
 
 
-@shaped(shapes.INSIDE)
-def inside(node: Node, reading: Reading) -> str:
-    """A relative path that cannot lead out of the directory it starts in; normalised."""
+@shaped(shapes.RELATIVE_PATH)
+def relative_path(node: Node, reading: Reading) -> str:
+    """Read a relative path without ``..``, and return it normalised."""
     value = line(node, reading)
     parts = [part for part in value.split("/") if part not in ("", ".")]
     if value.startswith("/") or ".." in parts:
@@ -248,7 +271,7 @@ def inside(node: Node, reading: Reading) -> str:
 
 @shaped(shapes.SECRET)
 def secret(node: Node, reading: Reading) -> Secret:
-    """``env:NAME``, ``file:PATH`` (absolute from here on) or the literal."""
+    """Read ``env:NAME``, ``file:PATH`` or the secret itself; PATH becomes absolute."""
     value = text(node, reading)
     if not value.strip():
         raise ComplaintError(node, "an empty secret: write env:NAME, file:PATH or the value")
@@ -256,7 +279,9 @@ def secret(node: Node, reading: Reading) -> Secret:
     if kind == "env" and not _VARIABLE.fullmatch(rest):
         raise ComplaintError(node, "wanted the name of a variable after env:")
     if kind == "env" and is_of_request(rest):
-        raise ComplaintError(node, "whoever calls a web server can set that variable: rename it")
+        raise ComplaintError(
+            node, "web servers set that variable from the request: use another name"
+        )
     if kind != "file":
         return Secret(value)
     if not rest.strip() or not rest.isprintable() or len(rest) > MAX_LINE:
@@ -265,13 +290,17 @@ def secret(node: Node, reading: Reading) -> Secret:
 
 
 def name_fault(name: str) -> str | None:
-    """Names of repos, channels and deployers: they become file names and words of commands."""
+    """Return the complaint about the name of a repo, channel or deployer, or None.
+
+    Such names are used as file names and as arguments of commands.
+    """
     if _NAME.fullmatch(name) and ".." not in name:
         return None
     return "bad name: wanted a-z, 0-9, . _ - (first a letter or digit, no .., at most 64)"
 
 
 def variable_fault(name: str) -> str | None:
+    """Return the complaint about the name of an environment variable, or None."""
     if not _VARIABLE.fullmatch(name):
         return "bad name of a variable: wanted letters, digits and _, and no digit first"
     if name.startswith("DEPLOYCTL_"):
@@ -280,10 +309,11 @@ def variable_fault(name: str) -> str | None:
 
 
 def header_fault(name: str) -> str | None:
-    """RFC 9110, 5.6.2: a header's name is a token."""
+    """Return the complaint about a header's name, or None; it must be a token (RFC 9110, 5.6.2)."""
     return None if _HEADER.fullmatch(name) else "not the name of a header"
 
 
+# The check of a name -> the pattern of the names that pass it, for JSON Schema.
 _NAMES: Mapping[Callable[[str], str | None], str] = {
     name_fault: shapes.NAME,
     variable_fault: shapes.VARIABLE,

@@ -1,17 +1,17 @@
-"""What git takes as the name of a branch or a tag, and which tags a pattern describes."""
+"""Checks of the names of branches and tags, as git allows them, and of patterns of tags."""
 
 from __future__ import annotations
 
 import re
 
-# git-check-ref-format(1), rules 1 and 3 to 8 and 10, for what stands behind refs/heads/.
+# git-check-ref-format(1), rules 1, 3 to 8 and 10, for the part of a ref after refs/heads/.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//|/\.|\.lock(/|\Z)")
-# What a file name may have, and so a ref on any file system.
+# The longest name of a tag, in characters. git keeps refs in files, and NAME_MAX is 255 bytes.
 MAX_TAG = 255
 
 
 def is_branch_name(name: str) -> bool:
-    """Whether ``git branch NAME`` works; a full name (``refs/…``) and HEAD are not meant."""
+    """Tell whether git accepts ``name`` as a branch; refuse HEAD and full names (``refs/…``)."""
     return not (
         name in ("", "@", "HEAD")
         or name.startswith(("-", ".", "/", "refs/"))
@@ -21,12 +21,12 @@ def is_branch_name(name: str) -> bool:
 
 
 def is_tag_pattern(pattern: str) -> bool:
-    """Whether a tag could be called like that: a name in which ``*``, ``?`` and ``[…]`` stand."""
+    """Tell whether a legal tag name can match ``pattern``, which may have ``*``, ``?``, ``[…]``."""
     return is_branch_name(re.sub(r"[*?\[]", "x", pattern))
 
 
 def tag_fits(ref: str, pattern: str) -> bool:
-    """Whether a ref by its full name is a tag, legal by its name, that the pattern describes."""
+    """Tell whether ``ref`` (a full name) is a tag with a legal name that matches ``pattern``."""
     from fnmatch import fnmatchcase
 
     name = ref.removeprefix("refs/tags/")

@@ -1,4 +1,4 @@
-"""What of a repository is deployed: its branch or tags, and the paths that matter."""
+"""Checks of the keys that select what is deployed: ``branch``, ``tags`` and ``watch``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from deployctl.config.yaml_tree import Node
 
 @shaped(LINE)
 def branch(node: Node, reading: Reading) -> str:
+    """Read the name of a branch, with or without ``refs/heads/``; return it without."""
     name = line(node, reading).removeprefix("refs/heads/")
     if not is_branch_name(name):
         raise ComplaintError(node, "not the name of a branch (see man git-check-ref-format)")
@@ -19,6 +20,7 @@ def branch(node: Node, reading: Reading) -> str:
 
 @shaped(LINE)
 def tags(node: Node, reading: Reading) -> str:
+    """Read a pattern of tags, with or without ``refs/tags/``; return it without."""
     pattern = line(node, reading).removeprefix("refs/tags/")
     if not is_tag_pattern(pattern):
         raise ComplaintError(node, "not a pattern of tags: wanted one like v*, quoted")
@@ -27,14 +29,14 @@ def tags(node: Node, reading: Reading) -> str:
 
 @shaped(LINE)
 def watch_pattern(node: Node, reading: Reading) -> str:
-    """One line of gitignore(5); the library that knows those says whether it is one."""
+    """Read one pattern as in gitignore(5); the library pathspec checks it."""
     from pathspec import GitIgnoreSpec
 
     pattern = line(node, reading)
     try:
-        lines = GitIgnoreSpec.from_lines([pattern]).patterns
+        parsed = GitIgnoreSpec.from_lines([pattern]).patterns
     except ValueError:
-        lines = []
-    if not any(each.include is not None for each in lines):
+        parsed = []
+    if not any(item.include is not None for item in parsed):  # None: a comment or a blank line
         raise ComplaintError(node, "not a pattern of gitignore: wanted one like src/ or *.py")
     return pattern

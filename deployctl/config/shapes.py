@@ -1,8 +1,9 @@
-"""What a reader takes, so that an editor can be told: JSON Schema, draft-07.
+"""JSON Schemas ("shapes") of the values that readers accept, for use in editors.
 
-The YAML support of editors (yaml-language-server) knows draft-07 best. A shape may take more than
-its reader, which has the last word, and never less; but for ``true`` and ``false``, which YAML 1.2
-spells in one way only.
+They are of draft-07, which yaml-language-server, the YAML support of editors, knows best. A shape
+may accept more than its reader, because the reader decides; it never accepts less. Booleans are
+the exception: a reader accepts ``yes`` and ``off`` as well, but in YAML 1.2, which editors use,
+only ``true`` and ``false`` are booleans.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from deployctl.values.text import KB
 T = TypeVar("T")
 Shape = dict[str, Any]
 
-# Text is what stands in the file, so 1.0 is text as well.
+# A reader of text takes the characters in the file as they are, so 1.0 is text too.
 _SCALAR = ["string", "number", "boolean"]
 TEXT: Shape = {"type": _SCALAR}
 LINE: Shape = {"type": _SCALAR, "pattern": r"^[^\r\n]*\S[^\r\n]*$"}
 PATH: Shape = {"type": _SCALAR, "pattern": r"^(?!~[^/])[^\r\n]*\S[^\r\n]*$"}
-INSIDE: Shape = {"type": _SCALAR, "pattern": r"^(?!/)(?!([^\r\n]*/)?\.\.(/|$))[^\r\n]*\S[^\r\n]*$"}
+RELATIVE_PATH: Shape = {
+    "type": _SCALAR,
+    "pattern": r"^(?!/)(?!([^\r\n]*/)?\.\.(/|$))[^\r\n]*\S[^\r\n]*$",
+}
 BOOLEAN: Shape = {"type": "boolean"}
-# At least one character that is no space, and what only begins like a reference is none.
+# Not blank; env: and file: only with a name or path after them.
 SECRET: Shape = {
     "type": _SCALAR,
     "pattern": r"^(?!env:(?![A-Za-z_][A-Za-z0-9_]*$))(?!file:\s*$)[\s\S]*\S",
@@ -58,74 +62,83 @@ _WORDS_OR_COMMANDS: Shape = {"type": "array", "items": {"anyOf": [TEXT, _ARGV]}}
 COMMANDS: Shape = {"anyOf": [_SCRIPT, {**_WORDS_OR_COMMANDS, "minItems": 1}]}
 COMMANDS_OR_NONE: Shape = {"anyOf": [_SCRIPT, _WORDS_OR_COMMANDS]}
 
-# Names of a mapping's own choosing.
+# Patterns of keys that the author of the file chooses.
 NAME = r"^(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,63}$"
 VARIABLE = "^(?!DEPLOYCTL_)[A-Za-z_][A-Za-z0-9_]*$"
 HEADER = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
 @dataclass(frozen=True)
 class Reader(Generic[T]):
-    """A function from a node to a value that knows what it takes.
+    """A function that reads a node and returns a value, with the JSON Schema of what it accepts.
 
-    ``shape`` tells it when asked, as tables of keys stand below what reads them; ``write`` makes
-    of a value what one would write in the file.
+    ``shape`` is a function, because the tables of keys are defined below the readers that use
+    them. ``format_value`` turns a value into what one would write in the file; it is used to show
+    defaults.
     """
 
     read: Callable[[Node, Reading], T]
     shape: Callable[[], Shape]
-    write: Callable[[Any], Any] = _as_it_is
+    format_value: Callable[[Any], Any] = _unchanged
 
     def __call__(self, node: Node, reading: Reading) -> T:
         return self.read(node, reading)
 
 
 def shaped(
-    shape: Shape | Callable[[], Shape], write: Callable[[Any], Any] = _as_it_is
+    shape: Shape | Callable[[], Shape], format_value: Callable[[Any], Any] = _unchanged
 ) -> Callable[[Callable[[Node, Reading], T]], Reader[T]]:
-    """Make a reader of a function, by what it takes."""
-    ask = shape if callable(shape) else lambda: shape
+    """Return a decorator that makes a :class:`Reader` of a function.
 
-    def make(read: Callable[[Node, Reading], T]) -> Reader[T]:
-        return Reader(read, ask, write)
+    ``shape`` is the JSON Schema of what the function accepts, or a function that returns that.
+    """
+    get_shape = shape if callable(shape) else lambda: shape
 
-    return make
+    def make_reader(read: Callable[[Node, Reading], T]) -> Reader[T]:
+        return Reader(read, get_shape, format_value)
+
+    return make_reader
 
 
-def list_of(item: Shape, *, least: int = 0) -> Shape:
-    return {"type": "array", "items": item, **({"minItems": least} if least else {})}
+def list_of(item: Shape, *, minimum: int = 0) -> Shape:
+    """Return the shape of a list with at least ``minimum`` items."""
+    return {"type": "array", "items": item, **({"minItems": minimum} if minimum else {})}
 
 
 def one_or_more(item: Shape) -> Shape:
-    return {"anyOf": [item, list_of(item, least=1)]}
+    """Return the shape of one item, or of a list that is not empty."""
+    return {"anyOf": [item, list_of(item, minimum=1)]}
 
 
 def mapping(item: Shape, names: str) -> Shape:
+    """Return the shape of a mapping whose keys match the pattern ``names``."""
     return {"type": "object", "propertyNames": {"pattern": names}, "additionalProperties": item}
 
 
 def choice(known: Collection[str]) -> Shape:
+    """Return the shape of a value that is one of ``known``."""
     return {"enum": [*known]}
 
 
-def but(shape: Shape, *not_these: Shape) -> Shape:
-    return {**shape, "not": {"anyOf": [*not_these]}}
+def excluding(shape: Shape, *excluded: Shape) -> Shape:
+    """Return a shape that accepts what ``shape`` accepts, except what ``excluded`` accept."""
+    return {**shape, "not": {"anyOf": [*excluded]}}
 
 
-def written_duration(seconds: float) -> str | int:
-    """``30m``; 0 needs no unit."""
+def format_duration(seconds: float) -> str | int:
+    """Return a duration as one writes it in repos.yml, such as ``30m``; 0 has no unit."""
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds and not seconds % length:
             return f"{seconds / length:g}{unit}"
     return f"{seconds:g}s" if seconds else 0
 
 
-def written_size(count: int) -> str | int:
-    """``200M``; 0 needs no unit."""
+def format_size(count: int) -> str | int:
+    """Return a number of bytes as one writes it in repos.yml, such as ``200M``; 0 has no unit."""
     size, units = count, iter("KMG")
     unit = ""
     while size and not size % KB and (larger := next(units, "")):

@@ -1,25 +1,25 @@
-"""The stages of a pipeline: what runs before the switch, and the keys of one stage."""
+"""The keys of a stage, and the checks of the list of stages that runs before the switch."""
 
 from __future__ import annotations
 
 from deployctl.config import shapes
 from deployctl.config.commands import command, commands
 from deployctl.config.complaints import ComplaintError, Reading
-from deployctl.config.key_shapes import keys_shape, one_of
+from deployctl.config.key_shapes import exactly_one_of, keys_shape
 from deployctl.config.readers import (
     Key,
     Table,
     boolean,
+    by_field_name,
     choice,
     duration,
-    fields,
-    inside,
     line,
     list_of,
     mapping,
     mapping_of,
     one_or_more,
     read_keys,
+    relative_path,
     text,
     variable_fault,
     whole_number,
@@ -30,7 +30,8 @@ from deployctl.config.yaml_tree import List, Map, Node, Scalar
 from deployctl.system.command import Command
 from deployctl.values.repo import Stage, When
 
-# The phases that deployctl itself adds to a deployment; a stage with such a name would hide one.
+# The stages that deployctl adds to each deployment. In status, history and logs, another stage of
+# the same name could not be distinguished from them.
 BUILT_IN_STAGES = (
     *("fetch", "prepare", "switch", "on_rollback", "restart", "healthcheck", "post", "probation"),
 )
@@ -39,8 +40,9 @@ environment = mapping_of(text, variable_fault)
 timeout = duration()
 
 
-@shaped(shapes.but(shapes.LINE, {"enum": [*BUILT_IN_STAGES]}, {"pattern": "^rollback"}))
+@shaped(shapes.excluding(shapes.LINE, {"enum": [*BUILT_IN_STAGES]}, {"pattern": "^rollback"}))
 def stage_name(node: Node, reading: Reading) -> str:
+    """Read the name of a stage; refuse the names of built-in stages."""
     name = line(node, reading)
     if name in BUILT_IN_STAGES or name.startswith("rollback"):
         raise ComplaintError(
@@ -49,28 +51,30 @@ def stage_name(node: Node, reading: Reading) -> str:
     return name
 
 
-@shaped(lambda: keys_shape(STAGE_KEYS, Stage, ("name",), oneOf=one_of("run", "parallel")))
+@shaped(lambda: keys_shape(STAGE_KEYS, Stage, ("name",), oneOf=exactly_one_of("run", "parallel")))
 def stage(node: Node, reading: Reading) -> Stage:
+    """Read a stage; its commands are under ``run`` or under ``parallel``."""
     keys = mapping(node).entries
     values = read_keys(node, STAGE_KEYS, reading, required=("name",))
     if not {"run", "parallel"} & keys.keys():
         reading.complain(node, f"missing key run: {STAGE_KEYS['run'].doc}")
     elif {"run", "parallel"} <= keys.keys():
         reading.complain(keys["parallel"], "stands beside run: keep one of the two")
-    at_once = values.pop("parallel", None)
-    if at_once is not None:
-        values |= {"run": at_once, "parallel": True}
-    return Stage(**{"name": "", "steps": (), **fields(values, STAGE_KEYS)})
+    parallel = values.pop("parallel", None)
+    if parallel is not None:
+        values |= {"run": parallel, "parallel": True}
+    return Stage(**{"name": "", "steps": (), **by_field_name(values, STAGE_KEYS)})
 
 
 @shaped(lambda: keys_shape(WHEN_KEYS))
 def when(node: Node, reading: Reading) -> When:
+    """Read the conditions for running a stage."""
     return When(**read_keys(node, WHEN_KEYS, reading))
 
 
-@shaped(lambda: shapes.list_of(command.shape(), least=2))
-def at_once(node: Node, reading: Reading) -> tuple[Command, ...]:
-    """Commands that run at the same time: each element of the list is one."""
+@shaped(lambda: shapes.list_of(command.shape(), minimum=2))
+def parallel_commands(node: Node, reading: Reading) -> tuple[Command, ...]:
+    """Read commands that run at the same time: each item of the list is one command."""
     if not isinstance(node, List) or len(node.items) < 2:
         raise ComplaintError(node, "wanted a list of at least two commands that run at once")
     return list_of(command)(node, reading)
@@ -78,14 +82,15 @@ def at_once(node: Node, reading: Reading) -> tuple[Command, ...]:
 
 @shaped(lambda: shapes.list_of(stage.shape()))
 def stages(node: Node, reading: Reading) -> tuple[Stage, ...]:
-    found = list_of(stage)(node, reading)
+    """Read a list of stages; each name may be used once."""
+    found_stages = list_of(stage)(node, reading)
     lines: dict[str, int] = {}
     for name in _stage_names(node):
         if name.text in lines:
             first = lines[name.text]
             reading.complain(name, f"a second stage with this name, first on line {first}")
         lines.setdefault(name.text, name.line)
-    return found
+    return found_stages
 
 
 def _stage_names(node: Node) -> list[Scalar]:
@@ -105,9 +110,9 @@ STAGE_KEYS: Table = {
     "run": Key(commands, "the command or commands to run", "steps"),
     "timeout": Key(timeout, "how long each of its commands may take"),
     "env": Key(environment, "environment variables of this stage only"),
-    "dir": Key(inside, "where to run, relative to the release"),
+    "dir": Key(relative_path, "where to run, relative to the release"),
     "when": Key(when, "run it only for these branches, paths or tasks"),
     "retry": Key(whole_number(0, 10), "how often a command that failed is tried again"),
     "allow_failure": Key(boolean, "whether to go on where it fails"),
-    "parallel": Key(at_once, "commands that run at the same time, in place of run"),
+    "parallel": Key(parallel_commands, "commands that run at the same time, in place of run"),
 }

@@ -1,4 +1,4 @@
-"""URLs in repos.yml: what git may fetch from, and what a health check may ask."""
+"""Checks of the URLs in repos.yml: of git remotes, health checks and channels."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from deployctl.config.yaml_tree import Node
 from deployctl.values.secret import Secret
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# gitremote-helpers(7): `ext::sh -c …` runs any command, and others reach as far.
-_HELPER = re.compile(r"[A-Za-z0-9+.-]*::")
-_KINDS = "https://, ssh://, git@host:path, file:/// or a path"
+# gitremote-helpers(7): `ext::sh -c …` runs any command, and other helpers are as dangerous.
+_TRANSPORT_HELPER = re.compile(r"[A-Za-z0-9+.-]*::")
+_ALLOWED_URLS = "https://, ssh://, git@host:path, file:/// or a path"
 
 
 @shaped(GIT_URL)
 def git_url(node: Node, reading: Reading) -> str:
-    """Where git fetches from; a path comes back absolute, everything else as it stands."""
+    """Read the URL or path that git fetches from; a path becomes absolute, a URL is not changed."""
     value = line(node, reading)
     if value.startswith("-"):
-        raise ComplaintError(node, f"git would take it for an option: wanted {_KINDS}")
-    if _HELPER.match(value):
-        raise ComplaintError(node, f"transport helpers (xx::) can run commands: wanted {_KINDS}")
+        raise ComplaintError(node, f"git would take it for an option: wanted {_ALLOWED_URLS}")
+    if _TRANSPORT_HELPER.match(value):
+        raise ComplaintError(
+            node, f"transport helpers (xx::) can run commands: wanted {_ALLOWED_URLS}"
+        )
     scheme = _SCHEME.match(value)
     if scheme:
         _check_scheme(node, scheme[1], value)
@@ -45,13 +47,13 @@ def _check_scheme(node: Node, scheme: str, value: str) -> None:
     if scheme == "file" and not value.startswith("file:///"):
         raise ComplaintError(node, "wanted an absolute path after file://")
     if scheme not in ("https", "ssh", "file"):
-        raise ComplaintError(node, f"unknown kind of URL: wanted {_KINDS}")
+        raise ComplaintError(node, f"unknown kind of URL: wanted {_ALLOWED_URLS}")
     if scheme != "file":
-        _split(node, value, "use an ssh url with a deploy key (ssh_key)")
+        _split_checked(node, value, "use an ssh url with a deploy key (ssh_key)")
 
 
 def _is_scp_like(value: str) -> bool:
-    """git-clone(1): a colon, and no slash before it."""
+    """Tell whether git takes this for ``host:path``: a colon, no slash before it (git-clone(1))."""
     return ":" in value.partition("/")[0]
 
 
@@ -64,11 +66,14 @@ def _check_scp_like(node: Node, value: str) -> None:
 
 @shaped(HEALTH_URL)
 def health_url(node: Node, reading: Reading) -> str:
-    """http or https, with a host, and not the address where clouds keep their credentials."""
+    """Read an http or https URL; refuse link-local addresses.
+
+    At 169.254.169.254, cloud providers give credentials to the programs on a machine.
+    """
     value = line(node, reading)
     if not re.match(r"https?://", value):
         raise ComplaintError(node, "wanted a URL that starts with http:// or https://")
-    host = _split(node, value, "send it with headers").hostname or ""
+    host = _split_checked(node, value, "send it with headers").hostname or ""
     if _is_link_local(host):
         raise ComplaintError(
             node, "a link-local address (169.254.0.0/16, fe80::/10): name the service itself"
@@ -76,14 +81,17 @@ def health_url(node: Node, reading: Reading) -> str:
     return value
 
 
-def _split(node: Node, value: str, instead_of_password: str) -> SplitResult:
-    """The parts of a URL that has a sane host and keeps no password."""
+def _split_checked(node: Node, value: str, instead_of_password: str) -> SplitResult:
+    """Return the parts of a URL; raise ComplaintError if its host is bad or it has a password.
+
+    ``instead_of_password`` is for the complaint: a better place for the password.
+    """
     try:
         parts = urlsplit(value)
-        sane = parts.hostname and not parts.hostname.startswith("-") and parts.port != 0
+        valid = parts.hostname and not parts.hostname.startswith("-") and parts.port != 0
     except ValueError:
-        sane = False
-    if not sane or " " in value:
+        valid = False
+    if not valid or " " in value:
         raise ComplaintError(node, "not a URL: look at its host and port")
     if parts.password is not None:
         raise ComplaintError(node, f"a password in a URL gets shown: {instead_of_password}")
@@ -91,7 +99,10 @@ def _split(node: Node, value: str, instead_of_password: str) -> SplitResult:
 
 
 def _is_link_local(host: str) -> bool:
-    """Also where the address is spelled 2852039166 or 0xa9.254.169.254, as connect(2) allows."""
+    """Tell whether a host is a link-local address, in any spelling.
+
+    inet_aton(3) also accepts 2852039166 and 0xa9.254.169.254, and so do programs that connect.
+    """
     try:
         return ipaddress.ip_address(socket.inet_aton(host)).is_link_local
     except OSError:
@@ -106,7 +117,7 @@ def _is_link_local(host: str) -> bool:
 
 @shaped(CHANNEL_URL)
 def channel_url(node: Node, reading: Reading) -> Secret:
-    """An Apprise URL, or where it stands; it usually holds a token, so it is a secret."""
+    """Read an Apprise URL, or a reference to it; it usually has a token, so it is a secret."""
     value = secret(node, reading)
     if not value.reference.startswith(("env:", "file:")) and "://" not in value.reference:
         raise ComplaintError(

@@ -1,4 +1,4 @@
-"""What is wrong with a repos.yml: every complaint's whole text, its line, and all at once."""
+"""Complaints about a wrong repos.yml: the whole text of each, with its line, all together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = "https://, ssh://, git@host:path, file:/// or a path"
 
 
 def complaints(data: str | bytes, tmp_path: Path) -> list[str]:
-    """The lines of the ConfigError, without the name of the file."""
+    """Return the lines of the ConfigError, without the name of the file."""
     path = tmp_path / "repos.yml"
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
     with pytest.raises(ConfigError) as error:
@@ -37,12 +37,12 @@ def complaints(data: str | bytes, tmp_path: Path) -> list[str]:
 
 
 def repo(keys: str) -> str:
-    """A file whose repo ``site`` has these keys from line 5 on."""
+    """Return the text of a file whose repo ``site`` has these keys from line 5 on."""
     indented = textwrap.indent(textwrap.dedent(keys).strip("\n"), "    ")
     return f"repos:\n  site:\n    url: /srv/git/site\n    path: /srv/site\n{indented}\n"
 
 
-def test_all_complaints_come_at_once_with_their_lines(tmp_path: Path) -> None:
+def test_all_complaints_are_reported_together_with_their_lines(tmp_path: Path) -> None:
     text = """\
 max_runing: 2
 channels:
@@ -81,7 +81,9 @@ repos:
     ]
 
 
-def test_the_message_is_a_line_for_each_with_the_file_in_front(tmp_path: Path) -> None:
+def test_the_message_has_one_line_for_each_complaint_which_begins_with_the_file(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "repos.yml"
     path.write_text(repo("brnach: main\nforge: gitlub"))
     with pytest.raises(ConfigError) as error:
@@ -92,7 +94,7 @@ def test_the_message_is_a_line_for_each_with_the_file_in_front(tmp_path: Path) -
     )
 
 
-def test_a_checkout_in_place_is_of_the_whole_repository(tmp_path: Path) -> None:
+def test_dir_is_refused_with_in_place(tmp_path: Path) -> None:
     assert complaints(repo("strategy: in_place\ndir: web"), tmp_path) == [
         (
             "6: repos.site.dir: in_place checks the whole repository out: remove dir, or use "
@@ -151,14 +153,14 @@ NO_TAG = "tags are not supported: remove it, or put quotes around text that star
         ("repos: {}\nx-a: !foo b", [f"2: x-a: {NO_TAG}"]),
         ("repos: {}\nx-a: !!python/object/apply:os.getcwd []", [f"2: x-a: {NO_TAG}"]),
         ("repos: {}\nx-a: !!set {a}", [f"2: x-a: {NO_TAG}"]),
-        ('repos: {}\nx-a: "\\0"', ["2: x-a: a NUL or half a character: remove it"]),
+        ('repos: {}\nx-a: "\\0"', ["2: x-a: a NUL or an unpaired surrogate: remove it"]),
         (b"repos: {}\n# \xff", ["2: not UTF-8: save the file as UTF-8"]),
         ("repos: {}\n# \x1b[31m", ["2: the control character U+001B: remove it"]),
         ("repos: &a {x: *a}", [TOO_DEEP]),
         ("&a [*a]", [TOO_DEEP]),
     ],
 )
-def test_a_file_that_is_no_config_is_told_why(
+def test_a_file_that_is_no_config_is_explained(
     text: str | bytes, expected: list[str], tmp_path: Path
 ) -> None:
     assert complaints(text, tmp_path) == expected
@@ -166,7 +168,7 @@ def test_a_file_that_is_no_config_is_told_why(
 
 @pytest.fixture(params=["libyaml", "pure"])
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """PyYAML with its C parser, and without it as on a machine where there is none."""
+    """Run the test with the C parser of PyYAML (libyaml), and with the one in Python."""
     if request.param == "pure":
         pure = type("Pure", (yaml_tree._DepthLimit, yaml.SafeLoader), {})
         monkeypatch.setattr(yaml_tree, "_Loader", pure)
@@ -188,17 +190,19 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
         ("%YAML 9.9\n---\nrepos: {}\n", 1),
     ],
 )
-def test_a_file_that_is_not_yaml_is_one_complaint_with_its_line(
+def test_a_file_that_is_not_yaml_gets_one_complaint_with_its_line(
     text: str, line: int, parser: str, tmp_path: Path
 ) -> None:
     (found,) = complaints(text, tmp_path)
-    # libyaml sees the end of an unfinished file one line later than the pure parser.
+    # For an incomplete file, libyaml reports a line number one higher than the Python parser does.
     assert found.startswith((f"{line}: not YAML: ", f"{line - 1}: not YAML: "))
     if text != 'repos: "\\Uffffffff"':
         assert found.endswith(" (look at the indentation, quotes and brackets)")
 
 
-def test_a_complaint_about_yaml_says_where_the_trouble_began(parser: str, tmp_path: Path) -> None:
+def test_a_complaint_about_yaml_names_the_line_where_the_value_begins(
+    parser: str, tmp_path: Path
+) -> None:
     assert complaints("repos: 'x\n\n", tmp_path) == [
         (
             "3: not YAML: while scanning a quoted scalar (from line 1): found unexpected end of "
@@ -210,40 +214,42 @@ def test_a_complaint_about_yaml_says_where_the_trouble_began(parser: str, tmp_pa
 @pytest.mark.parametrize(
     "line", ["*Hunter2secret", "!Hunter2secret x", "&a *Hunter2secret", "|Hunter2secret"]
 )
-def test_a_secret_that_is_taken_for_yaml_is_not_repeated(
+def test_a_secret_that_is_parsed_as_yaml_syntax_is_not_repeated(
     line: str, parser: str, tmp_path: Path
 ) -> None:
     found = complaints(repo(f"webhook_secret: {line}"), tmp_path)
     assert "unter2" not in "\n".join(found)
 
 
-@pytest.mark.parametrize("rubbish", ["[" * 100_000, "{a: " * 100_000, "- " * 50_000])
-def test_deep_nesting_is_refused_by_both_parsers(rubbish: str, parser: str, tmp_path: Path) -> None:
-    assert complaints(rubbish, tmp_path) == [TOO_DEEP]
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 50_000])
+def test_deep_nesting_is_refused_by_both_parsers(text: str, parser: str, tmp_path: Path) -> None:
+    assert complaints(text, tmp_path) == [TOO_DEEP]
 
 
-def test_aliases_of_aliases_cannot_grow_without_bound(parser: str, tmp_path: Path) -> None:
+def test_the_number_of_values_of_aliases_to_aliases_is_limited(parser: str, tmp_path: Path) -> None:
     lines = [f"x-{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     text = "\n".join(["x-0: &a0 [x]", *lines, "repos: {}"])
     (found,) = complaints(text, tmp_path)
     assert found.endswith(": more than 200000 values once all aliases are spelled out: use fewer")
 
 
-def test_random_bytes_are_never_more_than_an_invalid_config(parser: str, tmp_path: Path) -> None:
-    chance = random.Random(17)
+def test_random_bytes_are_an_invalid_config_and_no_other_error(parser: str, tmp_path: Path) -> None:
+    generator = random.Random(17)
     for _ in range(200):
-        complaints(chance.randbytes(chance.randrange(200)), tmp_path)
+        complaints(generator.randbytes(generator.randrange(200)), tmp_path)
 
 
-def test_a_damaged_config_is_never_more_than_an_invalid_config(parser: str, tmp_path: Path) -> None:
+def test_a_damaged_config_is_valid_or_invalid_and_no_other_error(
+    parser: str, tmp_path: Path
+) -> None:
     good = (Path(yaml_tree.__file__).parents[2] / "repos.yml").read_text()
     good = good.replace("\n#", "\n").replace("    #", "    ")
-    chance = random.Random(17)
+    generator = random.Random(17)
     path = tmp_path / "repos.yml"
     for _ in range(60):
-        place = chance.randrange(len(good))
-        junk = "".join(chance.choices("[]{}:-&*!|>'\"%@`#,? \n\tx0~<", k=3))
-        path.write_text(good[:place] + junk + good[place + chance.randrange(40) :])
+        position = generator.randrange(len(good))
+        junk = "".join(generator.choices("[]{}:-&*!|>'\"%@`#,? \n\tx0~<", k=3))
+        path.write_text(good[:position] + junk + good[position + generator.randrange(40) :])
         try:
             load(str(path))
         except ConfigError as error:
@@ -271,7 +277,7 @@ def test_a_damaged_config_is_never_more_than_an_invalid_config(parser: str, tmp_
         "...",
     ],
 )
-def test_any_value_under_any_key_is_read_or_complained_about(value: str, tmp_path: Path) -> None:
+def test_any_value_of_any_key_is_accepted_or_gets_a_complaint(value: str, tmp_path: Path) -> None:
     texts = [f"repos: {{s: {{url: a, path: b, {key}: {value}}}}}" for key in REPO_KEYS]
     texts += [f"{key}: {value}\nrepos: {{}}" for key in TOP_KEYS]
     path = tmp_path / "repos.yml"
@@ -283,7 +289,7 @@ def test_any_value_under_any_key_is_read_or_complained_about(value: str, tmp_pat
             assert str(error).startswith(f"{path}:")
 
 
-def test_not_more_than_a_hundred_complaints_come_at_once(tmp_path: Path) -> None:
+def test_at_most_a_hundred_complaints_are_reported(tmp_path: Path) -> None:
     found = complaints("".join(f"key{n}: 1\n" for n in range(1000)), tmp_path)
     assert len(found) == 101
     assert found[-1] == " more may follow: mend these first"
@@ -296,8 +302,8 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def no_root() -> Iterator[None]:
-    """Root may read everything; nobody may not."""
+def without_root() -> Iterator[None]:
+    """Run the block as ``nobody`` if the tests run as root, which may read every file."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(pwd.getpwnam("nobody").pw_uid)
@@ -307,11 +313,11 @@ def no_root() -> Iterator[None]:
         os.seteuid(before)
 
 
-def test_a_file_without_permission_is_one_complaint(tmp_path: Path) -> None:
+def test_a_file_without_read_permission_is_a_config_error(tmp_path: Path) -> None:
     path = tmp_path / "repos.yml"
     path.write_text("repos: {}")
     path.chmod(0)
-    with no_root(), pytest.raises(ConfigError, match="cannot read: Permission denied"):
+    with without_root(), pytest.raises(ConfigError, match="cannot read: Permission denied"):
         load(str(path))
 
 
@@ -386,7 +392,7 @@ def test_a_wrong_value_at_the_top_is_explained(line: str, expected: str, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["Blog", "-blog", "a b", "a..b", "a/b", "a\\n", "ä", "a" * 65, ""])
-def test_a_repos_name_must_do_as_a_file_and_in_a_url(name: str, tmp_path: Path) -> None:
+def test_a_bad_name_of_a_repo_gets_a_complaint(name: str, tmp_path: Path) -> None:
     (found,) = complaints(f'repos:\n  "{name}": {{url: a, path: b}}\n', tmp_path)
     assert found.startswith("2: repos")
     assert found.endswith(NAME)
@@ -395,8 +401,8 @@ def test_a_repos_name_must_do_as_a_file_and_in_a_url(name: str, tmp_path: Path) 
 # ---- one key of a repo ----------------------------------------------------------------------
 
 URL = "not a URL: look at its host and port"
-OUT = "must be relative, without ..: it is inside the release"
-RELEASE = "must not be the release itself, REVISION or .complete"
+NOT_RELATIVE = "must be relative, without ..: it is inside the release"
+RELEASE_ITSELF = "must not be the release itself, REVISION or .complete"
 RESERVED = (
     "reserved (fetch, prepare, switch, on_rollback, restart, healthcheck, post, probation, "
     "rollback…): call it something else"
@@ -460,7 +466,7 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
         ),
         (
             "webhook_secret: env:HTTP_X",
-            "webhook_secret: whoever calls a web server can set that variable: rename it",
+            "webhook_secret: web servers set that variable from the request: use another name",
         ),
         ("webhook_secret: 'file:'", "webhook_secret: wanted the path of a file after file:"),
         # environment
@@ -482,17 +488,17 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
         # shared paths
         ("shared_dirs: media", "shared_dirs: wanted a list, found text"),
         ("shared_dirs:", "shared_dirs: wanted a list, found nothing: write [] for an empty one"),
-        ("shared_dirs: [/media]", f"shared_dirs[0]: {OUT}"),
-        ("shared_dirs: [a/../b]", f"shared_dirs[0]: {OUT}"),
-        ("shared_dirs: [.]", f"shared_dirs[0]: {RELEASE}"),
-        ("shared_files: [./REVISION]", f"shared_files[0]: {RELEASE}"),
-        ("shared_files: [.complete]", f"shared_files[0]: {RELEASE}"),
+        ("shared_dirs: [/media]", f"shared_dirs[0]: {NOT_RELATIVE}"),
+        ("shared_dirs: [a/../b]", f"shared_dirs[0]: {NOT_RELATIVE}"),
+        ("shared_dirs: [.]", f"shared_dirs[0]: {RELEASE_ITSELF}"),
+        ("shared_files: [./REVISION]", f"shared_files[0]: {RELEASE_ITSELF}"),
+        ("shared_files: [.complete]", f"shared_files[0]: {RELEASE_ITSELF}"),
         ("shared_dirs: [a, a/]", "shared_dirs[1]: shared twice, first on line 5: keep one"),
         # caches and limits
         ("cache: node_modules", "cache: wanted a list, found text"),
-        ("cache: [/var/cache]", f"cache[0]: {OUT}"),
-        ("cache: [.]", f"cache[0]: {RELEASE}"),
-        ("cache: [REVISION]", f"cache[0]: {RELEASE}"),
+        ("cache: [/var/cache]", f"cache[0]: {NOT_RELATIVE}"),
+        ("cache: [.]", f"cache[0]: {RELEASE_ITSELF}"),
+        ("cache: [REVISION]", f"cache[0]: {RELEASE_ITSELF}"),
         ("cache: ['*.pyc']", "cache[0]: no patterns here: name each directory"),
         ("cache: [a, a/]", "cache[1]: cached twice, first on line 5: keep one"),
         ("cache: [a/b/c, a]", "cache[0]: inside a, which is a cache too: keep one"),
@@ -525,7 +531,7 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
             "stages: [{name: a, run: a}, {name: a, run: b}, {name: c, run: d}]",
             "stages[1].name: a second stage with this name, first on line 5",
         ),
-        ("stages: [{name: a, run: a, dir: /tmp}]", f"stages[0].dir: {OUT}"),
+        ("stages: [{name: a, run: a, dir: /tmp}]", f"stages[0].dir: {NOT_RELATIVE}"),
         ("stages: [{name: a, run: a, timeout: 0}]", "stages[0].timeout: must be more than 0"),
         ("stages: [{name: a, run: a, env: {A B: x}}]", f"stages[0].env.A B: {VARIABLE}"),
         ("stages: [{name: a, run: a, cwd: x}]", f"stages[0].cwd: unknown key, known: {STAGE_KEYS}"),
@@ -621,7 +627,11 @@ def test_a_wrong_value_in_a_repo_is_explained(line: str, expected: str, tmp_path
 
 @pytest.mark.parametrize(
     ("file", "expected"),
-    [("/etc/passwd", OUT), ("log/../../a.log", OUT), ("~/.netrc", OUT.replace("..:", "~:"))],
+    [
+        ("/etc/passwd", NOT_RELATIVE),
+        ("log/../../a.log", NOT_RELATIVE),
+        ("~/.netrc", NOT_RELATIVE.replace("..:", "~:")),
+    ],
 )
 def test_a_project_may_name_only_files_of_its_release_as_evidence(file: str, expected: str) -> None:
     text = f"healthcheck: {{command: a, evidence: {{file: {file}}}}}"
@@ -675,7 +685,7 @@ def test_a_url_that_git_must_not_be_given_is_refused(
 # ---- several keys together ------------------------------------------------------------------
 
 
-def test_a_bad_default_is_reported_once_and_at_its_own_line(tmp_path: Path) -> None:
+def test_a_bad_default_is_reported_once_at_its_line_in_defaults(tmp_path: Path) -> None:
     text = """\
 channels: {phone: env:PHONE}
 defaults:
@@ -694,7 +704,7 @@ repos:
     ]
 
 
-def test_a_variable_stands_under_env_or_secrets_but_not_both(tmp_path: Path) -> None:
+def test_a_variable_must_not_be_in_both_env_and_secrets(tmp_path: Path) -> None:
     text = repo("env: {A: 1}\nsecrets:\n  A: hunter2\n  B: x")
     assert complaints(text, tmp_path) == [
         "7: repos.site.secrets.A: stands under env too: keep one of the two"
@@ -711,7 +721,7 @@ def test_caches_must_not_be_shared(tmp_path: Path) -> None:
     ]
 
 
-def test_shared_files_must_not_lie_in_shared_dirs(tmp_path: Path) -> None:
+def test_shared_files_must_not_be_in_shared_dirs(tmp_path: Path) -> None:
     text = repo("shared_dirs: [conf]\nshared_files:\n  - conf/site.ini\n  - conf")
     assert complaints(text, tmp_path) == [
         "7: repos.site.shared_files[0]: inside conf, which is shared: keep one",
@@ -719,7 +729,7 @@ def test_shared_files_must_not_lie_in_shared_dirs(tmp_path: Path) -> None:
     ]
 
 
-def test_two_repos_must_not_share_a_path(tmp_path: Path) -> None:
+def test_two_repos_must_not_have_the_same_path(tmp_path: Path) -> None:
     text = """\
 repos:
   one: {url: a, path: /srv/a}
@@ -731,7 +741,7 @@ repos:
 
 
 @pytest.mark.parametrize("inner_first", [True, False])
-def test_a_repo_must_not_lie_inside_the_releases_of_another(
+def test_a_repo_must_not_be_inside_the_path_of_one_with_releases(
     inner_first: bool, tmp_path: Path
 ) -> None:
     lines = ["  inner: {url: a, path: /srv/a/b/c}\n", "  outer: {url: a, path: /srv/a}\n"]
@@ -742,27 +752,27 @@ def test_a_repo_must_not_lie_inside_the_releases_of_another(
     ]
 
 
-def test_the_root_directory_is_no_path(tmp_path: Path) -> None:
+def test_the_path_must_not_be_the_root_directory(tmp_path: Path) -> None:
     assert complaints("repos: {a: {url: a, path: /}}", tmp_path) == [
         "1: repos.a.path: must not be /: name a directory of its own"
     ]
 
 
-def test_a_channel_is_told_once(tmp_path: Path) -> None:
+def test_a_channel_may_be_listed_once(tmp_path: Path) -> None:
     text = "channels: {phone: env:A}\n" + repo("notify: [phone, {phone: {on: failed}}]")
     assert complaints(text, tmp_path) == [
         "6: repos.site.notify: phone is listed twice: join the two"
     ]
 
 
-def test_two_entries_without_a_channel_are_not_the_same_channel(tmp_path: Path) -> None:
+def test_two_entries_without_a_channel_are_not_reported_as_listed_twice(tmp_path: Path) -> None:
     found = complaints(repo("notify: [{on: failed, x-a: 1}, {on: failed, x-a: 1}]"), tmp_path)
     assert found == [
         f"5: repos.site.notify[{n}]: missing key channel: the name of a channel" for n in (0, 1)
     ]
 
 
-def test_an_unknown_event_names_those_there_are(tmp_path: Path) -> None:
+def test_the_complaint_about_an_unknown_event_lists_all_events(tmp_path: Path) -> None:
     text = "channels: {phone: env:A}\n" + repo("notify: [{channel: phone, on: [failure]}]")
     assert complaints(text, tmp_path) == [
         (
@@ -780,24 +790,24 @@ def test_names_are_not_checked_against_a_section_that_cannot_be_read(tmp_path: P
     ]
 
 
-def test_a_channel_that_is_wrong_itself_still_counts_as_defined(tmp_path: Path) -> None:
+def test_a_channel_with_a_wrong_value_counts_as_defined(tmp_path: Path) -> None:
     text = "channels: {phone: nothing}\n" + repo("notify: [phone]")
     (found,) = complaints(text, tmp_path)
     assert found.startswith("1: channels.phone: wanted an Apprise URL")
 
 
-def test_a_forge_that_tells_of_no_checks_cannot_be_waited_for(tmp_path: Path) -> None:
+def test_ci_success_is_refused_for_a_forge_that_reports_no_checks(tmp_path: Path) -> None:
     found = complaints(
         "repos:\n  site: {url: /a, path: /b, forge: gitee, on: ci_success}\n", tmp_path
     )
     assert found == [
         (
-            "2: repos.site.on: gitee tells of no checks: only github, gitlab, gitea, forgejo do; "
+            "2: repos.site.on: gitee reports no checks: only github, gitlab, gitea, forgejo do; "
             "use push"
         )
     ]
 
 
-def test_a_tab_is_called_a_tab(parser: str, tmp_path: Path) -> None:
+def test_the_complaint_about_a_tab_says_so(parser: str, tmp_path: Path) -> None:
     (found,) = complaints("repos:\n\tsite: 1\n", tmp_path)
     assert found == "2: not YAML: a tab: indent with spaces only"

@@ -1,4 +1,4 @@
-"""The repos.yml at the top of the project: it works as it stands, and shows every key."""
+"""The repos.yml at the top of the project: it works without changes, and shows every key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.paths import ROOT
 
 EXAMPLE = ROOT / "repos.yml"
 TEXT = EXAMPLE.read_text()
-# A "#" right in front of something hides it; a "#" and a space begin a remark.
+# "#" directly before text disables a key; "#" and a space begin a comment.
 UNCOMMENTED = re.sub(r"(?m)^( *)#(?=[^\s#])", r"\1", TEXT)
 
 TABLES: dict[str, Table] = {
@@ -41,12 +41,12 @@ TABLES: dict[str, Table] = {
 }
 
 
-def tree(text: str) -> Map:
+def parse_yaml(text: str) -> Map:
     return read_document(text.encode(), Reading(str(EXAMPLE)))
 
 
 def sections(top: Map) -> Iterator[tuple[Table, Map]]:
-    """Every mapping in the file, with the table of the keys it may have."""
+    """Yield every mapping in the file, with the table of the keys that it may have."""
     yield schema.TOP_KEYS, top
     yield from entries(schema.DEPLOYER_KEYS, top.entries["deployers"])
     yield from entries(schema.CHANNEL_KEYS, top.entries["channels"])
@@ -54,8 +54,8 @@ def sections(top: Map) -> Iterator[tuple[Table, Map]]:
         yield schema.REPO_KEYS, repo
         stages = [*items(STAGE_KEYS, repo.entries.get("stages"))]
         yield from stages
-        yield from (each for _, stage in stages for each in named(WHEN_KEYS, stage, "when"))
-        yield from named(POST_KEYS, repo, "post")
+        yield from (when for _, stage in stages for when in value_of(WHEN_KEYS, stage, "when"))
+        yield from value_of(POST_KEYS, repo, "post")
         yield from items(schema.NOTIFY_KEYS, repo.entries.get("notify"))
         healthcheck = repo.entries["healthcheck"]
         assert isinstance(healthcheck, Map)
@@ -63,38 +63,44 @@ def sections(top: Map) -> Iterator[tuple[Table, Map]]:
         yield from items(EVIDENCE_KEYS, healthcheck.entries.get("evidence"))
 
 
-def named(table: Table, node: Map, key: str) -> Iterator[tuple[Table, Map]]:
+def value_of(table: Table, node: Map, key: str) -> Iterator[tuple[Table, Map]]:
+    """Yield the value of ``key``, if it is a mapping."""
     value = node.entries.get(key)
     if isinstance(value, Map):
         yield table, value
 
 
 def entries(table: Table, node: Node) -> Iterator[tuple[Table, Map]]:
+    """Yield the values of a mapping that are mappings."""
     assert isinstance(node, Map)
     yield from ((table, value) for value in node.entries.values() if isinstance(value, Map))
 
 
 def items(table: Table, node: Node | None) -> Iterator[tuple[Table, Map]]:
+    """Yield the items of a list that are mappings; no items if there is no list."""
     if isinstance(node, List):
         yield from ((table, value) for value in node.items if isinstance(value, Map))
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_key_is_shown_and_no_other(name: str) -> None:
+def test_the_example_shows_every_key_and_no_other(name: str) -> None:
     table = TABLES[name]
     shown = {
-        key for kind, node in sections(tree(UNCOMMENTED)) if kind is table for key in node.entries
+        key
+        for kind, node in sections(parse_yaml(UNCOMMENTED))
+        if kind is table
+        for key in node.entries
     }
     assert shown == set(table)
 
 
-def test_it_loads_with_everything_uncommented() -> None:
+def test_the_example_loads_with_everything_uncommented() -> None:
     config = parse(UNCOMMENTED.encode(), str(EXAMPLE))
     assert sorted(config.repos) == ["blog", "demo"]
     assert sorted(config.channels) == ["mail", "phone"]
 
 
-def test_as_it_stands_it_deploys_a_clone_of_the_project_beside_itself(tmp_path: Path) -> None:
+def test_the_unchanged_example_deploys_the_clone_that_it_is_in(tmp_path: Path) -> None:
     clone = tmp_path / "deployctl"
     clone.mkdir()
     shutil.copy(EXAMPLE, clone)
@@ -109,40 +115,40 @@ def test_as_it_stands_it_deploys_a_clone_of_the_project_beside_itself(tmp_path: 
     assert demo.pipeline.healthcheck.command == 'test -s REVISION && python3 -c "import deployctl"'
 
 
-def test_the_directory_of_the_demo_is_ignored_by_git() -> None:
+def test_git_ignores_the_directory_of_the_demo() -> None:
     assert "/.demo/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-def test_the_defaults_it_names_are_those_of_the_code() -> None:
-    """``#key: value  # default: VALUE`` -> what the reader makes of VALUE."""
-    named = {
+def test_the_defaults_in_the_example_are_those_of_the_code() -> None:
+    """In lines such as ``#key: value  # default: VALUE``, VALUE is the default of the key."""
+    defaults = {
         (table_name(line), match[1]): match[2]
         for line, text in enumerate(TEXT.splitlines(), 1)
         if (match := re.match(r" *#?([a-z_]+): .*# default: (\S+)$", text))
     }
-    assert {key: schema_value(*key, written) for key, written in named.items()} == {
-        key: default(*key) for key in named
+    assert {key: read_value(*key, written) for key, written in defaults.items()} == {
+        key: default_in_code(*key) for key in defaults
     }
-    assert len(named) == 23
+    assert len(defaults) == 23
 
 
 def table_name(line: int) -> str:
-    """The table of the mapping that has a key on this line."""
+    """Return the name of the table of the mapping that has a key on this line."""
     names = {id(table): name for name, table in TABLES.items()}
-    for table, node in sections(tree(UNCOMMENTED)):
+    for table, node in sections(parse_yaml(UNCOMMENTED)):
         if any(value.line == line for value in node.entries.values()):
             return names[id(table)]
     raise AssertionError(line)
 
 
-def schema_value(table: str, key: str, written: str) -> object:
-    node = tree(f"key: {written}").entries["key"]
+def read_value(table: str, key: str, written: str) -> object:
+    node = parse_yaml(f"key: {written}").entries["key"]
     reading = Reading(str(EXAMPLE))
     reading.names = {"deployers": tuple(BUILT_IN)}
-    return TABLES[table][key].read(node, reading)
+    return TABLES[table][key].reader(node, reading)
 
 
-def default(table: str, key: str) -> object:
+def default_in_code(table: str, key: str) -> object:
     defaults = {
         "TOP_KEYS": Config("", "", {}),
         "REPO_KEYS": Repo("", "", ""),
@@ -152,12 +158,12 @@ def default(table: str, key: str) -> object:
     return getattr(defaults[table], key)
 
 
-def test_it_lists_the_built_in_deployers_and_the_events() -> None:
+def test_the_example_lists_the_built_in_deployers_and_the_events() -> None:
     assert f"# Built in: {', '.join(BUILT_IN)}." in TEXT
     assert f"    # {', '.join(schema.EVENTS)}; unless" in TEXT
 
 
-def test_every_key_has_a_line_of_explanation() -> None:
+def test_every_key_has_a_description_of_one_line() -> None:
     for table in TABLES.values():
         for key in table.values():
             assert 10 < len(key.doc) < 80

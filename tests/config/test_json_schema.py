@@ -1,4 +1,4 @@
-"""``deployctl docs schema``: what editors are told is what the readers read."""
+"""``deployctl docs schema``: the JSON Schemas accept what the readers accept."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from tests.support.app import App
 from tests.support.paths import README
 
 REPOS, PROJECT = repos_yml(), project_file()
-# What only a reader knows: git's rules, what other keys say, what a value means.
-LOOSER = [
+# Values that the schema accepts and a reader refuses: because of git's rules, of other keys, or of
+# what a value means.
+ACCEPTED_BY_SCHEMA_ONLY = [
     *("branch: a..b", "branch: refs/tags/v1", "tags: v..1"),
     "dir: web/.git",
     *("timeout: 0", "timeout: 8d", f"timeout: {'9' * 400}", "fetch_timeout: 0s"),
@@ -61,37 +62,41 @@ LOOSER = [
     *("max_running: 010", "max_body: 1G", "max_body: 26M", "max_body: 0"),
     "channels: {phone: {url: env:A, timeout: 0}}",
 ]
-KINDS: dict[str, Callable[[str], Any]] = {
+# Kind of a scalar -> the value that an editor makes of its text; of other kinds, the text.
+CONVERSIONS: dict[str, Callable[[str], Any]] = {
     "a whole number": lambda text: int(text) if text.isdecimal() else text,
     "a number": float,
     "true or false": lambda text: text == "true",
 }
 
 
-def plain(node: Node) -> Any:
-    """The value as an editor has it."""
+def to_json(node: Node) -> Any:
+    """Return the value of a node as JSON has it."""
     if isinstance(node, Map):
-        return {key: plain(value) for key, value in node.entries.items()}
+        return {key: to_json(value) for key, value in node.entries.items()}
     if isinstance(node, List):
-        return [plain(item) for item in node.items]
-    if node.what == "nothing":
+        return [to_json(item) for item in node.items]
+    if node.kind == "nothing":
         return None
-    return KINDS.get(node.what, str)(node.text)
+    return CONVERSIONS.get(node.kind, str)(node.text)
 
 
 def faults(text: str, schema: Any = REPOS) -> list[str]:
-    """Where an editor would draw a red line."""
-    document = plain(read_document(text.encode(), Reading("/x/repos.yml")))
+    """Return the dotted paths at which an editor would mark an error."""
+    document = to_json(read_document(text.encode(), Reading("/x/repos.yml")))
     checker = jsonschema.Draft7Validator(schema)
-    return sorted(".".join(map(str, each.absolute_path)) for each in checker.iter_errors(document))
+    return sorted(
+        ".".join(map(str, error.absolute_path)) for error in checker.iter_errors(document)
+    )
 
 
-def blocks(text: str) -> Iterator[str]:
+def yaml_blocks(text: str) -> Iterator[str]:
+    """Yield the code blocks of a Markdown text that are in YAML."""
     yield from re.findall(r"(?ms)^ *```yaml\n(.*?)^ *```$", text)
 
 
 @pytest.mark.parametrize(("topic", "schema"), [("schema", REPOS), ("schema-project", PROJECT)])
-def test_it_is_printed_and_is_a_schema_that_editors_know(
+def test_docs_prints_a_valid_json_schema_of_draft_07(
     app: App, topic: str, schema: dict[str, Any]
 ) -> None:
     printed = json.loads(app.cli("docs", topic).stdout)
@@ -100,35 +105,41 @@ def test_it_is_printed_and_is_a_schema_that_editors_know(
     jsonschema.Draft7Validator.check_schema(printed)
 
 
-def test_every_example_that_loads_is_good() -> None:
+def test_every_example_in_the_documentation_is_valid() -> None:
     setup = re.findall(r"(?ms)^sudo -u deploy tee \S+repos.yml .*?\n(.*?)^END$", README.read_text())
-    examples = [TEXT, UNCOMMENTED, *setup, *blocks(README.read_text())]
+    examples = [TEXT, UNCOMMENTED, *setup, *yaml_blocks(README.read_text())]
     for topic in topics.topics():
-        examples += blocks(topics.read(topic))
+        examples += yaml_blocks(topics.read(topic))
     assert len(examples) > 10
-    assert [text for text in examples if faults(text, PROJECT if is_project(text) else REPOS)] == []
+    assert [
+        text for text in examples if faults(text, PROJECT if is_pipeline_file(text) else REPOS)
+    ] == []
 
 
-def is_project(text: str) -> bool:
+def is_pipeline_file(text: str) -> bool:
     return not re.search(r"(?m)^repos:", text)
 
 
-def inside(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every shape of a mapping with known keys."""
+def mappings_with_keys(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield every part of a schema that is about a mapping with known keys."""
     if isinstance(schema, dict):
         if "patternProperties" in schema:
             yield schema
         for part in schema.values():
-            yield from inside(part)
+            yield from mappings_with_keys(part)
     elif isinstance(schema, list):
         for part in schema:
-            yield from inside(part)
+            yield from mappings_with_keys(part)
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_key_of_every_table_is_in_it_with_its_line_of_explanation(name: str) -> None:
+def test_every_key_of_every_table_is_in_the_schema_with_its_description(name: str) -> None:
     table: Table = TABLES[name]
-    found = [shape["properties"] for shape in inside(REPOS) if {*shape["properties"]} == {*table}]
+    found = [
+        shape["properties"]
+        for shape in mappings_with_keys(REPOS)
+        if {*shape["properties"]} == {*table}
+    ]
     assert found
     for properties in found:
         assert {key: shape["description"] for key, shape in properties.items()} == {
@@ -136,56 +147,56 @@ def test_every_key_of_every_table_is_in_it_with_its_line_of_explanation(name: st
         }
 
 
-def test_a_project_may_say_what_its_table_has_and_no_more() -> None:
+def test_a_project_may_set_the_keys_of_its_table_and_no_others() -> None:
     assert {*PROJECT["properties"]} == {*PROJECT_KEYS}
     for key in (REPO_KEYS.keys() | TOP_KEYS.keys()) - PROJECT_KEYS.keys():
         assert faults(f"{key}: x", PROJECT) == [""]
 
 
-def test_the_defaults_are_those_that_the_example_names() -> None:
-    named = re.findall(r"(?m)^ *#?([a-z_]+): .*# default: (\S+)$", TEXT)
-    told = {
+def test_the_defaults_that_the_example_names_are_in_the_schema() -> None:
+    in_example = re.findall(r"(?m)^ *#?([a-z_]+): .*# default: (\S+)$", TEXT)
+    in_schema = {
         (
             key,
             shape["default"] if isinstance(shape["default"], str) else json.dumps(shape["default"]),
         )
-        for table in inside(REPOS)
+        for table in mappings_with_keys(REPOS)
         for key, shape in table["properties"].items()
         if "default" in shape
     }
-    assert {*named} <= told
+    assert {*in_example} <= in_schema
 
 
-def test_an_editor_is_offered_every_forge_and_every_deployer() -> None:
+def test_the_schema_lists_every_forge_and_every_built_in_deployer() -> None:
     keys = REPOS["properties"]["repos"]["additionalProperties"]["properties"]
     assert keys["forge"]["enum"] == [*FORGES, *FORGE_ALIASES]
     assert "docker-compose" in keys["deployer"]["examples"]
 
 
-def marked(test: Any) -> list[Any]:
-    """The values that a test of the readers is run with."""
+def parameters(test: Any) -> list[Any]:
+    """Return the values that a test is parametrized with."""
     (values,) = [mark.args[1] for mark in test.pytestmark if mark.name == "parametrize"]
     return [*values]
 
 
-BAD = [
-    *(repo(line) for line, _ in marked(complaints.test_a_wrong_value_in_a_repo_is_explained)),
+INVALID = [
+    *(repo(line) for line, _ in parameters(complaints.test_a_wrong_value_in_a_repo_is_explained)),
     *(
         f"repos: {{}}\n{line}"
-        for line, _ in marked(complaints.test_a_wrong_value_at_the_top_is_explained)
+        for line, _ in parameters(complaints.test_a_wrong_value_at_the_top_is_explained)
     ),
 ]
 
 
-def test_most_of_what_the_readers_complain_of_has_a_red_line() -> None:
-    unseen = [text.splitlines()[-1].strip() for text in BAD if not faults(text)]
-    assert unseen == LOOSER
+def test_the_schema_refuses_most_of_what_the_readers_refuse() -> None:
+    accepted = [text.splitlines()[-1].strip() for text in INVALID if not faults(text)]
+    assert accepted == ACCEPTED_BY_SCHEMA_ONLY
 
 
 @pytest.mark.parametrize(
-    "value", marked(complaints.test_any_value_under_any_key_is_read_or_complained_about)
+    "value", parameters(complaints.test_any_value_of_any_key_is_accepted_or_gets_a_complaint)
 )
-def test_nothing_that_is_read_has_a_red_line(value: str) -> None:
+def test_the_schema_accepts_everything_that_the_readers_accept(value: str) -> None:
     texts = [f"repos: {{s: {{url: a, path: b, {key}: {value}}}}}" for key in REPO_KEYS]
     texts += [f"repos: {{}}\n{key}: {value}" for key in TOP_KEYS.keys() - {"repos"}]
     assert [text for text in texts if loads(text) and faults(text)] == []

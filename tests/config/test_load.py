@@ -1,4 +1,4 @@
-"""What a correct repos.yml means: every key, every default."""
+"""Loading of a correct repos.yml: every key and every default."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def load_text(text: str, tmp_path: Path) -> Config:
 
 
 def load_repo(tmp_path: Path, top: dict[str, Any] | None = None, **keys: Any) -> Repo:
-    """The repo ``site`` with these keys and nothing else to say."""
+    """Load a repos.yml with one repo, ``site``, that has these keys; return the repo."""
     repo = {"url": "/srv/git/site", "path": "/srv/site", **keys}
     document = {**(top or {}), "repos": {"site": repo}}
     return load_text(yaml.safe_dump(document), tmp_path).repos["site"]
 
 
-def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
+def test_missing_keys_have_their_defaults(tmp_path: Path) -> None:
     config = load_text("repos: {site: {url: /srv/git/site, path: /srv/site}}\n", tmp_path)
     home = pwd.getpwuid(os.geteuid()).pw_dir
     assert config == Config(
@@ -53,7 +53,7 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
     )
 
 
-def test_no_repos_yet_is_fine_when_it_is_said(tmp_path: Path) -> None:
+def test_an_empty_mapping_of_repos_is_valid(tmp_path: Path) -> None:
     assert load_text("repos: {}\n", tmp_path).repos == {}
 
 
@@ -67,19 +67,19 @@ def test_top_level_keys_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"), [("1", 1), ("2000", 2000), ("1K", 1024), ("25M", 25 * 1024 * 1024)]
+    ("written", "expected"), [("1", 1), ("2000", 2000), ("1K", 1024), ("25M", 25 * 1024 * 1024)]
 )
-def test_sizes_are_bytes_or_have_a_unit(written: str, meant: int, tmp_path: Path) -> None:
-    assert load_text(f"max_body: {written}\nrepos: {{}}\n", tmp_path).max_body == meant
+def test_sizes_are_bytes_or_have_a_unit(written: str, expected: int, tmp_path: Path) -> None:
+    assert load_text(f"max_body: {written}\nrepos: {{}}\n", tmp_path).max_body == expected
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("written", "expected"),
     [("90", 90), ("0.5", 0.5), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("'60'", 60)],
 )
-def test_durations_are_seconds_or_have_units(written: str, meant: float, tmp_path: Path) -> None:
+def test_durations_are_seconds_or_have_units(written: str, expected: float, tmp_path: Path) -> None:
     text = f"repos: {{site: {{url: a, path: b, timeout: {written}}}}}\n"
-    assert load_text(text, tmp_path).repos["site"].timeout == meant
+    assert load_text(text, tmp_path).repos["site"].timeout == expected
 
 
 def test_relative_paths_start_at_the_directory_of_the_config(
@@ -122,12 +122,12 @@ def test_a_tilde_is_the_home_of_the_passwd_entry(
         "/srv/git/with:colon",
     ],
 )
-def test_a_url_that_git_can_trust_stays_as_it_is(url: str, tmp_path: Path) -> None:
+def test_a_url_with_an_allowed_transport_is_not_changed(url: str, tmp_path: Path) -> None:
     assert load_repo(tmp_path, url=url).url == url
 
 
 @pytest.mark.parametrize("name", ["main", "refs/heads/main"])
-def test_a_branch_may_be_written_in_full(name: str, tmp_path: Path) -> None:
+def test_a_branch_may_be_written_with_refs_heads(name: str, tmp_path: Path) -> None:
     assert load_repo(tmp_path, branch=name).branch == "main"
 
 
@@ -136,25 +136,25 @@ def test_tags_take_the_place_of_a_branch(pattern: str, tmp_path: Path) -> None:
     assert load_repo(tmp_path, tags=pattern).tags == pattern.removeprefix("refs/tags/")
 
 
-def test_a_branch_of_ones_own_hides_the_tags_of_the_defaults_and_the_reverse(
+def test_a_branch_of_a_repo_replaces_the_tags_of_the_defaults_and_the_reverse(
     tmp_path: Path,
 ) -> None:
-    own = load_repo(tmp_path, {"defaults": {"tags": "v*"}}, branch="live")
-    assert (own.branch, own.tags) == ("live", None)
-    own = load_repo(tmp_path, {"defaults": {"branch": "live"}}, tags="v*")
-    assert (own.branch, own.tags) == ("main", "v*")
+    repo = load_repo(tmp_path, {"defaults": {"tags": "v*"}}, branch="live")
+    assert (repo.branch, repo.tags) == ("live", None)
+    repo = load_repo(tmp_path, {"defaults": {"branch": "live"}}, tags="v*")
+    assert (repo.branch, repo.tags) == ("main", "v*")
 
 
 @pytest.mark.parametrize("forge", FORGES)
-def test_every_forge_is_called_by_its_name(forge: str, tmp_path: Path) -> None:
+def test_every_name_of_a_forge_is_valid(forge: str, tmp_path: Path) -> None:
     assert load_repo(tmp_path, forge=forge).forge == forge
 
 
-def test_codeberg_is_a_forgejo(tmp_path: Path) -> None:
+def test_codeberg_is_an_alias_of_forgejo(tmp_path: Path) -> None:
     assert load_repo(tmp_path, forge="codeberg").forge == "forgejo"
 
 
-def test_text_stays_as_it_is_written(tmp_path: Path) -> None:
+def test_text_is_kept_as_it_is_written(tmp_path: Path) -> None:
     text = """
 repos:
   site:
@@ -180,19 +180,21 @@ repos:
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"), [("no", False), ("off", False), ("False", False), ("yes", True)]
+    ("written", "expected"), [("no", False), ("off", False), ("False", False), ("yes", True)]
 )
-def test_a_boolean_may_be_any_of_yaml(written: str, meant: bool, tmp_path: Path) -> None:
+def test_a_boolean_may_have_any_spelling_of_yaml(
+    written: str, expected: bool, tmp_path: Path
+) -> None:
     text = f"repos: {{site: {{url: a, path: b, auto_rollback: {written}}}}}\n"
-    assert load_text(text, tmp_path).repos["site"].auto_rollback is meant
+    assert load_text(text, tmp_path).repos["site"].auto_rollback is expected
 
 
-def test_keys_that_say_which_deliveries_are_meant(tmp_path: Path) -> None:
+def test_forge_id_and_full_name_are_read(tmp_path: Path) -> None:
     repo = load_repo(tmp_path, forge="github", id=1296269, full_name="you/site")
     assert (repo.forge, repo.id, repo.full_name) == ("github", "1296269", "you/site")
 
 
-def test_secrets_are_references_with_absolute_files(tmp_path: Path) -> None:
+def test_secrets_are_references_and_their_files_become_absolute(tmp_path: Path) -> None:
     repo = load_repo(
         tmp_path,
         webhook_secret=["env:HOOK", "file:hook", "file:/etc/hook", "the:value itself", 12345],
@@ -210,7 +212,7 @@ def test_secrets_are_references_with_absolute_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("written", "expected"),
     [
         ("npm ci && make", ("npm ci && make",)),
         ("make", ("make",)),
@@ -225,15 +227,15 @@ def test_secrets_are_references_with_absolute_files(tmp_path: Path) -> None:
         (["make", ["npm", "ci"]], ("make", ("npm", "ci"))),
     ],
 )
-def test_a_command_is_a_script_or_words_and_a_list_may_hold_several(
-    written: Any, meant: tuple[Any, ...], tmp_path: Path
+def test_a_command_is_a_script_or_words_and_a_list_may_have_several(
+    written: Any, expected: tuple[Any, ...], tmp_path: Path
 ) -> None:
     repo = load_repo(tmp_path, restart=written, stages=[{"name": "build", "run": written}])
-    assert repo.pipeline.restart == meant
-    assert repo.pipeline.stages == (Stage("build", meant),)
+    assert repo.pipeline.restart == expected
+    assert repo.pipeline.stages == (Stage("build", expected),)
 
 
-def test_every_key_of_a_stage(tmp_path: Path) -> None:
+def test_every_key_of_a_stage_is_read(tmp_path: Path) -> None:
     repo = load_repo(
         tmp_path,
         stages=[
@@ -247,7 +249,7 @@ def test_every_key_of_a_stage(tmp_path: Path) -> None:
     )
 
 
-def test_every_key_of_a_healthcheck(tmp_path: Path) -> None:
+def test_every_key_of_a_healthcheck_is_read(tmp_path: Path) -> None:
     repo = load_repo(
         tmp_path,
         healthcheck={
@@ -294,7 +296,7 @@ def test_a_healthcheck_may_be_a_command(tmp_path: Path) -> None:
     assert repo.pipeline.healthcheck == HealthCheck(command="test -s REVISION")
 
 
-def test_a_directory_of_the_repository_is_inside_it(tmp_path: Path) -> None:
+def test_dir_is_normalised_and_below_is_empty_for_the_whole_repository(tmp_path: Path) -> None:
     repo = load_repo(tmp_path, dir="./web//site/", submodules=True, lfs=True)
     assert (repo.dir, repo.below, repo.submodules, repo.lfs) == ("web/site", "web/site", True, True)
     repo = load_repo(tmp_path)
@@ -308,7 +310,7 @@ def test_shared_paths_are_normalised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_a_built_in_deployer_brings_stages_and_restart(name: str, tmp_path: Path) -> None:
+def test_a_built_in_deployer_sets_stages_and_restart(name: str, tmp_path: Path) -> None:
     repo = load_repo(tmp_path, deployer=name)
     assert (repo.deployer, repo.pipeline.stages, repo.pipeline.restart) == (
         name,
@@ -317,13 +319,13 @@ def test_a_built_in_deployer_brings_stages_and_restart(name: str, tmp_path: Path
     )
 
 
-def test_a_deployer_of_ones_own_may_take_the_place_of_a_built_in(tmp_path: Path) -> None:
+def test_an_operators_deployer_may_replace_a_built_in_one(tmp_path: Path) -> None:
     top = {"deployers": {"npm": {"stages": [{"name": "a", "run": "b"}], "restart": "c"}}}
     repo = load_repo(tmp_path, top, deployer="npm")
     assert (repo.pipeline.stages, repo.pipeline.restart) == ((Stage("a", ("b",)),), ("c",))
 
 
-def test_a_repos_own_stages_and_restart_come_before_those_of_its_deployer(tmp_path: Path) -> None:
+def test_stages_and_restart_of_a_repo_replace_those_of_its_deployer(tmp_path: Path) -> None:
     repo = load_repo(tmp_path, deployer="docker-compose", restart="mine")
     assert (repo.pipeline.stages, repo.pipeline.restart) == (
         BUILT_IN["docker-compose"].stages,
@@ -333,7 +335,7 @@ def test_a_repos_own_stages_and_restart_come_before_those_of_its_deployer(tmp_pa
     assert (repo.pipeline.stages, repo.pipeline.restart) == ((), ())
 
 
-def test_channels_are_a_url_or_a_mapping(tmp_path: Path) -> None:
+def test_a_channel_is_a_url_or_a_mapping(tmp_path: Path) -> None:
     text = """
 channels:
   phone: bark://host/key
@@ -348,7 +350,7 @@ repos: {}
     }
 
 
-def test_notify_is_written_in_three_ways(tmp_path: Path) -> None:
+def test_an_entry_of_notify_may_be_written_in_three_ways(tmp_path: Path) -> None:
     text = """
 channels: {phone: "bark://h/k", mail: "mailto://h", chat: "slack://h", log: "json://h"}
 repos:
@@ -369,7 +371,7 @@ repos:
     )
 
 
-def test_a_repos_own_key_replaces_the_whole_value_of_the_default(tmp_path: Path) -> None:
+def test_a_key_of_a_repo_replaces_the_whole_value_of_the_default(tmp_path: Path) -> None:
     text = """
 defaults: {branch: live, env: {A: 1, B: 2}, deployer: npm, keep_releases: 2}
 repos:
@@ -395,7 +397,7 @@ repos:
     assert one.env == two.env == {"A": "1"}
 
 
-def test_a_releases_repo_may_lie_inside_a_checkout(tmp_path: Path) -> None:
+def test_a_repo_with_releases_may_be_inside_an_in_place_checkout(tmp_path: Path) -> None:
     text = """
 repos:
   outer: {url: a, path: /srv/a, strategy: in_place}
@@ -417,18 +419,18 @@ def test_a_byte_order_mark_is_not_part_of_the_first_key(tmp_path: Path) -> None:
         *("a~b", "a^b", "a:b", "a?b", "a*b", "a[b", "a]b", "a@{b", "a\\b", "a b", "a\tb", "a\x7f"),
     ],
 )
-def test_branch_names_are_those_that_git_takes(name: str) -> None:
+def test_branch_names_are_those_that_git_accepts(name: str) -> None:
     command = ["git", "check-ref-format", "--branch", name]
-    done = subprocess.run(command, check=False, capture_output=True)
-    assert is_branch_name(name) == (done.returncode == 0)
+    result = subprocess.run(command, check=False, capture_output=True)
+    assert is_branch_name(name) == (result.returncode == 0)
 
 
 @pytest.mark.parametrize("name", ["HEAD", "@", "refs/tags/v1"])
-def test_a_name_that_means_something_else_to_git_is_no_branch(name: str) -> None:
+def test_head_and_full_ref_names_are_not_branch_names(name: str) -> None:
     assert not is_branch_name(name)
 
 
-def test_load_takes_a_path_and_says_when_it_is_missing(tmp_path: Path) -> None:
+def test_loading_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load(str(tmp_path / "none.yml"))
     assert str(error.value) == (
@@ -437,10 +439,10 @@ def test_load_takes_a_path_and_says_when_it_is_missing(tmp_path: Path) -> None:
     )
 
 
-def test_caches_and_what_builds_may_take(tmp_path: Path) -> None:
-    made = load_repo(tmp_path, cache=["a/b/", ".venv"], nice=10, ionice="idle", memory="1G")
-    assert (made.pipeline.cache, made.nice, made.ionice) == (("a/b", ".venv"), 10, "idle")
-    assert made.memory == 1024**3
-    plain = load_repo(tmp_path, ionice="best-effort 7")
-    assert (plain.pipeline.cache, plain.nice, plain.memory) == ((), 0, None)
-    assert plain.ionice == "best-effort 7"
+def test_caches_and_limits_of_builds_are_read(tmp_path: Path) -> None:
+    limited = load_repo(tmp_path, cache=["a/b/", ".venv"], nice=10, ionice="idle", memory="1G")
+    assert (limited.pipeline.cache, limited.nice, limited.ionice) == (("a/b", ".venv"), 10, "idle")
+    assert limited.memory == 1024**3
+    repo = load_repo(tmp_path, ionice="best-effort 7")
+    assert (repo.pipeline.cache, repo.nice, repo.memory) == ((), 0, None)
+    assert repo.ionice == "best-effort 7"

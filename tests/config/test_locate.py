@@ -1,4 +1,4 @@
-"""Where the config and the state directory are found."""
+"""Finding of the config and the state directory, and paths in the config."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.support.paths import ROOT
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path) -> Iterator[Path]:
-    """The account's passwd entry names a home below tmp_path; $HOME names another."""
-    place = tmp_path / "home"
+    """Yield the home of the passwd entry, which is faked; $HOME names another directory."""
+    home = tmp_path / "home"
     work = tmp_path / "work"
-    place.mkdir()
+    home.mkdir()
     work.mkdir()
-    entry = pwd.struct_passwd(("me", "x", os.geteuid(), os.getegid(), "", str(place), "/bin/sh"))
+    entry = pwd.struct_passwd(("me", "x", os.geteuid(), os.getegid(), "", str(home), "/bin/sh"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pwd, "getpwuid", lambda _uid: entry)
         patch.setattr(locate, "SYSTEM_CONFIG", str(tmp_path / "etc" / "repos.yml"))
         patch.setenv("HOME", str(tmp_path / "elsewhere"))
         patch.delenv("DEPLOYCTL_CONFIG", raising=False)
         patch.chdir(work)
-        yield place
+        yield home
 
 
 def write(path: Path) -> str:
@@ -40,7 +40,7 @@ def write(path: Path) -> str:
     return str(path)
 
 
-def test_places_are_searched_in_order(
+def test_the_config_is_searched_in_order(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = write(tmp_path / "etc" / "repos.yml")
@@ -56,7 +56,7 @@ def test_places_are_searched_in_order(
     assert locate.find_config("../explicit.yml") == explicit
 
 
-def test_an_empty_variable_names_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = write(tmp_path / "work" / "repos.yml")
     monkeypatch.setenv("DEPLOYCTL_CONFIG", "")
     assert locate.find_config(None) == here
@@ -81,7 +81,7 @@ def test_a_config_named_by_the_variable_must_exist(monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_without_any_config_all_places_searched_are_named(tmp_path: Path, home: Path) -> None:
+def test_without_any_config_the_error_names_all_paths_searched(tmp_path: Path, home: Path) -> None:
     with pytest.raises(ConfigError) as error:
         locate.find_config(None)
     assert str(error.value) == (
@@ -91,24 +91,24 @@ def test_without_any_config_all_places_searched_are_named(tmp_path: Path, home: 
 
 
 @pytest.mark.parametrize("explicit", [None, "repos.yml"])
-def test_a_working_directory_that_is_gone_is_survived(
+def test_a_removed_working_directory_is_no_unexpected_error(
     explicit: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
+    removed = tmp_path / "removed"
+    removed.mkdir()
+    monkeypatch.chdir(removed)
+    removed.rmdir()
     with pytest.raises(ConfigError, match=r"no repos\.yml found|No such file or directory"):
         locate.find_config(explicit)
     system = write(tmp_path / "etc" / "repos.yml")
     assert locate.find_config(None) == system
 
 
-def test_the_default_state_directory_is_below_the_home_of_the_passwd_entry(home: Path) -> None:
+def test_the_default_state_directory_is_in_the_home_of_the_passwd_entry(home: Path) -> None:
     assert locate.default_state_dir() == f"{home}/.local/state/deployctl"
 
 
-def test_an_account_without_passwd_entry_is_told_what_to_do(
+def test_an_account_without_passwd_entry_is_a_config_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def unknown(uid: int) -> pwd.struct_passwd:
@@ -123,7 +123,7 @@ def test_an_account_without_passwd_entry_is_told_what_to_do(
     )
 
 
-def test_relative_paths_start_at_the_directory_given_and_a_tilde_at_the_home(home: Path) -> None:
+def test_paths_are_relative_to_the_given_directory_and_a_tilde_is_the_home(home: Path) -> None:
     assert locate.resolve_path("a/../b", "/etc/deployctl") == "/etc/deployctl/b"
     assert locate.resolve_path(".", "/etc/deployctl") == "/etc/deployctl"
     assert locate.resolve_path("//srv//x/", "/etc") == "/srv/x"
@@ -132,7 +132,7 @@ def test_relative_paths_start_at_the_directory_given_and_a_tilde_at_the_home(hom
     assert locate.resolve_path("~x", "/etc") == "/etc/~x"
 
 
-def test_a_config_that_cannot_be_read_is_one_complaint(tmp_path: Path) -> None:
+def test_a_config_that_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         locate.read_config(str(tmp_path))
     assert str(error.value) == (
@@ -149,12 +149,12 @@ def test_a_config_larger_than_a_mebibyte_is_refused(tmp_path: Path) -> None:
         locate.read_config(str(path))
 
 
-def test_finding_the_config_imports_next_to_nothing() -> None:
+def test_finding_the_config_imports_only_fast_modules() -> None:
     code = (
         "import sys, os, pwd; before = set(sys.modules); import deployctl.config.locate;"
         "print(*sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [
             sys.executable,
             "-I",
@@ -166,7 +166,7 @@ def test_finding_the_config_imports_next_to_nothing() -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.split() == [
+    assert result.stdout.split() == [
         "__future__",
         "deployctl",
         "deployctl.config",
