@@ -122,7 +122,7 @@ class Checkout:
         tree = self._write_tree(obstacles, what)
         if head and tree == self._git("rev-parse", f"{head}^{{tree}}", what=what):
             return None
-        commit = self._commit(tree, head, f"What stood here before deployment {number}", what)
+        commit = self._commit(tree, head, f"Changes saved before deployment {number}", what)
         ref = self._free_ref(f"refs/deployctl/saved/{number}")
         self._git("update-ref", ref, commit, what=what)
         return ref

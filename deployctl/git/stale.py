@@ -14,9 +14,9 @@ from deployctl.system.process_tree import Identity, boot_id, identity, is_alive
 # Locks that git creates when deployctl works in a checkout. The lock of a ref can exist before the
 # ref itself. Working trees that share a repository (git-worktree(1)) share all of these locks but
 # index.lock and HEAD.lock.
-_LOCKS = ("index.lock", "HEAD.lock")
+_TREE_LOCKS = ("index.lock", "HEAD.lock")
 _SHARED_LOCKS = ("refs/deployctl/**/*.lock",)
-_WHOLE_LOCKS = ("packed-refs.lock", "shallow.lock", "config.lock", "objects/info/**/*.lock")
+_REPOSITORY_LOCKS = ("packed-refs.lock", "shallow.lock", "config.lock", "objects/info/**/*.lock")
 
 # Errors of git about an index that it cannot read, such as one that a power cut left empty.
 _DAMAGED_INDEX = re.compile(r"index file|bad signature 0x|bad index version")
@@ -37,14 +37,14 @@ def locks_in(directory: str) -> Iterator[str]:
 
 
 def checkout_locks(git_dir: str, common_dir: str | None = None) -> list[str]:
-    """Return the lock files of a checkout that no other working tree uses.
+    """Return the lock files that only deployctl, or git in this working tree, can have created.
 
     ``git_dir`` is the git directory of the working tree, ``common_dir`` the repository that it
     shares with others (git-worktree(1)); None if it is the same directory.
     """
-    patterns = [(git_dir, _LOCKS), (common_dir or git_dir, _SHARED_LOCKS)]
+    patterns = [(git_dir, _TREE_LOCKS), (common_dir or git_dir, _SHARED_LOCKS)]
     if common_dir in (None, git_dir) and not os.path.isdir(os.path.join(git_dir, "worktrees")):
-        patterns.append((git_dir, _WHOLE_LOCKS))
+        patterns.append((git_dir, _REPOSITORY_LOCKS))
     return [
         lock
         for directory, names in patterns

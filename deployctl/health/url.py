@@ -64,7 +64,7 @@ class _Progress:
 def ask_url(healthcheck: HealthCheck, url: str) -> Answer:
     """Send one GET request and return its result after ``timeout`` seconds at the latest.
 
-    If the response is not complete by then, its status decides if that is enough to decide.
+    A response that is incomplete by then has failed; the message has its status if that arrived.
     """
     progress = _Progress()
     try:
