@@ -1,4 +1,4 @@
-"""Move a checkout that is deployed in place (``layout: in_place``) from commit to commit.
+"""Move a checkout that is deployed in place (``strategy: in_place``) from commit to commit.
 
 The checkout may have been created by deployctl or cloned by the operator. Its remotes, branches and
 untracked files are not touched: only HEAD, the tracked files and refs under ``refs/deployctl/``
