@@ -1,6 +1,6 @@
-"""git behind plain values: a bare mirror of what is fetched, a checkout of what is deployed.
+"""Run git: fetch a remote into a bare mirror, read commits, write files, move a checkout.
 
-Reading a repository (commits, ancestry) goes through GitPython; what moves data or could hang
-(fetch, checkout) is the git command itself, with a deadline that ends its whole process group and
-with arguments that only repos.yml and our own record supply.
+Nearly everything is a call of the git command, with a deadline that ends its whole process group,
+and with arguments that come only from repos.yml and from deployctl's own record. GitPython answers
+the few questions that most deployments do not ask (ancestry of commits).
 """

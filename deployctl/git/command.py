@@ -1,4 +1,4 @@
-"""One way to call git: no prompts, no foreign configuration, no hooks, always a deadline."""
+"""Call git: without prompts, hooks or configuration of others, and always with a deadline."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ _SETTINGS = (
     "core.attributesFile=/dev/null",
     "core.excludesFile=/dev/null",
     "protocol.ext.allow=never",
-    # Submodules are ours to look after; git would ask the remotes that a checkout's have.
+    # deployctl fetches submodules itself; git would contact the remotes that are configured in the
+    # submodules of a checkout.
     "submodule.recurse=false",
     "fetch.recurseSubmodules=false",
-    # Refuse trees made to attack a checkout (a file named .git); the two exceptions are harmless
-    # marks of old tools that many real histories carry.
+    # Refuse trees that were made to attack a checkout (a file named .git). The two exceptions are
+    # harmless errors of old tools, which many real histories contain.
     "fetch.fsckObjects=true",
     "fetch.fsck.zeroPaddedFilemode=ignore",
     "fetch.fsck.badTimezone=ignore",
-    # What is fetched appears whole or not at all, and is on the disk before a ref names it; so
-    # is the index, which git cannot do without.
+    # A fetch stores its objects as one pack, completely or not at all (fetch.unpackLimit). Objects
+    # are on the disk before a ref names them (core.fsync). The index is synced as well, because
+    # git cannot work with a damaged one.
     "fetch.unpackLimit=1",
     "core.fsync=committed,reference,index",
     "gc.auto=0",
     "maintenance.auto=false",
     "advice.detachedHead=false",
 )
-_LOCAL_TIMEOUT = 600.0
+_LOCAL_TIMEOUT = 600.0  # seconds
 
-# git's and ssh's own words (LC_ALL=C) -> what a person does next; the first that fits.
+# A part of an error message of git or ssh (in English: LC_ALL=C) -> what the operator does next.
+# The first pair whose text occurs in the output is used.
 _ADVICE = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
@@ -63,7 +66,7 @@ _ADVICE = (
     ("not allowed", "use an https or ssh url, or a path"),
     (
         "disallowed submodule",
-        "the history has it, also where the newest commit has not: rewrite it without that commit",
+        "a commit of the history has it, maybe not the newest: rewrite the history without it",
     ),
     ("mismatched algorithms", "only repositories with SHA-1 names can be deployed, not SHA-256"),
     (
@@ -88,15 +91,16 @@ def git(
     umask: int = 0o077,
     stdin: bytes = b"",
 ) -> str:
-    """Run git in ``/`` -> its output without the last line break; ``timeout`` is in seconds.
+    """Run git in the directory ``/`` and return its standard output without the last line break.
 
-    ``what`` begins the error's sentence, ``late`` ends it when the time was not enough. Raises
-    :class:`GitError` with git's own last words and what to do about them.
+    ``what`` is the beginning of every error message, such as "cannot fetch". ``late`` is the end
+    of the message when git has not finished within ``timeout`` seconds. ``env`` is added to
+    :func:`local_environment`. Raise :class:`GitError` with git's own message and what to do next.
     """
-    settings = [word for setting in _SETTINGS for word in ("-c", setting)]
+    settings = [argument for setting in _SETTINGS for argument in ("-c", setting)]
     done = run(
         ["git", *settings, *arguments],
-        cwd="/",  # a repository around the caller's directory has no say
+        cwd="/",  # the configuration of a repository around the caller's directory must not apply
         env={**local_environment(), **(env or {})},
         timeout=timeout,
         umask=umask,
@@ -111,12 +115,12 @@ def git(
         killer = signal.Signals(-done.exit_code).name
         raise GitError(f"{what}: git was killed by {killer}; was there too little memory?", errors)
     if done.exit_code != 0:
-        raise GitError(_explain(what, errors), errors, done.exit_code)
+        raise GitError(_failure_message(what, errors), errors, done.exit_code)
     return done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def local_environment() -> dict[str, str]:
-    """The environment of every git call: built from nothing, English, never a prompt."""
+    """Return the environment of every git call: no variable of the caller, English, no prompts."""
     return {
         **base_environment(),
         "LC_ALL": "C.UTF-8",
@@ -132,34 +136,42 @@ def local_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def process_environment(ours: dict[str, str]) -> Iterator[None]:
-    """GitPython hands the process's environment on to git, the caller's GIT_DIR included."""
-    theirs = dict(os.environ)
+def process_environment(environment: dict[str, str]) -> Iterator[None]:
+    """Replace the environment of this process while the block runs, then restore it.
+
+    GitPython passes the environment of this process to git, including a GIT_DIR of the caller.
+    """
+    saved = dict(os.environ)
     try:
         os.environ.clear()
-        os.environ.update(ours)
+        os.environ.update(environment)
         yield
     finally:
         os.environ.clear()
-        os.environ.update(theirs)
+        os.environ.update(saved)
 
 
-def _explain(what: str, errors: str) -> str:
+def _failure_message(what: str, errors: str) -> str:
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    for mark, advice in _ADVICE:
-        said = next((line for line in lines if mark in line), None)
-        if said is not None:
-            return f"{what}: {_words(said)}; {advice}"
-    return f"{what}: {_words(_chief(lines))}"
+    for part, advice in _ADVICE:
+        matching = next((line for line in lines if part in line), None)
+        if matching is not None:
+            return f"{what}: {_without_prefix(matching)}; {advice}"
+    return f"{what}: {_without_prefix(_main_line(lines))}"
 
 
-def _chief(lines: Sequence[str]) -> str:
-    """The line that says most: git's first complaint, or what the remote said before it."""
+def _main_line(lines: Sequence[str]) -> str:
+    """Return the line that explains the failure best.
+
+    That is the first line that begins with fatal: or error:. Where that one only says that git
+    could not read from the remote, it is the line before, which came from ssh or the remote.
+    """
     for before, line in zip(("", *lines), lines, strict=False):
         if line.startswith(("fatal:", "error:")):
             return before if before and "Could not read from remote" in line else line
     return lines[-1] if lines else "it gave no reason"
 
 
-def _words(line: str) -> str:
+def _without_prefix(line: str) -> str:
+    """Return the line without ``fatal:``, ``error:`` and the frame of ``@`` that ssh prints."""
     return line.removeprefix("fatal: ").removeprefix("error: ").strip("@ .")

@@ -1,8 +1,8 @@
-"""The bare mirror under the state directory: fetched into, read and checked out from.
+"""Keep a bare mirror of a remote under the state directory, and write releases from it.
 
-A mirror is a cache of its remote. Fetching replaces refs whatever happened to the branch, so a
-force push is an ordinary fetch and nothing is ever merged; a mirror that is damaged, or whose
-refs are in each other's way, is fetched anew beside and swapped in.
+A mirror is a cache of its remote. A fetch overwrites refs, so a force push is an ordinary fetch and
+nothing is ever merged. If a mirror is damaged, or a ref conflicts with another (``a`` and ``a/b``),
+a new mirror is fetched beside it and replaces it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from deployctl.errors import GitError
 from deployctl.git.command import git
 from deployctl.git.remote import local_path, remote_environment, trust
 from deployctl.git.repository import Repository
-from deployctl.git.stale import own_index, remove_index, remove_leftovers
+from deployctl.git.stale import private_index, remove_index, remove_leftovers
 from deployctl.system.durable import sync_file_system
 from deployctl.system.leftovers import noted_holder
 from deployctl.system.locks import mirror_lock, mirror_note
 from deployctl.values.repo import Repo
 
-# What git says when the fault is on our side: a power cut, a full disk, refs a and a/b.
+# Errors of git that are caused by the mirror, not by the remote: after a power cut, on a full disk,
+# or because of a conflict of the refs a and a/b.
 _DAMAGED = re.compile(
     r"^(?!remote:).*(?:not a git repository: |bad object|did not send all necessary objects"
     r"|is empty|corrupt|cannot read existing object|unexpected line in|cannot lock ref"
@@ -35,14 +36,15 @@ _DAMAGED = re.compile(
 )
 
 
-# What servers say that give a commit only by the name of a branch or tag.
+# Errors of servers that send a commit only for the name of a branch or tag, not for its sha.
 _NOT_BY_SHA = re.compile(r"unadvertised object|not our ref|couldn't find remote ref", re.IGNORECASE)
 
 
 class Mirror(Repository):
     """The mirror of one url; repos with the same url share it.
 
-    ``trusted`` is a url that repos.yml names: its owner on this machine does not matter.
+    ``trusted``: repos.yml names the url, so if it is a path on this machine, git reads it even if
+    another account owns it.
     """
 
     def __init__(self, repo: Repo, state_dir: str, *, trusted: bool = True) -> None:
@@ -53,40 +55,43 @@ class Mirror(Repository):
         self._state_dir = state_dir
         self._trusted = trusted
         self._new, self._old = f"{self.directory}.new", f"{self.directory}.old"
-        self._mark = os.path.join(self.directory, "deployctl-damaged")
+        self._damage_mark = os.path.join(self.directory, "deployctl-damaged")
         self._lock = mirror_lock(state_dir, self.name)
         self._note = mirror_note(state_dir, self.name)
 
     def remote_tip(self, ref: str) -> str | None:
-        """Ask the remote for a ref by its full name -> the commit, None without such a ref."""
-        output = self._ask(
+        """Ask the remote which commit a ref (full name) points to; None if it has no such ref."""
+        output = self._git_with_remote(
             "ls-remote", "--end-of-options", self.repo.url, ref, f"{ref}^{{}}",
             what=f"cannot ask {self.repo.url} for {ref}",
         )  # fmt: skip
-        tips = _refs(output)
+        tips = _parse_refs(output)
         return tips.get(f"{ref}^{{}}") or tips.get(ref)
 
     def remote_tags(self) -> list[tuple[str, str]]:
-        """Ask the remote for its tags -> (full name, commit), the newest version first.
+        """Ask the remote for its tags: pairs of full name and commit, the newest version first.
 
-        A suffix comes before what it is put to: v2.0-rc1, v2.0, v2.1
+        A version with a suffix is older than the version without: v2.0-rc1, v2.0, v2.1
         (https://git-scm.com/docs/git-config#Documentation/git-config.txt-versionsortsuffix).
         """
-        output = self._ask(
+        output = self._git_with_remote(
             "-c", "versionsort.suffix=-",
             "ls-remote", "--tags", "--sort=-version:refname", "--end-of-options", self.repo.url,
             what=f"cannot ask {self.repo.url} for its tags",
         )  # fmt: skip
-        found = _refs(output)
-        names = [name for name in found if not name.endswith("^{}")]
-        return [(name, found.get(f"{name}^{{}}", found[name])) for name in names]
+        refs = _parse_refs(output)
+        names = [name for name in refs if not name.endswith("^{}")]
+        return [(name, refs.get(f"{name}^{{}}", refs[name])) for name in names]
 
-    def of_submodule(self, url: str) -> Mirror:
-        """The mirror of another url, one that the project names; key and limits are the repo's."""
+    def submodule_mirror(self, url: str) -> Mirror:
+        """Return the mirror of a submodule's url, with the ssh key and timeouts of this repo.
+
+        The url comes from ``.gitmodules``, not from repos.yml, so it is not trusted.
+        """
         return Mirror(replace(self.repo, url=url, dir="."), self._state_dir, trusted=False)
 
     def fetch(self, ref: str) -> str:
-        """Bring one ref, by its full name, up to date -> the commit it points to."""
+        """Fetch one ref by its full name; return the full sha of the commit it points to."""
         try:
             self._fetch(f"cannot fetch {ref} from {self.repo.url}", f"+{ref}:{ref}")
         except GitError as error:
@@ -96,11 +101,15 @@ class Mirror(Repository):
         return self.resolve(ref)
 
     def fetch_revision(self, revision: str) -> None:
-        """Bring one commit that no configured ref leads to; servers may refuse."""
+        """Fetch one commit by its full sha; some servers refuse that."""
         self._fetch(f"cannot fetch {revision} from {self.repo.url}", revision)
 
     def pin(self, revision: str) -> None:
-        """Have a commit of which nothing but the sha is known, and keep it from here on."""
+        """Fetch a commit by its sha unless it is here, under a ref that protects it from pruning.
+
+        If the server sends no commit by its sha, fetch all branches and tags. Raise GitError if the
+        commit is in none of them.
+        """
         if self.has(revision):
             return
         what = f"cannot fetch {revision} from {self.repo.url}"
@@ -117,14 +126,18 @@ class Mirror(Repository):
         self.tidy()
 
     def fetch_lfs(self, revision: str, url: str, below: str) -> None:
-        """Bring the contents that git-lfs keeps of a commit, or of one directory of it."""
-        with self._alone():
-            # Not lfs.storage: where the remote is a path, git-lfs would look for that one's there.
+        """Fetch the LFS files of a commit from ``url`` into ``lfs_storage``.
+
+        ``below`` is a pattern for the paths to fetch (git-lfs-fetch(1)); empty for all.
+        """
+        with self._exclusive():
+            # Not with lfs.storage: if the remote is a path, git-lfs would use that setting for the
+            # remote too, and look for the remote's files there.
             link = os.path.join(self.directory, "lfs")
             os.makedirs(self.lfs_storage, 0o700, exist_ok=True)
             if not os.path.lexists(link):
                 os.symlink(f"../{self.name}.lfs", link)
-            self._ask(
+            self._git_with_remote(
                 f"--git-dir={self.directory}", "-c", f"lfs.url={url}",
                 "lfs", "fetch", f"--include={below}", "--exclude=", self.repo.url, revision,
                 what=f"cannot fetch the LFS files of {revision} from {url}",
@@ -132,7 +145,10 @@ class Mirror(Repository):
             sync_file_system(self.lfs_storage)
 
     def bring(self, revision: str, ref: str) -> None:
-        """Have a commit here: it is, or the remote gives it by its sha, or the ref leads to it."""
+        """Fetch a commit unless it is here: first by its sha, then through ``ref``.
+
+        Raise the GitError of the first attempt if both fail.
+        """
         if self.has(revision):
             return
         try:
@@ -145,14 +161,15 @@ class Mirror(Repository):
     def export(
         self, revision: str, directory: str, *, below: str = "", settings: Sequence[str] = ()
     ) -> None:
-        """Write the whole tree of a commit into an empty directory, as the commit has it.
+        """Write the files of a commit into an empty directory, exactly as the commit has them.
 
-        Not ``git archive``: that obeys export-ignore and export-subst of the repository itself.
-        ``below`` is a directory of the commit, and ``settings`` are words for git.
+        ``below`` limits it to one directory of the commit, whose files go directly into
+        ``directory``. ``settings`` are arguments for git. Not done with ``git archive``, because
+        that obeys the attributes export-ignore and export-subst of the commit.
         """
-        # A name that no commit can have, and that is on the right disk.
+        # ".git": no commit can contain that name, and it is on the file system of the target.
         tree = os.path.join(directory, ".git") if below else directory
-        index = own_index(self.directory, os.path.basename(os.path.normpath(directory)))
+        index = private_index(self.directory, os.path.basename(os.path.normpath(directory)))
         call = functools.partial(
             self._git, f"--work-tree={tree}", "-c", "core.sharedRepository=0600", *settings,
             what=f"cannot write {revision} to {directory}",
@@ -163,62 +180,72 @@ class Mirror(Repository):
             if below:
                 os.mkdir(tree)
                 call("read-tree", revision)
-                # Through the whole index: .gitattributes further up have their say.
+                # With an index of the whole commit, because .gitattributes of parent directories
+                # apply as well.
                 names = call("ls-files", "-z", "--", below).encode("utf-8", "surrogateescape")
                 call("checkout-index", "--quiet", "-z", "--stdin", stdin=names)
-                _move_up(tree, below, directory)
+                _move_files(tree, below, directory)
             else:
                 call("read-tree", "--reset", "-u", revision)
         except GitError as error:
             if _DAMAGED.search(error.output):
-                self._distrust()
+                self._mark_damaged()
             raise
         finally:
             remove_index(index)
 
     def tidy(self) -> None:
-        """Remove what a fetch left half done; pack, when git finds it worth the time."""
+        """Remove leftovers of interrupted fetches, and pack objects if git finds that useful.
+
+        Do nothing if another process is using the mirror.
+        """
         if not self.exists() or not self._lock.acquire():
             return
-        with self._alone():
+        with self._exclusive():
             self._git(
                 "-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet",
                 what=f"cannot pack {self.directory}",
             )  # fmt: skip
 
     def exists(self) -> bool:
+        """Tell whether the mirror has been created; it may be damaged."""
         return os.path.exists(os.path.join(self.directory, "HEAD"))
 
     def _fetch(self, what: str, *refspecs: str) -> None:
-        with self._alone():
-            if not self.exists() or os.path.lexists(self._mark):
-                self._renew(what, refspecs)
+        """Fetch into the mirror, or replace it if it is missing or damaged."""
+        with self._exclusive():
+            if not self.exists() or os.path.lexists(self._damage_mark):
+                self._replace_mirror(what, refspecs)
                 return
             try:
                 self._fetch_into(self.directory, what, refspecs)
             except GitError as error:
                 if not _DAMAGED.search(error.output):
                     raise
-                self._renew(what, refspecs)
+                self._replace_mirror(what, refspecs)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else writes here, not even the git of one who died; nothing half done is left."""
+    def _exclusive(self) -> Iterator[None]:
+        """Hold the mirror's lock while the block runs, and first repair what a crash left.
+
+        A git process that a dead holder of the lock started may still run: it is ended first.
+        """
         with self._lock, noted_holder(self._note):
-            self._settle()
+            self._remove_leftovers()
             yield
 
     def _fetch_into(self, directory: str, what: str, refspecs: Sequence[str]) -> None:
-        self._ask(
+        self._git_with_remote(
             f"--git-dir={directory}", "fetch", "--quiet", "--no-tags", "--update-shallow",
             "--no-write-fetch-head", "--end-of-options", self.repo.url, *refspecs,
             what=what,
         )  # fmt: skip
 
-    def _renew(self, what: str, refspecs: Sequence[str]) -> None:
-        """Another mirror in the place of this one, once it has been fetched; until then it stays.
+    def _replace_mirror(self, what: str, refspecs: Sequence[str]) -> None:
+        """Fetch into a new mirror, and put it in the place of this one when that has succeeded.
 
-        Even a damaged one may be all there is of a release to go back to while the remote is away.
+        The old mirror stays until then: while the remote cannot be reached, even a damaged mirror
+        may be the only source for a rollback.
         """
         try:
             git(
@@ -226,30 +253,33 @@ class Mirror(Repository):
                 what=f"cannot create the mirror {self.directory}",
             )
             self._fetch_into(self._new, what, refspecs)
-            sync_file_system(self._new)  # git syncs what it fetches, and not the HEAD it makes
+            sync_file_system(self._new)  # git syncs what it fetches, but not the new HEAD
             if os.path.lexists(self.directory):
                 os.rename(self.directory, self._old)
             os.rename(self._new, self.directory)
         finally:
-            self._settle()
+            self._remove_leftovers()
 
-    def _settle(self) -> None:
-        """What a git that died left half done here."""
+    def _remove_leftovers(self) -> None:
+        """Finish or undo an interrupted replacement, and remove leftovers of killed git processes.
+
+        The caller holds the mirror's lock.
+        """
         if os.path.lexists(self._old) and not os.path.lexists(self.directory):
             os.rename(self._old, self.directory)
-        for beside in (self._new, self._old):
-            shutil.rmtree(beside, ignore_errors=True)
+        for path in (self._new, self._old):
+            shutil.rmtree(path, ignore_errors=True)
             with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-                os.unlink(beside)  # where a file had the mirror's name
+                os.unlink(path)  # if a file was in the place of the mirror
         remove_leftovers(self.directory)
 
-    def _distrust(self) -> None:
-        """It is replaced when the remote is asked the next time."""
-        with contextlib.suppress(OSError), open(self._mark, "wb"):
+    def _mark_damaged(self) -> None:
+        """Make the next fetch replace the mirror."""
+        with contextlib.suppress(OSError), open(self._damage_mark, "wb"):
             pass
 
-    def _ask(self, *arguments: str, what: str) -> str:
-        """git with the remote at the other end."""
+    def _git_with_remote(self, *arguments: str, what: str) -> str:
+        """Run a git command that talks to the remote, for at most ``fetch_timeout`` seconds."""
         environment = remote_environment(self.repo)
         path = local_path(self.repo.url)
         if path is not None and self._trusted:
@@ -271,22 +301,25 @@ class Mirror(Repository):
         )
 
 
-def _refs(output: str) -> dict[str, str]:
-    """What ls-remote prints -> sha by full name; ``NAME^{}`` is the commit of an annotated tag."""
+def _parse_refs(output: str) -> dict[str, str]:
+    """Parse the output of ls-remote: full ref name -> sha.
+
+    ``NAME^{}`` is the commit of the annotated tag NAME.
+    """
     lines = (line.partition("\t") for line in output.splitlines())
     return {name: sha for sha, _, name in lines}
 
 
 def mirror_name(url: str) -> str:
-    """One directory per url, recognisable by people: ``blog-4f1c2a9b8d3e.git``."""
+    """Return the directory name for a url: its last part and a hash, ``blog-4f1c2a9b8d3e.git``."""
     stem = re.sub(r"[^A-Za-z0-9._-]", "", url.rstrip("/").removesuffix(".git").split("/")[-1])
     digest = hashlib.sha256(url.encode()).hexdigest()[:12]
     return f"{stem.lstrip('.-')[:64] or 'mirror'}-{digest}.git"
 
 
-def _move_up(tree: str, below: str, directory: str) -> None:
-    """What was written to ``tree/below`` becomes all that the directory has."""
-    place = os.path.join(tree, below)
-    for name in os.listdir(place):
-        os.rename(os.path.join(place, name), os.path.join(directory, name))
-    os.removedirs(place)
+def _move_files(tree: str, below: str, directory: str) -> None:
+    """Move everything in ``tree/below`` to ``directory``, then remove the empty ``tree``."""
+    source = os.path.join(tree, below)
+    for name in os.listdir(source):
+        os.rename(os.path.join(source, name), os.path.join(directory, name))
+    os.removedirs(source)

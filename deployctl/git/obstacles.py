@@ -1,4 +1,4 @@
-"""What stands in a working tree where a commit is about to put its files."""
+"""Find untracked files in a working tree that the files of a commit would overwrite."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 
 
-def obstacles(root: str, wanted: Iterable[str], tracked: Collection[str]) -> list[str]:
-    """The untracked files, symlinks and directories that the wanted files would replace.
+def find_obstacles(root: str, commit_files: Iterable[str], tracked: Collection[str]) -> list[str]:
+    """Return the untracked files, symlinks and directories that ``commit_files`` would replace.
 
-    All names are relative to ``root``. A file where a directory is wanted is in the way as much as
-    a directory where a file is; what lies behind a symlink is not, the symlink itself is.
+    All names are relative to ``root``, and the result is sorted. A file where the commit has a
+    directory is an obstacle, and so is a directory where the commit has a file. Where the commit
+    has a directory and the working tree a symlink, the symlink is the obstacle, not the files
+    behind it.
     """
-    seen: dict[str, bool] = {}
-    found = {_obstacle(root, name, seen) for name in wanted}
+    checked_parents: dict[str, bool] = {}
+    found = {_obstacle(root, name, checked_parents) for name in commit_files}
     return sorted(
         name
         for name in filter(None, found)
@@ -22,19 +24,22 @@ def obstacles(root: str, wanted: Iterable[str], tracked: Collection[str]) -> lis
     )
 
 
-def _obstacle(root: str, name: str, seen: dict[str, bool]) -> str | None:
-    """The first part of the way to ``name`` that is no directory, else what has the name."""
+def _obstacle(root: str, name: str, checked_parents: dict[str, bool]) -> str | None:
+    """Return the first parent of ``name`` that is not a directory, else ``name`` if it exists.
+
+    ``checked_parents`` caches for every parent whether it exists and is not a directory.
+    """
     for parent in _parents(name):
-        if parent not in seen:
-            place = os.path.join(root, parent)
-            seen[parent] = os.path.lexists(place) and not _is_directory(place)
-        if seen[parent]:
+        if parent not in checked_parents:
+            path = os.path.join(root, parent)
+            checked_parents[parent] = os.path.lexists(path) and not _is_directory(path)
+        if checked_parents[parent]:
             return parent
     return name if os.path.lexists(os.path.join(root, name)) else None
 
 
 def _parents(name: str) -> Iterator[str]:
-    """``a/b/c`` -> ``a``, ``a/b``."""
+    """Yield the parent directories of a name: for ``a/b/c`` these are ``a`` and ``a/b``."""
     slash = name.find("/")
     while slash >= 0:
         yield name[:slash]
@@ -45,19 +50,20 @@ def _is_directory(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
 
 
-def take_back(path: str, names: Iterable[str]) -> None:
-    """Remove what a checkout wrote that a full disk cut short: it is in no index yet.
+def remove_partial_checkout(path: str, names: Iterable[str]) -> None:
+    """Remove the files that an interrupted checkout has written to the working tree ``path``.
 
-    What stood there before was overwritten, and has been saved.
+    After a checkout that failed on a full disk, its files are in no index yet, so git would not
+    remove them. The files that were there before are overwritten by then, and have been saved.
     """
     root = os.path.realpath(path)
     for name in names:
-        place = os.path.join(root, name)
-        directory = os.path.dirname(place)
+        file = os.path.join(root, name)
+        directory = os.path.dirname(file)
         if os.path.realpath(directory) != directory:  # behind a symlink: not of this checkout
             continue
         with contextlib.suppress(OSError):
-            os.unlink(place)
-        with contextlib.suppress(OSError):  # the last one takes the directory along
+            os.unlink(file)
+        with contextlib.suppress(OSError):  # remove the directory too, once it is empty
             if directory != root:
                 os.removedirs(directory)

@@ -1,7 +1,7 @@
-"""All that a commit consists of: its own files, its submodules', and what git-lfs keeps of them.
+"""Fetch and write the parts of a commit: its own files, its submodules, and their LFS files.
 
-It is brought here before anything is written, so that a release is built, and an older one built
-again, without a word to any server.
+Everything is fetched before anything is written, so that building a release, also an older one for
+a rollback, contacts no server.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from deployctl.errors import GitError
 from deployctl.git import lfs
 from deployctl.git.mirror import Mirror
 from deployctl.git.repository import Listing, Repository
-from deployctl.git.submodules import Submodule, directory_of, submodules
+from deployctl.git.submodules import Submodule, local_root_of, submodules
 from deployctl.values.text import some_of
 
 
 @dataclass(frozen=True)
 class Part:
-    """The commit of one repository; ``place`` is where its files go, relative, empty for the root.
+    """A commit of one repository, the repo's own or a submodule's, and where its files go.
 
-    ``below`` is the directory of the commit that is meant; empty for all of it.
+    ``place`` is the directory for its files, relative to the release; empty for the release itself.
+    ``below`` is the directory of the commit that is deployed (``dir``); empty for the whole commit.
+    ``pointers`` are its files that git-lfs has to replace.
     """
 
     mirror: Mirror
@@ -33,98 +35,113 @@ class Part:
 
     @property
     def settings(self) -> list[str]:
+        """Return arguments for git that make it write LFS files in place of pointers."""
         return lfs.settings(self.mirror) if self.pointers else []
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a commit, outer ones first, and what a person should know of it."""
+    """All parts of a commit, a repository before its submodules; ``told`` are warnings."""
 
     all: tuple[Part, ...]
     told: tuple[str, ...]
 
 
-def gather(mirror: Mirror, revision: str, reading: Repository | None = None) -> Parts:
-    """Bring all that the commit consists of here; ``reading`` has the commit, else the mirror has.
+def gather(mirror: Mirror, revision: str, repository: Repository | None = None) -> Parts:
+    """Fetch everything that the commit consists of into mirrors on this machine.
 
-    :class:`GitError` where some of it cannot be had, or would be deployed half.
+    ``repository`` has the commit already; None: the mirror has it. Raise :class:`GitError` if a
+    part cannot be fetched or would be deployed incompletely.
     """
-    told: list[str] = []
-    gathering = _Gathering(directory_of(mirror.repo.url), told)
-    return Parts(tuple(gathering.parts(mirror, revision, "", reading or mirror)), tuple(told))
+    warnings: list[str] = []
+    collector = _Collector(local_root_of(mirror.repo.url), warnings)
+    parts = tuple(collector.parts(mirror, revision, "", repository or mirror))
+    return Parts(parts, tuple(warnings))
 
 
 def write(parts: Parts, directory: str) -> None:
     """Write all parts into an empty directory."""
     for part in parts.all:
-        place = os.path.join(directory, part.place)
-        if part.place and not _is_free(place, directory, part.place):
+        target = os.path.join(directory, part.place)
+        if part.place and not _is_empty_directory_inside(target, directory, part.place):
             raise GitError(
-                f"submodule {part.place}: {place} is no empty directory of its own; look for a "
-                "symlink or a file in its way in the commit"
+                f"submodule {part.place}: {target} is not an empty directory inside the release: "
+                "look for a symlink or a file in the commit that has its name"
             )
-        part.mirror.export(part.revision, place, below=part.below, settings=part.settings)
-        lfs.refuse_pointers(place, part.pointers)
+        part.mirror.export(part.revision, target, below=part.below, settings=part.settings)
+        lfs.refuse_pointers(target, part.pointers)
 
 
-def _is_free(place: str, directory: str, name: str) -> bool:
-    """Where the disk takes a and A for one, a symlink of the commit can lead elsewhere."""
-    real = os.path.realpath(place) == os.path.join(os.path.realpath(directory), name)
-    return real and os.path.isdir(place) and not os.listdir(place)
+def _is_empty_directory_inside(target: str, directory: str, name: str) -> bool:
+    """Tell whether ``target`` is an empty directory really at ``directory/name``.
+
+    Where the file system takes ``a`` and ``A`` for one name, a symlink of the commit can redirect
+    the path of a submodule.
+    """
+    is_inside = os.path.realpath(target) == os.path.join(os.path.realpath(directory), name)
+    return is_inside and os.path.isdir(target) and not os.listdir(target)
 
 
 @dataclass(frozen=True)
-class _Gathering:
-    """``directory`` is where submodules on this machine may be; None: nowhere."""
+class _Collector:
+    """The fetching of all parts of one commit.
 
-    directory: str | None
-    told: list[str]
+    ``local_root`` is the directory of this machine that urls of submodules may point into; None:
+    no submodule may come from this machine.
+    """
+
+    local_root: str | None
+    warnings: list[str]
 
     def parts(
-        self, mirror: Mirror, revision: str, place: str, reading: Repository
+        self, mirror: Mirror, revision: str, place: str, repository: Repository
     ) -> Iterator[Part]:
+        """Fetch a commit's LFS files and submodules; yield it, then the parts of its submodules."""
         below = mirror.repo.below
-        listing = _listing(reading, revision, below)
-        found = lfs.pointers(reading, listing, below)
-        if found and not mirror.repo.lfs:
-            raise GitError(lfs.why_not_without(found, mirror.repo.name))
-        lfs.fetch(mirror, reading, revision, found)
-        yield Part(mirror, revision, place, below, tuple(found))
+        listing = _deployed_files(repository, revision, below)
+        pointers = lfs.find_pointers(repository, listing, below)
+        if pointers and not mirror.repo.lfs:
+            raise GitError(lfs.pointers_without_lfs(pointers, mirror.repo.name))
+        lfs.fetch(mirror, repository, revision, pointers)
+        yield Part(mirror, revision, place, below, tuple(pointers))
         if not mirror.repo.submodules:
-            self._warn(listing, mirror.repo.name)
+            self._warn_of_empty_submodules(listing, mirror.repo.name)
             return
-        url, near = mirror.repo.url, self.directory
-        for submodule in submodules(reading, revision, listing, url=url, below=near):
-            inside = submodule.path[len(below) :].lstrip("/")
-            yield from self._nested(mirror, submodule, os.path.join(place, inside))
+        url, root = mirror.repo.url, self.local_root
+        for submodule in submodules(repository, revision, listing, url=url, local_root=root):
+            deployed_path = submodule.path[len(below) :].lstrip("/")
+            yield from self._submodule(mirror, submodule, os.path.join(place, deployed_path))
 
-    def _nested(self, mirror: Mirror, submodule: Submodule, place: str) -> Iterator[Part]:
-        nested = mirror.of_submodule(submodule.url)
+    def _submodule(self, mirror: Mirror, submodule: Submodule, place: str) -> Iterator[Part]:
+        nested = mirror.submodule_mirror(submodule.url)
         try:
             nested.pin(submodule.revision)
             yield from self.parts(nested, submodule.revision, place, nested)
         except GitError as error:
             raise GitError(f"submodule {place}: {error}", error.output) from None
 
-    def _warn(self, listing: Listing, repo: str) -> None:
+    def _warn_of_empty_submodules(self, listing: Listing, repo: str) -> None:
         links = listing.links()
         if links:
-            named = some_of([path for path, _ in links])
-            self.told.append(
-                f"warning: submodules stay empty ({named}): set submodules: true of {repo} in "
+            paths = some_of([path for path, _ in links])
+            self.warnings.append(
+                f"warning: submodules stay empty ({paths}): set submodules: true of {repo} in "
                 "repos.yml"
             )
 
 
-def _listing(reading: Repository, revision: str, below: str) -> Listing:
-    """The files that are meant; :class:`GitError` where ``dir`` is no directory of the commit."""
-    listing = reading.listing(revision)
+def _deployed_files(repository: Repository, revision: str, below: str) -> Listing:
+    """List the files below the directory ``below``, or all files of the commit if it is empty.
+
+    Raise :class:`GitError` if the commit has no such directory.
+    """
+    listing = repository.listing(revision)
     if not below:
         return listing
     inside = listing.below(below)
     if not inside.text:
-        odd = listing.kind_of(below)
-        why = f": {odd}" if odd else ""
+        description = listing.describe_non_directory(below)
+        why = f": {description}" if description else ""
         raise GitError(
             f"{revision[:12]} has no directory {below}{why}; push one, or change dir in repos.yml"
         )

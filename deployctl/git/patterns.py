@@ -1,4 +1,4 @@
-"""Patterns of paths, as gitignore(5) has them."""
+"""Match paths against patterns in the syntax of gitignore(5), as ``watch`` has them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def any_watched(patterns: Sequence[str], paths: Sequence[str]) -> bool:
-    """Whether one of the paths is meant by the patterns, as gitignore(5) has them.
+    """Tell whether at least one of the paths matches the patterns (syntax of gitignore(5)).
 
-    Where the first pattern takes something out, it is taken out of everything.
+    If the first pattern is an exclusion (``!*.md``), every path matches but the excluded ones.
     """
     from pathspec import GitIgnoreSpec
 

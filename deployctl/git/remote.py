@@ -1,4 +1,4 @@
-"""How a repo's url is reached: its one transport, its key, its known hosts."""
+"""Connect git to the remote of a repo: allowed transport, ssh options, trusted local paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from deployctl.values.repo import Repo
 
 
 def remote_environment(repo: Repo) -> dict[str, str]:
-    """What a call that talks to the repo's remote needs on top of the local environment."""
+    """Return the variables that a git call needs to talk to the repo's remote.
+
+    They are added to :func:`deployctl.git.command.local_environment`.
+    """
     return {
         "GIT_ALLOW_PROTOCOL": protocol(repo.url),
         "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
@@ -23,7 +26,10 @@ def remote_environment(repo: Repo) -> dict[str, str]:
 
 
 def ssh_command(repo: Repo) -> list[str]:
-    """ssh that never asks, never trusts an unknown host, and offers this repo's key alone."""
+    """Return an ssh command that never prompts and accepts no unknown host.
+
+    Where the repo has an ``ssh_key``, ssh offers that key and no other.
+    """
     options = {
         "BatchMode": "yes",
         "StrictHostKeyChecking": "yes",
@@ -32,16 +38,16 @@ def ssh_command(repo: Repo) -> list[str]:
         "ServerAliveCountMax": "3",
     }
     if repo.known_hosts:
-        options["UserKnownHostsFile"] = _one_file(repo.known_hosts)
+        options["UserKnownHostsFile"] = _quoted_for_ssh(repo.known_hosts)
     if repo.ssh_key:
-        options["IdentityFile"] = _one_file(repo.ssh_key)
+        options["IdentityFile"] = _quoted_for_ssh(repo.ssh_key)
         options["IdentitiesOnly"] = "yes"
-    words = ["ssh", "-F", "/dev/null"]
-    return words + [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    arguments = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+    return ["ssh", "-F", "/dev/null", *arguments]
 
 
 def protocol(url: str) -> str:
-    """The one transport that git may use for this url."""
+    """Return the only transport that git may use for this url, such as ``https`` or ``file``."""
     scheme = re.match(r"([a-z][a-z0-9+.-]*)://", url, re.ASCII)
     if scheme:
         return scheme.group(1)
@@ -49,34 +55,40 @@ def protocol(url: str) -> str:
 
 
 def local_path(url: str) -> str | None:
-    """The path of a url on this machine; None where the url leads elsewhere."""
+    """Return the path that a url names on this machine; None where it names another machine."""
     if url.startswith("file://"):
         return unquote(url.removeprefix("file://"))
     return url if url.startswith("/") else None
 
 
 def trust(path: str, config: str) -> dict[str, str]:
-    """Let git read one repository that another account owns, because repos.yml names it.
+    """Let git read the repository at ``path`` even if another account owns it.
 
-    git honours ``safe.directory`` from protected configuration only, and its own children drop
-    what the environment says; hence the file ``config``
-    (https://git-scm.com/docs/git-config#SCOPES).
+    The operator trusts that path, because repos.yml names it. git accepts ``safe.directory`` only
+    from protected configuration (https://git-scm.com/docs/git-config#SCOPES), and the processes
+    that git starts drop configuration given in the environment. So it is written to the file
+    ``config``; the result is the variable that makes git read that file.
     """
     real = os.path.realpath(path)
-    # gitrepository-layout(5): what a path may stand for.
-    places = dict.fromkeys((path, real, f"{real}/.git", f"{real}.git"))
-    text = "[safe]\n" + "".join(f'\tdirectory = "{_quoted(place)}"\n' for place in places)
+    # The directories that a path may name (gitrepository-layout(5)).
+    directories = dict.fromkeys((path, real, f"{real}/.git", f"{real}.git"))
+    text = "[safe]\n" + "".join(
+        f'\tdirectory = "{_quoted_for_git_config(directory)}"\n' for directory in directories
+    )
     if _read(config) != text:
         _write(config, text)
     return {"GIT_CONFIG_GLOBAL": config}
 
 
-def _one_file(path: str) -> str:
-    """ssh_config(5): spaces part the names of files, and %-letters stand for other things."""
+def _quoted_for_ssh(path: str) -> str:
+    """Return the path as an ssh option takes it for one file name.
+
+    ssh_config(5): unquoted spaces separate file names, and % begins a token such as %h.
+    """
     return '"' + path.replace("%", "%%") + '"'
 
 
-def _quoted(path: str) -> str:
+def _quoted_for_git_config(path: str) -> str:
     return path.replace("\\", "\\\\").replace('"', '\\"')
 
 
@@ -87,10 +99,10 @@ def _read(path: str) -> str | None:
 
 
 def _write(path: str, text: str) -> None:
-    """Whole at once: another process may be reading it."""
-    beside = f"{path}.{os.getpid()}"
+    """Replace the file with rename(2), because another process may be reading it."""
+    temporary = f"{path}.{os.getpid()}"
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(beside)
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        os.unlink(temporary)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
-    os.rename(beside, path)
+    os.rename(temporary, path)

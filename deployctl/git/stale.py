@@ -1,4 +1,4 @@
-"""What a git that was killed leaves behind: its locks, and files that were half written."""
+"""Remove what a killed git process leaves behind: locks, half-written files, a damaged index."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from deployctl.git.command import git
 from deployctl.system.process_tree import Identity, boot_id, identity, is_alive
 
-# Those that we make, or let git make; a ref's is on the disk before the ref is. Working trees that
-# share a repository (git-worktree(1)) share all but the first two.
-_LOCKS = ("index.lock", "HEAD.lock")
+# Locks that git creates when deployctl works in a checkout. The lock of a ref can exist before the
+# ref itself. Working trees that share a repository (git-worktree(1)) share all of these locks but
+# index.lock and HEAD.lock.
+_TREE_LOCKS = ("index.lock", "HEAD.lock")
 _SHARED_LOCKS = ("refs/deployctl/**/*.lock",)
-_WHOLE_LOCKS = ("packed-refs.lock", "shallow.lock", "config.lock", "objects/info/**/*.lock")
+_REPOSITORY_LOCKS = ("packed-refs.lock", "shallow.lock", "config.lock", "objects/info/**/*.lock")
 
-# git's words for an index that it cannot read, such as one that a power cut left empty.
+# Errors of git about an index that it cannot read, such as one that a power cut left empty.
 _DAMAGED_INDEX = re.compile(r"index file|bad signature 0x|bad index version")
 
 _HALF_WRITTEN = (
@@ -27,96 +28,113 @@ _INDEX = re.compile(r"\.(\d+)-(\d+)\.index(?:\.lock)?", re.ASCII)
 
 
 def locks_in(directory: str) -> Iterator[str]:
-    """Every lock file of a repository, whatever it locks: refs, logs, index, config, objects.
+    """Yield every lock file of a repository, of refs, logs, index, config and objects.
 
-    No ref is mistaken for one: no part of its name may end like that (git-check-ref-format(1)).
+    A ref is never among them: no part of its name may end in ``.lock`` (git-check-ref-format(1)).
     """
-    for place, _, names in os.walk(directory):
-        yield from (os.path.join(place, name) for name in names if name.endswith(".lock"))
+    for parent, _, names in os.walk(directory):
+        yield from (os.path.join(parent, name) for name in names if name.endswith(".lock"))
 
 
-def our_locks(own: str, shared: str | None = None) -> list[str]:
-    """The locks of a checkout that stand in nobody's way but ours.
+def checkout_locks(git_dir: str, common_dir: str | None = None) -> list[str]:
+    """Return the lock files that only deployctl, or git in this working tree, can have created.
 
-    ``shared`` is the repository where it is not the working tree's ``own``.
+    ``git_dir`` is the git directory of the working tree, ``common_dir`` the repository that it
+    shares with others (git-worktree(1)); None if it is the same directory.
     """
-    patterns = [(own, _LOCKS), (shared or own, _SHARED_LOCKS)]
-    if shared in (None, own) and not os.path.isdir(os.path.join(own, "worktrees")):
-        patterns.append((own, _WHOLE_LOCKS))
+    patterns = [(git_dir, _TREE_LOCKS), (common_dir or git_dir, _SHARED_LOCKS)]
+    if common_dir in (None, git_dir) and not os.path.isdir(os.path.join(git_dir, "worktrees")):
+        patterns.append((git_dir, _REPOSITORY_LOCKS))
     return [
         lock
-        for place, names in patterns
+        for directory, names in patterns
         for name in names
-        for lock in glob.iglob(os.path.join(glob.escape(place), name), recursive=True)
+        for lock in glob.iglob(os.path.join(glob.escape(directory), name), recursive=True)
     ]
 
 
-def remove_stale_locks(path: str, places: Sequence[str]) -> bool:
-    """From a checkout that no git works in -> whether there were any; see :func:`our_locks`."""
-    found = our_locks(*places)
-    if not found or is_worked_in(path):
+def remove_stale_locks(path: str, git_dirs: Sequence[str]) -> bool:
+    """Remove the locks of the checkout ``path``, unless a git process is running in it.
+
+    ``git_dirs`` are the arguments of :func:`checkout_locks`. Tell whether any were removed.
+    """
+    locks = checkout_locks(*git_dirs)
+    if not locks or is_in_use(path):
         return False
-    remove(found)
+    remove(locks)
     return True
 
 
-def is_mendable(said: str) -> bool:
-    """Whether git complained of something that :func:`mended` may get out of the way."""
-    return "File exists" in said or _DAMAGED_INDEX.search(said) is not None
+def is_repairable(error_output: str) -> bool:
+    """Tell whether git failed because of something that :func:`repair` may remove."""
+    return "File exists" in error_output or _DAMAGED_INDEX.search(error_output) is not None
 
 
-def mended(path: str, places: Sequence[str], said: str) -> bool:
-    """Get out of the way what git complained of, a dead git's lock or a damaged index -> whether.
+def repair(path: str, git_dirs: Sequence[str], error_output: str) -> bool:
+    """Remove the stale lock that git complained of, or rebuild the damaged index from HEAD.
 
-    ``places`` are the directories of :func:`our_locks`. An index can be made anew from HEAD.
+    ``git_dirs`` are the arguments of :func:`checkout_locks`. Tell whether something was repaired;
+    nothing is while a git process is running in the checkout ``path``.
     """
-    if "File exists" in said:
-        return remove_stale_locks(path, places)
-    if is_worked_in(path):
+    if "File exists" in error_output:
+        return remove_stale_locks(path, git_dirs)
+    if is_in_use(path):
         return False
-    remove([os.path.join(places[0], "index")])
+    remove([os.path.join(git_dirs[0], "index")])
     git(
-        [f"--git-dir={places[0]}", "read-tree", "HEAD"],
+        [f"--git-dir={git_dirs[0]}", "read-tree", "HEAD"],
         what=f"cannot make the index of {path} anew",
         umask=0o022,
     )
     return True
 
 
-def own_index(directory: str, name: str) -> str:
-    """An index file that is this process's alone, of a name that tells so."""
-    me = identity()
-    return os.path.join(directory, f"{name}.{me.pid}-{me.started}.index")
+def private_index(directory: str, name: str) -> str:
+    """Return a path for an index file that only this process uses: the name has its identity."""
+    process = identity()
+    return os.path.join(directory, f"{name}.{process.pid}-{process.started}.index")
 
 
 def remove_leftovers(directory: str) -> None:
-    """From a repository that no git writes to now; who has an index of its own there keeps it."""
-    here = glob.escape(directory)
-    half_written = (name for each in _HALF_WRITTEN for name in glob.iglob(f"{here}/{each}"))
-    names = [*locks_in(directory), *half_written]
-    remove(name for name in names if not _is_used(name))
+    """Remove locks and half-written files from a repository that no git process fetches into.
+
+    Private index files (:func:`private_index`) of other living processes are kept.
+    """
+    escaped = glob.escape(directory)
+    half_written = (
+        path for pattern in _HALF_WRITTEN for path in glob.iglob(f"{escaped}/{pattern}")
+    )
+    paths = [*locks_in(directory), *half_written]
+    remove(path for path in paths if not _is_index_of_other_process(path))
 
 
 def remove_index(path: str) -> None:
-    """Remove an index file of our own (``GIT_INDEX_FILE``), and the lock of a git that died."""
+    """Remove an index file (``GIT_INDEX_FILE``), and the lock that a killed git left of it."""
     remove([path, f"{path}.lock"])
 
 
-def remove(names: Iterable[str]) -> None:
-    for name in names:
+def remove(paths: Iterable[str]) -> None:
+    """Remove files; ignore those that do not exist."""
+    for path in paths:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+            os.unlink(path)
 
 
-def _is_used(name: str) -> bool:
-    """By another process: one of our own is only still there where it could not be removed."""
-    found = _INDEX.search(name)
-    owner = Identity(int(found[1]), int(found[2]), boot_id()) if found else None
-    return owner is not None and owner != identity() and is_alive(owner)
+def _is_index_of_other_process(path: str) -> bool:
+    """Tell whether the path is a private index of another process that is alive.
+
+    A private index of this process is a leftover: it was not removed after its use.
+    """
+    match = _INDEX.search(path)
+    process = Identity(int(match[1]), int(match[2]), boot_id()) if match else None
+    return process is not None and process != identity() and is_alive(process)
 
 
-def is_worked_in(path: str) -> bool:
-    """Whether a process called git, one that we may look at, is in the directory or below it."""
+def is_in_use(path: str) -> bool:
+    """Tell whether a git process has the directory, or one below it, as its current directory.
+
+    Processes of other accounts, which /proc does not show in full, are not counted.
+    """
     inside = os.path.join(os.path.realpath(path), "")
     for process in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):

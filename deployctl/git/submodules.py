@@ -1,7 +1,7 @@
-"""Submodules: where the project says that they come from, as far as that may be believed.
+"""Read the submodules of a commit from ``.gitmodules``, and refuse urls that are not safe.
 
-``.gitmodules`` is written by whoever may push, so it chooses among servers that git reaches with
-https or ssh and nothing else; never a program, an option or a place to write to.
+Everybody who may push can write ``.gitmodules``. So it may only name a server that git reaches with
+https or ssh, or a repository beside the repo's own; never a program, an option or a path to write.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ADVICE = "use an https or ssh url, or a relative one (../NAME.git)"
 
 @dataclass(frozen=True)
 class Submodule:
-    """One submodule of a commit: its directory, its url, and the commit that is recorded."""
+    """A submodule of a commit: its path, its url, and the commit that is recorded for it."""
 
     path: str
     url: str
@@ -31,54 +31,62 @@ class Submodule:
 
 
 def submodules(
-    repository: Repository, revision: str, listing: Listing, *, url: str, below: str | None
+    repository: Repository, revision: str, listing: Listing, *, url: str, local_root: str | None
 ) -> list[Submodule]:
-    """Those of the listed files; relative urls start at ``url``.
+    """Return the submodules among the listed files.
 
-    ``below`` is a directory of this machine that they may lead into; None: into none.
-
-    :class:`GitError` where one has no url, or one that is refused.
+    Relative urls are resolved against ``url``, the url of the repository. ``local_root`` is the
+    directory of this machine that their urls may point into; None: no path is allowed. Raise
+    :class:`GitError` if a submodule has no url or one that is refused.
     """
     links = listing.links()
     urls = _urls(repository, revision) if links else {}
     return [
-        Submodule(path, url_of(path, urls.get(path), url, below=below), sha) for path, sha in links
+        Submodule(path, submodule_url(path, urls.get(path), url, local_root=local_root), sha)
+        for path, sha in links
     ]
 
 
 def _urls(repository: Repository, revision: str) -> dict[str, str]:
-    """Urls by path, of the sections that have both."""
+    """Read ``.gitmodules``: path -> url, for the sections that have both."""
     sections: dict[str, dict[str, str]] = {}
-    for key, value in repository.settings(revision, _FILE, r"^submodule\..*\.(path|url)$"):
+    for key, value in repository.config_values(revision, _FILE, r"^submodule\..*\.(path|url)$"):
         match = _KEY.fullmatch(key)
         if match:
             sections.setdefault(match[1], {})[match[2]] = value
     for name in sections:
         if ".." in name.split("/"):
             raise GitError(f"{_FILE} has a submodule called {name!r}: names with .. are refused")
-    whole = (section for section in sections.values() if section.keys() == {"path", "url"})
-    return {section["path"]: section["url"] for section in whole}
+    complete = (section for section in sections.values() if section.keys() == {"path", "url"})
+    return {section["path"]: section["url"] for section in complete}
 
 
-def url_of(path: str, said: str | None, base: str, *, below: str | None) -> str:
-    """The url that git is given for what ``.gitmodules`` says of a path."""
-    if said is None:
+def submodule_url(path: str, configured: str | None, base: str, *, local_root: str | None) -> str:
+    """Return the url to fetch a submodule from.
+
+    ``configured`` is its url in ``.gitmodules``; None if that has none. A relative one is resolved
+    against ``base``. Raise :class:`GitError` if there is no url or it is refused.
+    """
+    if configured is None:
         raise GitError(
             f"submodule {path}: {_FILE} has no url for it; add one (git submodule add), or take it "
             f"out of the commit (git rm --cached {path})"
         )
-    relative = said.startswith(("./", "../"))
-    url = _join(base, said) if relative else said
-    near = url is not None and _is_below(below, url)
-    fault = "leads too far up" if url is None else fault_of_url(url, local=near)
+    is_relative = configured.startswith(("./", "../"))
+    url = _join(base, configured) if is_relative else configured
+    is_local = url is not None and _is_below(local_root, url)
+    fault = "leads too far up" if url is None else fault_of_url(url, local=is_local)
     if url is None or fault:
-        shown = re.sub(r"//[^/]*@", "//", said)
+        shown = re.sub(r"//[^/]*@", "//", configured)  # without user and password
         raise GitError(f"submodule {path}: its url {shown!r} {fault}; {_ADVICE}")
     return url
 
 
 def _join(base: str, relative: str) -> str | None:
-    """``../lib.git`` beside ``git@host:you/blog.git`` is ``git@host:you/lib.git``, as for git."""
+    """Resolve a relative url as git does; None if it leads above the root.
+
+    ``../lib.git`` relative to ``git@host:you/blog.git`` is ``git@host:you/lib.git``.
+    """
     start = _SCHEME.match(base) or _SCP_LIKE.match(base)
     server = start[0] if start else ""
     path = base[len(server) :]
@@ -94,8 +102,11 @@ def _join(base: str, relative: str) -> str | None:
     return f"{server}{root}{'/'.join(parts)}"
 
 
-def directory_of(url: str) -> str | None:
-    """Where a repository on this machine has others beside it: what else is here is not theirs."""
+def local_root_of(url: str) -> str | None:
+    """Return the parent directory of a repository on this machine; None for a url elsewhere.
+
+    Submodules may come from that directory, and from no other path of this machine.
+    """
     path = local_path(url)
     return None if path is None else os.path.dirname(os.path.normpath(path))
 
@@ -108,7 +119,11 @@ def _is_below(directory: str | None, url: str) -> bool:
 
 
 def fault_of_url(url: str, *, local: bool) -> str | None:
-    """Why git is not given a url that the project chose; None where it is."""
+    """Say why a url that comes from a commit is refused; None if it is accepted.
+
+    ``local``: the url may be a path on this machine. The result continues a sentence that begins
+    with the url.
+    """
     if not url.isprintable() or " " in url or url.startswith("-"):
         return "has characters that do not belong there"
     if "::" in url.partition("/")[0]:
@@ -123,7 +138,10 @@ def fault_of_url(url: str, *, local: bool) -> str | None:
 
 
 def _fault_of_server(server: str) -> str | None:
-    """Of ``user@host``: ssh takes what begins with a dash for an option (CVE-2017-1000117)."""
+    """Say why ``user@host`` is refused; None if it is accepted.
+
+    ssh takes a name that begins with a dash for an option (CVE-2017-1000117).
+    """
     user, _, host = server.rpartition("@")
     if not host or host.startswith("-") or user.startswith("-"):
         return "names no server"

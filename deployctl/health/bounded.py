@@ -1,4 +1,4 @@
-"""A call that keeps nobody longer than so many seconds, whatever it waits for."""
+"""Call a function and stop waiting for it after a number of seconds, whatever it waits for."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# In Python 3.10 it is not yet the TimeoutError that sockets raise.
-Late = futures.TimeoutError
+# In Python 3.10 this is not yet the TimeoutError that sockets raise.
+DeadlineExceeded = futures.TimeoutError
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """The call's result, or :class:`Late` after so many seconds in all.
+def call_within(seconds: float, call: Callable[[], T]) -> T:
+    """Return the result of ``call``; raise :class:`DeadlineExceeded` if it takes longer.
 
-    The timeouts of sockets are for one operation each, so a server that trickles could hold us
-    for ever; name resolution and files (of a mount that hangs) have none. A thread left behind
-    owns nothing but what it waits for and, as a daemon, does not outlive the process.
+    The timeout of a socket limits one operation, so a server that sends a byte now and then could
+    block for ever; name resolution and files on a mount that hangs have no timeout at all. So the
+    call runs in a thread, which goes on after the deadline. It is a daemon thread: it does not
+    keep the process from ending.
     """
     future: futures.Future[T] = futures.Future()
 
-    def work() -> None:
+    def run_call() -> None:
         try:
             future.set_result(call())
-        except Exception as error:  # noqa: BLE001 - it is raised again where the result is asked for
+        except Exception as error:  # noqa: BLE001 - future.result() raises it again
             future.set_exception(error)
 
-    threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=run_call, daemon=True).start()
     return future.result(seconds)

@@ -1,4 +1,4 @@
-"""Is what is live well? Ask until it is or the time is up, then once more."""
+"""Check the health of what is live: try until it is healthy, or until the deadline has passed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from deployctl.values.times import duration
 
 @dataclass(frozen=True)
 class HealthResult:
-    """The verdict over ``attempts`` tries, and what the last one brought.
+    """The result of a health check of ``attempts`` tries, with details of the last try.
 
-    ``tail`` is the end of a command's output, as :class:`Outcome` has it, or the beginning of an
-    answer's body. The fields after it are None or False unless a command was asked.
+    ``tail`` is the end of a command's output, as :class:`Outcome` has it, or the beginning of the
+    body of an HTTP response. The fields after it are None or False unless the check is a command.
     """
 
     ok: bool
@@ -33,15 +33,16 @@ class HealthResult:
 
 @dataclass(frozen=True)
 class _Tries:
-    """How many there were, how many good, and in how many seconds.
+    """The number of tries, how many of them succeeded, and the seconds that all took together.
 
-    ``well_for`` is how long the answers have been good at the end; None where the last is not.
+    ``good_for`` is the number of seconds for which all tries have succeeded at the end; None if
+    the last one failed.
     """
 
     count: int
     good: int
     seconds: float
-    well_for: float | None
+    good_for: float | None
 
 
 def check(
@@ -51,37 +52,39 @@ def check(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> HealthResult:
-    """Ask every ``interval`` seconds until the answers stay good for ``stable_for`` seconds.
+    """Try every ``interval`` seconds until the tries have succeeded for ``stable_for`` seconds.
 
-    One good answer lasts for no time, so ``stable_for`` takes at least two in a row. The last try
-    starts at the ``deadline`` at the latest, so it ends one ``timeout`` after that at the latest.
-    ``run_command`` runs a command in the live directory for so many seconds.
+    A ``stable_for`` above 0 needs at least two successful tries in a row, because the time counts
+    from the end of the first. The last try starts when the ``deadline`` is reached, at the latest,
+    and ends at most one ``timeout`` later. ``run_command`` takes a command and a timeout in
+    seconds, and runs the command in the live directory.
     """
-    begun = clock()
+    started = clock()
     good_since: float | None = None
     count = good = 0
     while True:
-        answer = _ask(healthcheck, run_command)
+        answer = _try_once(healthcheck, run_command)
         now = clock()
         count += 1
         good += answer.ok
         good_since = (now if good_since is None else good_since) if answer.ok else None
-        well_for = None if good_since is None else now - good_since
-        well = well_for is not None and well_for >= healthcheck.stable_for
-        left = begun + healthcheck.deadline - now
-        if well or left <= 0:
-            return _result(healthcheck, answer, well, _Tries(count, good, now - begun, well_for))
-        sleep(min(healthcheck.interval, left))
+        good_for = None if good_since is None else now - good_since
+        healthy = good_for is not None and good_for >= healthcheck.stable_for
+        remaining = started + healthcheck.deadline - now
+        if healthy or remaining <= 0:
+            tries = _Tries(count, good, now - started, good_for)
+            return _result(healthcheck, answer, healthy, tries)
+        sleep(min(healthcheck.interval, remaining))
 
 
-def _result(healthcheck: HealthCheck, answer: Answer, well: bool, tries: _Tries) -> HealthResult:
+def _result(healthcheck: HealthCheck, answer: Answer, healthy: bool, tries: _Tries) -> HealthResult:
     message = answer.message
-    if not well and tries.well_for is not None:
-        message += f", {_too_short(healthcheck, tries.well_for)}"
+    if not healthy and tries.good_for is not None:
+        message += f", {_not_stable_yet(healthcheck, tries.good_for)}"
     outcome = answer.outcome
     return HealthResult(
-        ok=well,
-        message=f"{message} ({_count(tries, well)})",
+        ok=healthy,
+        message=f"{message} ({_count_of_tries(tries, healthy)})",
         attempts=tries.count,
         tail=answer.tail,
         exit_code=outcome.exit_code if outcome else None,
@@ -91,27 +94,30 @@ def _result(healthcheck: HealthCheck, answer: Answer, well: bool, tries: _Tries)
     )
 
 
-def _too_short(healthcheck: HealthCheck, well_for: float) -> str:
-    been = f"for {duration(well_for)} only" if well_for else "only just now"
+def _not_stable_yet(healthcheck: HealthCheck, good_for: float) -> str:
+    how_long = f"for {duration(good_for)} only" if good_for else "only just now"
     return (
-        f"but {been} and not for the {healthcheck.stable_for:g}s of stable_for:"
+        f"but {how_long} and not for the {healthcheck.stable_for:g}s of stable_for:"
         f" if it starts slowly, raise its deadline of {healthcheck.deadline:g}s"
     )
 
 
-def _count(tries: _Tries, well: bool) -> str:
-    """``3 tries in 12s``; what is well at times and then not again is told from what never was."""
+def _count_of_tries(tries: _Tries, healthy: bool) -> str:
+    """Return text such as ``3 tries in 12s``.
+
+    If the check has failed although some tries succeeded, their number is added.
+    """
     count = "1 try" if tries.count == 1 else f"{tries.count} tries"
-    good = f", {tries.good} of them good" if not well and 0 < tries.good < tries.count else ""
+    good = f", {tries.good} of them good" if not healthy and 0 < tries.good < tries.count else ""
     return f"{count} in {duration(tries.seconds)}{good}"
 
 
-def _ask(healthcheck: HealthCheck, run_command: Callable[[Command, float], Outcome]) -> Answer:
+def _try_once(healthcheck: HealthCheck, run_command: Callable[[Command, float], Outcome]) -> Answer:
     if healthcheck.command is not None:
-        return _ask_command(run_command(healthcheck.command, healthcheck.timeout))
+        return _command_answer(run_command(healthcheck.command, healthcheck.timeout))
     return ask_url(healthcheck, str(healthcheck.url))
 
 
-def _ask_command(outcome: Outcome) -> Answer:
-    how = "succeeded" if outcome.ok else f"failed: {outcome.describe()}"
-    return Answer(outcome.ok, f"the command {how}", outcome.tail, outcome)
+def _command_answer(outcome: Outcome) -> Answer:
+    result = "succeeded" if outcome.ok else f"failed: {outcome.describe()}"
+    return Answer(outcome.ok, f"the command {result}", outcome.tail, outcome)

@@ -1,6 +1,7 @@
-"""What explains a failed health check: the end of a log file, or of what a command prints.
+"""Collect evidence for a failed health check: the end of log files and of the output of commands.
 
-Nothing that goes wrong here changes the outcome: it is told in place of the lines.
+An error while evidence is collected never changes the result of the deployment. Its message is
+shown in place of the lines.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from deployctl.health.bounded import Late, within
+from deployctl.health.bounded import DeadlineExceeded, call_within
 from deployctl.health.check import HealthResult
 from deployctl.system.command import Command
 from deployctl.system.process import LastLines, Outcome, command_text
@@ -19,7 +20,8 @@ from deployctl.values.text import FIRST, LAST, section
 
 _LINES = 50
 _BYTES = 8 * 1024
-# More is read than shown: what is hidden in it must not be cut in half before it is found.
+# More is read of a file than shown, because secrets are masked before the text is cut: half a
+# secret would not be recognised.
 _READ = 64 * 1024
 _COMMAND_CHARS = 200
 
@@ -29,7 +31,7 @@ _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a
 
 
 def last_lines() -> LastLines:
-    """What is kept of one piece of evidence."""
+    """Return the buffer that keeps the last 50 lines, at most 8 KiB, of one piece of evidence."""
     return LastLines(_LINES, _BYTES)
 
 
@@ -42,54 +44,61 @@ def explain(
     mask: Callable[[str], str],
     tell: Callable[[str], None],
 ) -> str:
-    """What the last try brought, then each piece of evidence, looked at now and once: the tail.
+    """Return the text that explains the failed check ``result``, the ``tail`` of the failure.
 
-    ``run_command`` runs a command in ``directory`` for so many seconds, tells of it itself, and
-    its tail is masked; ``mask`` hides secrets in a whole text. What the last try brought is left
-    as it is where it stands alone.
+    That is the output of the last try, then every piece of evidence, each under a heading. Without
+    evidence it is the output of the last try alone, without a heading.
+
+    ``directory`` is the live directory. ``run_command`` takes a command and a timeout in seconds,
+    runs the command in ``directory``, and returns an outcome whose tail is masked; what the command
+    prints goes to the log from there. ``mask`` hides secrets in a text. ``tell`` is called with
+    every section that is not the output of a command.
     """
-    own = section(_CHECK if healthcheck.url is None else _ANSWER, result.tail)
+    own_output = section(_CHECK if healthcheck.url is None else _ANSWER, result.tail)
     if healthcheck.url is not None and result.tail.strip():
-        tell(own)
+        tell(own_output)
     if not healthcheck.evidence:
         return result.tail
-    found = [own] if result.tail.strip() else []
-    for piece in healthcheck.evidence:
-        if piece.file is not None:
-            path = _whole_path(directory, piece.file)
-            found.append(_of_file(path, healthcheck.timeout, mask))
-            tell(found[-1])
-        if piece.command is not None:
-            outcome = run_command(piece.command, healthcheck.timeout)
-            found.append(_of_command(mask(command_text(piece.command)), outcome))
-    return "\n".join(found)
+    sections = [own_output] if result.tail.strip() else []
+    for evidence in healthcheck.evidence:
+        if evidence.file is not None:
+            path = _absolute_path(directory, evidence.file)
+            sections.append(_file_section(path, healthcheck.timeout, mask))
+            tell(sections[-1])
+        if evidence.command is not None:
+            outcome = run_command(evidence.command, healthcheck.timeout)
+            sections.append(_command_section(mask(command_text(evidence.command)), outcome))
+    return "\n".join(sections)
 
 
-def _whole_path(directory: str, path: str) -> str:
-    """A relative path starts in what is live; named so that it means the same after a rollback."""
+def _absolute_path(directory: str, path: str) -> str:
+    """Resolve a path relative to the live directory, without the symlink ``current``.
+
+    After a rollback ``current`` points to another release, but the shown path must stay right.
+    """
     return path if os.path.isabs(path) else os.path.realpath(os.path.join(directory, path))
 
 
-def _of_file(path: str, timeout: float, mask: Callable[[str], str]) -> str:
+def _file_section(path: str, timeout: float, mask: Callable[[str], str]) -> str:
     try:
-        data = within(timeout, lambda: _end_of_file(path))
-        trouble = "it is empty"
-    except Late:  # a mount that hangs
-        data, trouble = b"", f"not read within {timeout:g}s"
+        data = call_within(timeout, lambda: _read_end(path))
+        reason_if_empty = "it is empty"
+    except DeadlineExceeded:  # a mount that hangs
+        data, reason_if_empty = b"", f"not read within {timeout:g}s"
     except OSError as error:
-        data, trouble = b"", error.strerror or str(error)
+        data, reason_if_empty = b"", error.strerror or str(error)
     lines = last_lines()
     lines(mask(data.decode(errors="backslashreplace")).encode(errors="surrogatepass"))
-    return section(f"{LAST}{escape_controls(path)}", lines.tail(), trouble)
+    return section(f"{LAST}{escape_controls(path)}", lines.tail(), reason_if_empty)
 
 
-def _end_of_file(path: str) -> bytes:
-    """Its last bytes, without the line that they begin in; OSError where it is no plain file.
+def _read_end(path: str) -> bytes:
+    """Return the last 64 KiB of a file, or less; raise OSError if it is not a regular file.
 
-    Of that line half a secret might be there, which nobody would find.
-
-    A pipe is not opened, and were one put there this moment it would not be waited for; a log
-    that is cut meanwhile has no such bytes any more.
+    If the file is longer, the first line of those bytes is left out, because it may begin with half
+    a secret, which could not be masked. A pipe is not opened; if one replaces the file after the
+    check, O_NONBLOCK keeps open() and read from waiting. If the log is truncated meanwhile, the
+    result is shorter or empty.
     """
     kind = stat.S_IFMT(os.stat(path).st_mode)
     if kind != stat.S_IFREG:
@@ -108,11 +117,11 @@ def _end_of_file(path: str) -> bytes:
     return rest
 
 
-def _of_command(command: str, outcome: Outcome) -> str:
+def _command_section(command: str, outcome: Outcome) -> str:
     name = " ".join(command.split())
     name = name if len(name) <= _COMMAND_CHARS else f"{name[:_COMMAND_CHARS]}…"
-    how = "" if outcome.ok else outcome.describe()
+    failure = "" if outcome.ok else outcome.describe()
     heading = f"{LAST}the command {escape_controls(name)}"
     if outcome.tail.strip():
-        return section(f"{heading} ({how})" if how else heading, outcome.tail)
-    return section(heading, "", how or "it printed nothing")
+        return section(f"{heading} ({failure})" if failure else heading, outcome.tail)
+    return section(heading, "", failure or "it printed nothing")

@@ -1,4 +1,4 @@
-"""What went wrong between us and a server, in the words of a person."""
+"""Describe errors of HTTP requests in plain words, as parts of a health check's message."""
 
 from __future__ import annotations
 
@@ -11,40 +11,45 @@ from typing import Any
 from deployctl.values.masking import escape_controls
 
 _CAUSE_CHARS = 200
-# TLS records as they begin (RFC 8446, 5.1): an alert or a handshake, version 3.x.
-_TLS = ("\x15\x03", "\x16\x03")
-# What OpenSSL says of a server that answers a handshake with text.
+# The first two bytes of a TLS record (RFC 8446, 5.1): an alert or a handshake, version 3.x.
+_TLS_RECORDS = ("\x15\x03", "\x16\x03")
+# OpenSSL's reasons when a server answers the TLS handshake with text.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 
 
 def explain(error: Exception, timeout: float) -> str:
-    """Why there is no answer: part of a sentence; the innermost cause knows best."""
+    """Describe why there was no response, as the end of a sentence that begins with the URL.
+
+    The innermost cause of the exception is described, because it has the most precise message.
+    ``timeout`` is in seconds.
+    """
     import requests
 
     if isinstance(error, requests.ConnectTimeout):
         return f"got no connection within {timeout:g}s"
-    cause = _root(error)
+    cause = _innermost_cause(error)
     if isinstance(cause, TimeoutError):
-        return late(timeout)
-    return next(in_words(cause) for kind, in_words in _WORDS if isinstance(cause, kind))
+        return no_response(timeout)
+    return next(describe(cause) for kind, describe in _DESCRIPTIONS if isinstance(cause, kind))
 
 
-def explain_broken_off(error: Exception) -> str:
-    """Why an answer that had begun did not come whole."""
-    cause = _root(error)
+def explain_incomplete(error: Exception) -> str:
+    """Describe why a response that had begun did not arrive completely."""
+    cause = _innermost_cause(error)
     partial, expected = getattr(cause, "partial", None), getattr(cause, "expected", None)
     if partial is not None and expected is not None:
-        got = partial if isinstance(partial, int) else len(partial)
-        return f"broke off after {got} bytes of the body, {expected} more were to come"
-    return f"broke off: {in_short(getattr(cause, 'strerror', None) or str(cause))}"
+        received = partial if isinstance(partial, int) else len(partial)
+        return f"broke off after {received} bytes of the body, {expected} more were to come"
+    return f"broke off: {one_short_line(getattr(cause, 'strerror', None) or str(cause))}"
 
 
-def late(timeout: float) -> str:
+def no_response(timeout: float) -> str:
+    """Describe that nothing was received within ``timeout`` seconds."""
     return f"did not answer within {timeout:g}s"
 
 
-def in_short(text: str) -> str:
-    """A foreign text on one line, not too long of it."""
+def one_short_line(text: str) -> str:
+    """Put a text on one line of at most 200 characters, with control characters escaped."""
     return escape_controls(" ".join(text.split()))[:_CAUSE_CHARS]
 
 
@@ -60,26 +65,27 @@ def _explain_tls(error: ssl.SSLError) -> str:
 
 def _explain_no_http(error: http.client.BadStatusLine) -> str:
     line = str(error.args[0])
-    if line.startswith(_TLS):
+    if line.startswith(_TLS_RECORDS):
         return "was answered in TLS: write https://, or another port"
-    said = in_short(line)
-    return f"got no HTTP: the server {f'said {said}' if said else 'sent an empty line'}"
+    shown = one_short_line(line)
+    return f"got no HTTP: the server {f'said {shown}' if shown else 'sent an empty line'}"
 
 
-def _root(error: BaseException) -> BaseException:
+def _innermost_cause(error: BaseException) -> BaseException:
     while cause := error.__cause__ or error.__context__:
         error = cause
     return error
 
 
-# The first that fits: a TLS error is an OSError, a connection closed early a BadStatusLine as well.
-_WORDS: tuple[tuple[type[BaseException], Callable[[Any], str]], ...] = (
+# The first matching class is used, so the order matters: SSLError is an OSError, and the error of
+# http.client for a connection that is closed early is a BadStatusLine and a ConnectionError.
+_DESCRIPTIONS: tuple[tuple[type[BaseException], Callable[[Any], str]], ...] = (
     (ssl.SSLError, _explain_tls),
     (socket.gaierror, lambda error: f"found no address of its host: {error.strerror}"),
     (UnicodeError, lambda error: f"has no proper host: {error}"),
     (ConnectionRefusedError, lambda _: "refused the connection"),
     (ConnectionError, lambda _: "closed the connection without an answer"),
     (http.client.BadStatusLine, _explain_no_http),
-    (OSError, lambda error: f"cannot be reached: {in_short(error.strerror or str(error))}"),
-    (BaseException, lambda error: f"got no proper answer: {in_short(str(error))}"),
+    (OSError, lambda error: f"cannot be reached: {one_short_line(error.strerror or str(error))}"),
+    (BaseException, lambda error: f"got no proper answer: {one_short_line(str(error))}"),
 )

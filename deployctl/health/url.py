@@ -1,4 +1,4 @@
-"""One GET of a health check, and the verdict over its answer."""
+"""Send one GET request of a health check, and decide whether its response is good."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deployctl import __version__
-from deployctl.health.bounded import Late, within
-from deployctl.health.network_errors import explain, explain_broken_off, in_short, late
+from deployctl.health.bounded import DeadlineExceeded, call_within
+from deployctl.health.network_errors import (
+    explain,
+    explain_incomplete,
+    no_response,
+    one_short_line,
+)
 from deployctl.system.process import Outcome
 from deployctl.values.masking import escape_controls
 from deployctl.values.repo import HealthCheck
@@ -20,18 +25,19 @@ from deployctl.values.repo import HealthCheck
 if TYPE_CHECKING:
     import requests
 
-_BODY_BYTES = 64 * 1024  # what is read of an answer
-_TAIL_BYTES = 2 * 1024  # what is shown of it
+_BODY_BYTES = 64 * 1024  # the most that is read of a response
+_TAIL_BYTES = 2 * 1024  # the most that is shown of it
 _CHUNK = 8 * 1024
+# The characters at the end of a body after the last separator.
 _LAST_WORD = re.compile(rb"""[^\s"'<>=&;,]*\Z""")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of one try; ``message`` continues a sentence that begins with the URL or command.
+    """The result of one try; ``message`` is a sentence, or the end of one that the URL begins.
 
-    ``tail`` is the end of a command's output, as :class:`Outcome` has it, or the beginning of an
-    answer's body. ``outcome`` is that of a command; None for a URL.
+    ``tail`` is the end of a command's output, as :class:`Outcome` has it, or the beginning of the
+    body of a response. ``outcome`` is that of the command; None if a URL was requested.
     """
 
     ok: bool
@@ -41,7 +47,12 @@ class Answer:
 
 
 class _Progress:
-    """How far a try has come: what is known of it where it ends early."""
+    """The state of a request while it runs, for the message if it is cut off at the timeout.
+
+    ``has_address`` tells whether the host name has been resolved. ``status`` is None until the
+    headers have arrived. ``location`` is the target of a redirect. ``body`` is as much of the body
+    as has been read.
+    """
 
     def __init__(self) -> None:
         self.has_address = False
@@ -51,19 +62,22 @@ class _Progress:
 
 
 def ask_url(healthcheck: HealthCheck, url: str) -> Answer:
-    """Ask once, for ``timeout`` seconds at most; what comes before then counts."""
+    """Send one GET request and return its result after ``timeout`` seconds at the latest.
+
+    A response that is incomplete by then has failed; the message has its status if that arrived.
+    """
     progress = _Progress()
     try:
-        answer = within(healthcheck.timeout, lambda: _get(healthcheck, url, progress))
-    except Late:
-        answer = _late(healthcheck, progress)
-    except (OSError, ValueError) as error:  # requests' own are OSErrors; ValueError: a bad header
-        answer = _broken(healthcheck, progress, error)
+        answer = call_within(healthcheck.timeout, lambda: _get(healthcheck, url, progress))
+    except DeadlineExceeded:
+        answer = _timeout_answer(healthcheck, progress)
+    except (OSError, ValueError) as error:  # requests raises OSErrors; a bad header is a ValueError
+        answer = _error_answer(healthcheck, progress, error)
     return replace(answer, message=f"GET {url} {answer.message}")
 
 
 def _get(healthcheck: HealthCheck, url: str, progress: _Progress) -> Answer:
-    """One GET, to no proxy and following no redirect: whoever answers is the one that was asked."""
+    """Send the request without proxy and redirects, so that only the URL's own host can answer."""
     import requests
 
     if address := _link_local_address(url):
@@ -76,74 +90,80 @@ def _get(healthcheck: HealthCheck, url: str, progress: _Progress) -> Answer:
     }
     with requests.Session() as session:
         session.trust_env = False
-        # A connection that does not come about is told before the time for all of it is over.
+        # The timeout for connecting is shorter than the one for the whole request, so that its more
+        # precise message is used.
         timeout = (0.9 * healthcheck.timeout, healthcheck.timeout)
         with session.get(
             url, headers=headers, timeout=timeout, allow_redirects=False, stream=True
         ) as response:
-            return _judge(healthcheck, response, progress)
+            return _answer(healthcheck, response, progress)
 
 
-def _judge(healthcheck: HealthCheck, response: requests.Response, progress: _Progress) -> Answer:
+def _answer(healthcheck: HealthCheck, response: requests.Response, progress: _Progress) -> Answer:
     progress.status = response.status_code
     if response.is_redirect:
-        progress.location = in_short(response.headers["Location"])
+        progress.location = one_short_line(response.headers["Location"])
     answered = f"answered {progress.status}"
-    if not _is_wanted(healthcheck, progress.status):
-        # The status is the verdict; what comes of the body, byte by byte, is there to explain it.
+    if not _is_expected_status(healthcheck, progress.status):
+        # The check has failed already: the body only explains why. It is read byte by byte, so that
+        # nothing is lost of a body that arrives slowly.
         with contextlib.suppress(OSError, ValueError):
             _read(response, progress, _TAIL_BYTES + 1, chunk=1)
-        return _unwanted(healthcheck, progress)
+        return _unexpected_status_answer(healthcheck, progress)
     if healthcheck.contains is None:
         return Answer(True, answered)
     _read(response, progress, _BODY_BYTES, chunk=_CHUNK)
     body = progress.body
     if str(healthcheck.contains).encode() in body:
-        return Answer(True, f'{answered} with "{healthcheck.contains}"', _beginning(body))
+        return Answer(True, f'{answered} with "{healthcheck.contains}"', _shown_beginning(body))
     where = f" in its first {_BODY_BYTES // 1024} KiB" if len(body) >= _BODY_BYTES else ""
     return Answer(
-        False, f'{answered} but without "{healthcheck.contains}"{where}', _beginning(body)
+        False, f'{answered} but without "{healthcheck.contains}"{where}', _shown_beginning(body)
     )
 
 
-def _late(healthcheck: HealthCheck, progress: _Progress) -> Answer:
+def _timeout_answer(healthcheck: HealthCheck, progress: _Progress) -> Answer:
     seconds = healthcheck.timeout
     if progress.status is None:
-        asked_in_vain = f"found no address of its host within {seconds:g}s"
-        return Answer(False, late(seconds) if progress.has_address else asked_in_vain)
-    if not _is_wanted(healthcheck, progress.status):
-        return _unwanted(healthcheck, progress)
-    what = f"answered {progress.status} but its body did not end within {seconds:g}s"
-    return Answer(False, what, _beginning(progress.body))
+        no_address = f"found no address of its host within {seconds:g}s"
+        return Answer(False, no_response(seconds) if progress.has_address else no_address)
+    if not _is_expected_status(healthcheck, progress.status):
+        return _unexpected_status_answer(healthcheck, progress)
+    message = f"answered {progress.status} but its body did not end within {seconds:g}s"
+    return Answer(False, message, _shown_beginning(progress.body))
 
 
-def _broken(healthcheck: HealthCheck, progress: _Progress, error: Exception) -> Answer:
+def _error_answer(healthcheck: HealthCheck, progress: _Progress, error: Exception) -> Answer:
     if progress.status is None:
         return Answer(False, explain(error, healthcheck.timeout))
-    what = f"answered {progress.status} but {explain_broken_off(error)}"
-    return Answer(False, what, _beginning(progress.body))
+    message = f"answered {progress.status} but {explain_incomplete(error)}"
+    return Answer(False, message, _shown_beginning(progress.body))
 
 
-def _is_wanted(healthcheck: HealthCheck, status: int) -> bool:
+def _is_expected_status(healthcheck: HealthCheck, status: int) -> bool:
     return status in healthcheck.status if healthcheck.status else 200 <= status < 300
 
 
-def _unwanted(healthcheck: HealthCheck, progress: _Progress) -> Answer:
-    whither = f" to {progress.location} (not followed)" if progress.location else ""
-    wanted = " or ".join(str(status) for status in healthcheck.status) or "2xx"
-    what = f"answered {progress.status}{whither}, wanted {wanted}"
-    return Answer(False, what, _beginning(progress.body))
+def _unexpected_status_answer(healthcheck: HealthCheck, progress: _Progress) -> Answer:
+    redirect = f" to {progress.location} (not followed)" if progress.location else ""
+    expected = " or ".join(str(status) for status in healthcheck.status) or "2xx"
+    message = f"answered {progress.status}{redirect}, wanted {expected}"
+    return Answer(False, message, _shown_beginning(progress.body))
 
 
-def _read(response: requests.Response, progress: _Progress, most: int, *, chunk: int) -> None:
-    for piece in response.iter_content(chunk):
-        progress.body += piece
-        if len(progress.body) >= most:
+def _read(response: requests.Response, progress: _Progress, limit: int, *, chunk: int) -> None:
+    """Read the body in pieces of ``chunk`` bytes, until its end or at least ``limit`` bytes."""
+    for data in response.iter_content(chunk):
+        progress.body += data
+        if len(progress.body) >= limit:
             return
 
 
-def _beginning(body: bytes) -> str:
-    """What is shown of it; a last word that was cut is left out, for it may be half a secret."""
+def _shown_beginning(body: bytes) -> str:
+    """Return the first 2 KiB of a body as text, without a last word that was cut.
+
+    Half of a secret could be in that word, and would not be masked.
+    """
     shown = body[:_TAIL_BYTES]
     if len(body) > len(shown) and (word := _LAST_WORD.search(shown)):
         shown = shown[: word.start()] or shown
@@ -152,7 +172,11 @@ def _beginning(body: bytes) -> str:
 
 
 def _link_local_address(url: str) -> str | None:
-    """Where clouds hand out their credentials: 169.254/16, fe80::/10 (RFC 3927, RFC 4291)."""
+    """Return the link-local address that the host of a url resolves to; None if it has none.
+
+    Such addresses (169.254/16, fe80::/10; RFC 3927, RFC 4291) are not requested, because cloud
+    providers serve credentials there.
+    """
     for *_, address in socket.getaddrinfo(urlsplit(url).hostname, None):
         ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
         ip = getattr(ip, "ipv4_mapped", None) or ip

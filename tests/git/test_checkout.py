@@ -1,4 +1,4 @@
-"""A checkout that is moved from commit to commit, ours or somebody's own clone."""
+"""Tests of checkouts that are moved from commit to commit: created ones and existing clones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def clone(tmp_path: Path, upstream: Upstream) -> Path:
-    """Somebody's own clone, with a branch of its own checked out and a file that git ignores."""
+    """A clone that an operator has made: with a local branch and a file that git ignores."""
     path = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(upstream.bare), str(path))
     git(path, "switch", "-q", "--create", "mine")
@@ -28,7 +28,7 @@ def clone(tmp_path: Path, upstream: Upstream) -> Path:
 
 
 def deploy(path: Path, upstream: Upstream, revision: str, number: int = 7) -> str | None:
-    """What an in-place deployment does -> the ref that has what stood there."""
+    """Do what an in-place deployment does; return the ref of the saved changes."""
     checkout = Checkout(str(path))
     checkout.receive(str(upstream.bare), revision)
     saved = checkout.save_changes(revision, number)
@@ -40,10 +40,12 @@ def saved_file(path: Path, name: str, ref: str = "refs/deployctl/saved/7") -> st
     return git(path, "show", f"{ref}:{name}")
 
 
-# ours
+# checkouts that deployctl has created
 
 
-def test_a_checkout_is_made_where_nothing_is(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_checkout_is_created_at_a_path_that_does_not_exist(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     checkout = Checkout(str(tmp_path / "sites" / "blog"))
     assert (checkout.exists(), checkout.head()) == (False, None)
     checkout.create()
@@ -53,7 +55,7 @@ def test_a_checkout_is_made_where_nothing_is(tmp_path: Path, upstream: Upstream)
     assert (tmp_path / "sites" / "blog" / "README").read_text() == "hello\n"
 
 
-def test_what_a_killed_creation_left_is_begun_again(tmp_path: Path, upstream: Upstream) -> None:
+def test_an_interrupted_creation_is_done_anew(tmp_path: Path, upstream: Upstream) -> None:
     path = tmp_path / "blog"
     (path / ".git" / "refs").mkdir(parents=True)
     (path / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
@@ -64,7 +66,7 @@ def test_what_a_killed_creation_left_is_begun_again(tmp_path: Path, upstream: Up
     assert checkout.head() == upstream.head
 
 
-def test_a_directory_with_files_and_no_repository_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_with_files_but_no_repository_is_refused(tmp_path: Path) -> None:
     (tmp_path / "blog").mkdir()
     (tmp_path / "blog" / "precious").touch()
     with pytest.raises(LayoutError) as caught:
@@ -101,7 +103,7 @@ def test_a_broken_repository_is_not_mistaken_for_the_one_around_it(tmp_path: Pat
     )
 
 
-def test_history_that_was_rewritten_is_followed(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_checkout_moves_to_a_rewritten_history(tmp_path: Path, upstream: Upstream) -> None:
     path, first = tmp_path / "blog", upstream.head
     Checkout(str(path)).create()
     second = upstream.commit({"README": "two\n"})
@@ -112,7 +114,9 @@ def test_history_that_was_rewritten_is_followed(tmp_path: Path, upstream: Upstre
     assert (path / "README").read_text() == "three\n"
 
 
-def test_a_commit_that_is_kept_can_be_gone_back_to(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_commit_with_a_release_ref_survives_gc_and_can_be_checked_out(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     path, first = tmp_path / "blog", upstream.head
     checkout = Checkout(str(path))
     checkout.create()
@@ -130,7 +134,7 @@ def test_a_commit_that_is_kept_can_be_gone_back_to(tmp_path: Path, upstream: Ups
     assert git(path, "for-each-ref", "refs/deployctl/releases") == ""
 
 
-def test_clearing_leaves_what_git_does_not_know(tmp_path: Path, upstream: Upstream) -> None:
+def test_clearing_leaves_untracked_files(tmp_path: Path, upstream: Upstream) -> None:
     upstream.commit({"dir/page": "hi\n"})
     path = tmp_path / "blog"
     checkout = Checkout(str(path))
@@ -163,10 +167,12 @@ def test_files_are_readable_for_a_web_server_whatever_the_umask(
     assert modes == [0o755, 0o755, 0o644, 0o755]
 
 
-# taken over
+# clones of operators
 
 
-def test_a_clone_is_taken_over_as_it_is(clone: Path, upstream: Upstream) -> None:
+def test_branches_configuration_and_untracked_files_of_a_clone_are_kept(
+    clone: Path, upstream: Upstream
+) -> None:
     local = git(clone, "commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "local")
     git(clone, "reset", "-q", "--hard", local)
     (clone / "notes").write_text("mine\n")
@@ -182,7 +188,7 @@ def test_a_clone_is_taken_over_as_it_is(clone: Path, upstream: Upstream) -> None
     assert (clone / "README").read_text() == "two\n"
 
 
-def test_changes_are_saved_and_can_be_brought_back(clone: Path, upstream: Upstream) -> None:
+def test_changes_are_saved_and_can_be_restored(clone: Path, upstream: Upstream) -> None:
     upstream.commit({"gone": "1\n", "README": "two\n"})
     git(clone, "pull", "-q", "origin", "main")
     (clone / "README").write_text("fixed in production\n")
@@ -196,13 +202,13 @@ def test_changes_are_saved_and_can_be_brought_back(clone: Path, upstream: Upstre
     assert git(clone, "status", "--porcelain") == ""
     assert git(clone, "rev-parse", "refs/deployctl/saved/7^") == head
     assert git(clone, "show", "--format=%s|%an", "--name-status", "refs/deployctl/saved/7") == (
-        "What stood here before deployment 7|deployctl\n\nM\tREADME\nD\tgone\nA\tstaged"
+        "Changes saved before deployment 7|deployctl\n\nM\tREADME\nD\tgone\nA\tstaged"
     )
     git(clone, "restore", "--source=refs/deployctl/saved/7", "README")
     assert (clone / "README").read_text() == "fixed in production\n"
 
 
-def test_what_was_saved_is_not_overwritten(clone: Path, upstream: Upstream) -> None:
+def test_earlier_saved_changes_are_not_overwritten(clone: Path, upstream: Upstream) -> None:
     for content in ("one", "two", "three"):
         (clone / "README").write_text(content)
         deploy(clone, upstream, upstream.head)
@@ -211,12 +217,14 @@ def test_what_was_saved_is_not_overwritten(clone: Path, upstream: Upstream) -> N
     assert refs == [f"refs/deployctl/saved/{name}" for name in ("7", "7.2", "7.3")]
 
 
-def test_files_that_were_only_touched_are_no_change(clone: Path, upstream: Upstream) -> None:
+def test_files_with_only_another_time_are_not_changed(clone: Path, upstream: Upstream) -> None:
     os.utime(clone / "README", (1, 1))
     assert deploy(clone, upstream, upstream.commit({"README": "two\n"})) is None
 
 
-def test_an_untracked_file_that_the_commit_brings_is_saved(clone: Path, upstream: Upstream) -> None:
+def test_an_untracked_file_that_the_commit_also_has_is_saved(
+    clone: Path, upstream: Upstream
+) -> None:
     names = ["config/site.yml", "new.cache", "a\nb", "-dash", "*", "ünï"]
     (clone / "config").mkdir()
     for name in names:
@@ -281,7 +289,7 @@ def test_a_directory_of_the_commit_that_became_a_symlink_is_saved(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_tracked_directory_that_becomes_a_file_takes_nothing_along(
+def test_an_untracked_directory_in_place_of_a_tracked_file_is_saved(
     clone: Path, upstream: Upstream
 ) -> None:
     deploy(clone, upstream, upstream.commit({"data/page": "hi\n"}))
@@ -325,7 +333,7 @@ def test_files_that_were_added_but_never_committed_are_saved(
     assert (path / "README").read_text() == "hello\n"
 
 
-def test_a_merge_that_was_never_finished_is_saved(clone: Path, upstream: Upstream) -> None:
+def test_the_files_of_an_unfinished_merge_are_saved(clone: Path, upstream: Upstream) -> None:
     upstream.commit({"README": "theirs\n"})
     (clone / "README").write_text("ours\n")
     git(clone, "commit", "-q", "-am", "ours")
@@ -377,7 +385,7 @@ def test_another_working_tree_named_in_the_configuration_is_not_touched(
     assert (clone / "README").read_text() == "two\n"
 
 
-def test_a_path_that_is_a_symlink_to_a_clone_is_that_clone(
+def test_the_path_may_be_a_symlink_to_a_clone(
     tmp_path: Path, clone: Path, upstream: Upstream
 ) -> None:
     (tmp_path / "blog").symlink_to("clone")
@@ -412,7 +420,7 @@ def test_the_callers_git_variables_have_no_effect(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_clone_of_another_account_is_refused_with_what_to_do(clone: Path) -> None:
+def test_a_clone_of_another_account_is_refused_with_advice(clone: Path) -> None:
     for path in (clone, clone / ".git"):
         os.chown(path, NOBODY, NOBODY)
     with pytest.raises(GitError) as caught:
@@ -423,7 +431,7 @@ def test_a_clone_of_another_account_is_refused_with_what_to_do(clone: Path) -> N
     )
 
 
-# what a crash leaves
+# after a crash
 
 
 @pytest.mark.parametrize(
@@ -435,56 +443,56 @@ def test_a_clone_of_another_account_is_refused_with_what_to_do(clone: Path) -> N
         ("index.lock", "config.lock", "objects/info/commit-graphs/commit-graph-chain.lock"),
     ],
 )
-def test_the_lock_of_a_git_that_was_killed_is_removed(
+def test_a_stale_lock_of_a_killed_git_process_is_removed(
     clone: Path, upstream: Upstream, locks: tuple[str, ...]
 ) -> None:
-    left = [clone / ".git" / name for name in locks]
+    stale_locks = [clone / ".git" / name for name in locks]
     checkout = Checkout(str(clone))
     (clone / "README").write_text("changed")
     revision = upstream.commit({"README": "two\n"})
-    for lock in left:
+    for lock in stale_locks:
         lock.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
     deploy(clone, upstream, revision)
     checkout.keep(7, revision)
     checkout.drop(7)
     assert (clone / "README").read_text() == "two\n"
-    assert [lock for lock in left if lock.exists()] == []
+    assert [lock for lock in stale_locks if lock.exists()] == []
 
 
-def test_the_lock_of_a_killed_git_in_a_worktree_is_removed_and_not_its_owners(
+def test_a_stale_lock_of_a_worktree_is_removed_but_not_that_of_its_main_repository(
     tmp_path: Path, clone: Path, upstream: Upstream
 ) -> None:
     tree = tmp_path / "tree"
     git(clone, "worktree", "add", "-q", "--detach", str(tree))
-    ours = clone / ".git" / "worktrees" / "tree" / "index.lock"
-    theirs = clone / ".git" / "index.lock"
-    for lock in (ours, theirs):
+    worktree_lock = clone / ".git" / "worktrees" / "tree" / "index.lock"
+    main_lock = clone / ".git" / "index.lock"
+    for lock in (worktree_lock, main_lock):
         lock.touch()
     deploy(tree, upstream, upstream.commit({"README": "two\n"}))
     assert (tree / "README").read_text() == "two\n"
-    assert (ours.exists(), theirs.exists()) == (False, True)
+    assert (worktree_lock.exists(), main_lock.exists()) == (False, True)
 
 
-def test_the_lock_of_a_branch_is_left_alone(clone: Path, upstream: Upstream) -> None:
+def test_the_lock_of_a_branch_is_not_removed(clone: Path, upstream: Upstream) -> None:
     lock = clone / ".git" / "refs" / "heads" / "mine.lock"
     lock.touch()
     deploy(clone, upstream, upstream.commit({"README": "two\n"}))
     assert lock.exists()
 
 
-def test_the_lock_of_a_git_that_is_at_work_is_respected(clone: Path, upstream: Upstream) -> None:
+def test_the_lock_of_a_running_git_process_is_not_removed(clone: Path, upstream: Upstream) -> None:
     (clone / ".git" / "index.lock").touch()
     revision = upstream.commit({"README": "two\n"})
-    at_work = subprocess.Popen(["git", "cat-file", "--batch"], cwd=clone, stdin=subprocess.PIPE)
+    running = subprocess.Popen(["git", "cat-file", "--batch"], cwd=clone, stdin=subprocess.PIPE)
     try:
         until = time.monotonic() + 10
-        while not os.path.realpath(f"/proc/{at_work.pid}/exe").endswith("/git"):
+        while not os.path.realpath(f"/proc/{running.pid}/exe").endswith("/git"):
             assert time.monotonic() < until
         with pytest.raises(GitError) as caught:
             deploy(clone, upstream, revision)
     finally:
-        at_work.communicate()
+        running.communicate()
     assert str(caught.value) == (
         f"cannot check {revision} out in {clone}: Unable to create '{clone}/.git/index.lock': File "
         "exists; another git is at work there: try again when it has finished"
@@ -492,7 +500,7 @@ def test_the_lock_of_a_git_that_is_at_work_is_respected(clone: Path, upstream: U
     assert (clone / "README").read_text() == "hello\n"
 
 
-def test_what_a_killed_saving_left_is_not_in_the_way(clone: Path, upstream: Upstream) -> None:
+def test_leftovers_of_an_interrupted_save_do_no_harm(clone: Path, upstream: Upstream) -> None:
     for name in ("deployctl-save.index", "deployctl-save.index.lock"):
         (clone / ".git" / name).write_text("half")
     (clone / "README").write_text("changed")
@@ -500,7 +508,7 @@ def test_what_a_killed_saving_left_is_not_in_the_way(clone: Path, upstream: Upst
     assert not list((clone / ".git").glob("deployctl-save*"))
 
 
-def test_packing_keeps_what_can_be_gone_back_to(clone: Path, upstream: Upstream) -> None:
+def test_packing_keeps_commits_with_a_release_ref(clone: Path, upstream: Upstream) -> None:
     checkout = Checkout(str(clone))
     git(clone, "config", "gc.autoPackLimit", "2")
     for number in range(4):
@@ -514,22 +522,22 @@ def test_packing_keeps_what_can_be_gone_back_to(clone: Path, upstream: Upstream)
     assert checkout.has(revision)
 
 
-def test_a_git_that_is_killed_has_not_said_that_nothing_is_there(
+def test_a_killed_git_process_is_an_error_and_not_a_missing_commit(
     tmp_path: Path, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a deployment would take what is live for nothing, and a rollback another release."""
+    """Otherwise a deployment would see no live revision, and a rollback would miss its release."""
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "git").write_text("#!/bin/sh\nkill -KILL $$\n")
     (programs / "git").chmod(0o755)
     monkeypatch.setattr("deployctl.system.environment.PATH", f"{programs}:/usr/bin:/bin")
     checkout = Checkout(str(clone))
-    for question in (checkout.head, lambda: checkout.has("a" * 40)):
+    for query in (checkout.head, lambda: checkout.has("a" * 40)):
         with pytest.raises(GitError, match="git was killed by SIGKILL"):
-            question()
+            query()
 
 
-def test_a_change_that_git_was_told_not_to_look_at_is_saved(
+def test_a_change_of_a_file_with_the_flag_assume_unchanged_is_saved(
     clone: Path, upstream: Upstream
 ) -> None:
     git(clone, "update-index", "--assume-unchanged", "README")
@@ -541,7 +549,7 @@ def test_a_change_that_git_was_told_not_to_look_at_is_saved(
 
 
 @pytest.mark.parametrize("damage", [b"", b"rubbish" * 10], ids=["empty", "rubbish"])
-def test_a_damaged_index_is_made_anew_and_changes_are_saved(
+def test_a_damaged_index_is_rebuilt_and_changes_are_saved(
     clone: Path, upstream: Upstream, damage: bytes
 ) -> None:
     (clone / "README").write_text("mine\n")
@@ -552,9 +560,7 @@ def test_a_damaged_index_is_made_anew_and_changes_are_saved(
     assert git(clone, "status", "--porcelain") == ""
 
 
-def test_a_worktree_whose_repository_is_gone_is_said_to_be_unreadable(
-    tmp_path: Path, clone: Path
-) -> None:
+def test_a_worktree_whose_main_repository_is_gone_is_an_error(tmp_path: Path, clone: Path) -> None:
     tree = tmp_path / "tree"
     git(clone, "worktree", "add", "-q", "--detach", str(tree))
     clone.rename(tmp_path / "away")

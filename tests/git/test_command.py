@@ -1,4 +1,4 @@
-"""Every call of git: its environment, its words, its end."""
+"""Tests of calls of git: environment, error messages, timeout, ssh and trusted paths."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from deployctl.values.repo import Repo
 from tests.support.upstream import git as plain_git
 
 
-def run_saying(tmp_path: Path, stderr: str) -> str:
-    """What becomes of a git that fails with these words."""
+def message_for(tmp_path: Path, stderr: str) -> str:
+    """Return the error message for a git command that fails and prints ``stderr``."""
     program = tmp_path / "git"
     (tmp_path / "stderr").write_text(stderr)
     program.write_text(f"#!/bin/sh\n/bin/cat {tmp_path}/stderr >&2\nexit 128\n")
@@ -28,6 +28,7 @@ def run_saying(tmp_path: Path, stderr: str) -> str:
 
 
 def processes_called(argument: str) -> list[str]:
+    """Return the ids of the processes that have this argument on their command line."""
     found = []
     for process in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
@@ -36,12 +37,12 @@ def processes_called(argument: str) -> list[str]:
     return found
 
 
-def test_the_output_comes_without_its_last_line_break() -> None:
+def test_the_output_is_returned_without_its_last_line_break() -> None:
     blob = git(["hash-object", "--stdin"], what="cannot hash", stdin=b"hi\n")
     assert blob == "45b983be36b73c0788dc9cbcb76cbb80fc7bb057"
 
 
-def test_a_failure_says_what_failed_and_keeps_what_git_printed(tmp_path: Path) -> None:
+def test_an_error_names_the_failed_action_and_keeps_the_output_of_git(tmp_path: Path) -> None:
     with pytest.raises(GitError) as caught:
         git([f"--git-dir={tmp_path}", "log"], what="cannot read the log")
     assert str(caught.value) == f"cannot read the log: not a git repository: '{tmp_path}'"
@@ -49,11 +50,11 @@ def test_a_failure_says_what_failed_and_keeps_what_git_printed(tmp_path: Path) -
     assert caught.value.git_exit_code == 128
 
 
-def test_a_failure_without_a_word_says_so(tmp_path: Path) -> None:
-    assert run_saying(tmp_path, "\n") == "cannot fetch: it gave no reason"
+def test_an_error_of_git_without_a_message_is_reported_as_such(tmp_path: Path) -> None:
+    assert message_for(tmp_path, "\n") == "cannot fetch: it gave no reason"
 
 
-def test_a_missing_git_is_named_with_the_way_to_install_it(tmp_path: Path) -> None:
+def test_a_missing_git_is_reported_with_the_command_to_install_it(tmp_path: Path) -> None:
     with pytest.raises(GitError) as caught:
         git(["fetch"], what="cannot fetch", env={"PATH": str(tmp_path)})
     assert (
@@ -61,7 +62,7 @@ def test_a_missing_git_is_named_with_the_way_to_install_it(tmp_path: Path) -> No
     )
 
 
-def test_a_call_that_takes_too_long_is_ended_with_all_it_started() -> None:
+def test_a_call_that_exceeds_its_timeout_is_ended_with_all_its_processes() -> None:
     with pytest.raises(GitError) as caught:
         git(
             ["-c", "alias.wait=!sleep 61.2837 & sleep 61.2837", "wait"],
@@ -155,8 +156,10 @@ DEPLOY_KEY = (
         ("warning: this\nthat is all", "that is all"),
     ],
 )
-def test_a_failure_says_why_and_what_to_do(tmp_path: Path, stderr: str, message: str) -> None:
-    assert run_saying(tmp_path, stderr) == f"cannot fetch: {message}"
+def test_an_error_has_the_message_of_git_and_advice(
+    tmp_path: Path, stderr: str, message: str
+) -> None:
+    assert message_for(tmp_path, stderr) == f"cannot fetch: {message}"
 
 
 def test_the_callers_git_variables_have_no_effect(
@@ -172,12 +175,14 @@ def test_the_callers_git_variables_have_no_effect(
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_git_asks_nobody_runs_nothing_and_checks_what_it_is_given() -> None:
+def test_git_does_not_prompt_runs_no_hooks_and_checks_fetched_objects() -> None:
     repo = Repo("blog", "https://example.org/blog.git", "/srv")
     environment = {**local_environment(), **remote_environment(repo)}
-    told = {name: value for name, value in environment.items() if name.startswith(("GIT_", "SSH"))}
-    assert told.pop("GIT_SSH_COMMAND").startswith("ssh -F /dev/null -o BatchMode=yes ")
-    assert told == {
+    variables = {
+        name: value for name, value in environment.items() if name.startswith(("GIT_", "SSH"))
+    }
+    assert variables.pop("GIT_SSH_COMMAND").startswith("ssh -F /dev/null -o BatchMode=yes ")
+    assert variables == {
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "/bin/false",
         "SSH_ASKPASS": "/bin/false",
@@ -198,7 +203,7 @@ def test_git_asks_nobody_runs_nothing_and_checks_what_it_is_given() -> None:
     } <= set(settings)
 
 
-def test_a_repository_around_the_callers_directory_has_no_say(
+def test_the_configuration_of_a_repository_around_the_callers_directory_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain_git(tmp_path, "init", "-q")
@@ -208,7 +213,7 @@ def test_a_repository_around_the_callers_directory_has_no_say(
     assert {line.partition("\t")[0] for line in origins} == {"command line:"}
 
 
-def test_ssh_never_asks_and_offers_the_key_of_the_repo_alone() -> None:
+def test_ssh_never_prompts_and_offers_only_the_key_of_the_repo() -> None:
     repo = Repo("blog", "git@forge:blog", "/srv", ssh_key="/k/id", known_hosts="/k/hosts")
     assert ssh_command(repo) == [
         "ssh",
@@ -233,7 +238,7 @@ def test_ssh_never_asks_and_offers_the_key_of_the_repo_alone() -> None:
     ]
 
 
-def test_ssh_takes_odd_paths_as_they_are() -> None:
+def test_ssh_gets_paths_with_spaces_and_percent_signs_unchanged() -> None:
     repo = Repo("blog", "git@forge:blog", "/srv", ssh_key="/my key", known_hosts="/a b/100%")
     words = [*ssh_command(repo), "-G", "forge"]
     settings = subprocess.run(words, check=True, capture_output=True, text=True).stdout
@@ -269,11 +274,11 @@ def test_only_the_transport_of_the_url_is_allowed(url: str, expected: str) -> No
         ("https://example.org/blog", None),
     ],
 )
-def test_a_url_on_this_machine_has_a_path(url: str, path: str | None) -> None:
+def test_only_urls_on_this_machine_have_a_local_path(url: str, path: str | None) -> None:
     assert local_path(url) == path
 
 
-def test_trust_is_given_to_one_place_in_a_private_file(tmp_path: Path) -> None:
+def test_trust_in_one_repository_is_written_to_a_private_file(tmp_path: Path) -> None:
     config = tmp_path / "trust"
     before = os.umask(0)
     try:
@@ -285,7 +290,7 @@ def test_trust_is_given_to_one_place_in_a_private_file(tmp_path: Path) -> None:
     assert listed.splitlines() == ['/srv/a "b"', '/srv/a "b"/.git', '/srv/a "b".git']
 
 
-def test_trust_that_was_given_is_not_written_again(tmp_path: Path) -> None:
+def test_the_file_of_trust_is_written_only_when_it_changes(tmp_path: Path) -> None:
     config = tmp_path / "trust"
     trust("/srv/blog", str(config))
     first = config.stat().st_ino

@@ -1,4 +1,4 @@
-"""git-lfs: its files are written in the place of the pointers, and no pointer goes unnoticed."""
+"""Tests of Git LFS: files are written in place of pointers, and remaining pointers are refused."""
 
 from __future__ import annotations
 
@@ -26,64 +26,64 @@ def upstream(upstream: Upstream) -> Upstream:
     return upstream
 
 
-def written(mirror: Mirror, directory: Path, revision: str | None = None) -> Path:
+def write_release(mirror: Mirror, directory: Path, revision: str | None = None) -> Path:
     parts = gather(mirror, revision or mirror.fetch(MAIN))
     directory.mkdir()
     write(parts, str(directory))
     return directory
 
 
-def complaint_of(mirror: Mirror, directory: Path) -> str:
+def error_of(mirror: Mirror, directory: Path) -> str:
     with pytest.raises(GitError) as caught:
-        written(mirror, directory)
+        write_release(mirror, directory)
     return str(caught.value)
 
 
-def test_the_files_are_written_and_kept_for_another_time(
+def test_lfs_files_are_written_and_kept_for_later_deployments(
     upstream: Upstream, tmp_path: Path
 ) -> None:
     mirror = mirror_of(tmp_path, upstream.url, lfs=True)
-    first = written(mirror, tmp_path / "one")
+    first = write_release(mirror, tmp_path / "one")
     assert (first / "media/large.bin").read_text() == TEXT
     assert (first / "media/large.bin").stat().st_mode & 0o777 == 0o644
     shutil.rmtree(upstream.bare)
-    again = written(mirror, tmp_path / "two", upstream.head)
-    assert (again / "media/large.bin").read_text() == TEXT
+    second = write_release(mirror, tmp_path / "two", upstream.head)
+    assert (second / "media/large.bin").read_text() == TEXT
     assert Path(mirror.lfs_storage).stat().st_mode & 0o777 == 0o700
 
 
-def test_pointers_are_not_deployed_where_the_repo_does_not_ask_for_lfs(
-    upstream: Upstream, tmp_path: Path
-) -> None:
+def test_pointers_are_refused_if_lfs_is_off(upstream: Upstream, tmp_path: Path) -> None:
     upstream.commit({f"media/{number}.bin": f"{number}" for number in range(3)})
     mirror = mirror_of(tmp_path, upstream.url)
-    assert complaint_of(mirror, tmp_path / "one") == (
+    assert error_of(mirror, tmp_path / "one") == (
         "only pointers of git-lfs would be deployed for media/0.bin, media/1.bin, media/2.bin and "
         "1 more: set lfs: true of blog in repos.yml"
     )
     assert not (tmp_path / "one").exists()
 
 
-def test_a_pointer_that_no_attribute_marks_is_no_file_to_deploy(
+def test_a_pointer_without_the_attribute_filter_lfs_is_refused(
     upstream: Upstream, tmp_path: Path
 ) -> None:
     oid = git(upstream.work, "lfs", "ls-files", "--long").split()[0]
-    upstream.commit({"odd.txt": POINTER.format(oid=oid, size=len(TEXT))})
+    upstream.commit({"pointer.txt": POINTER.format(oid=oid, size=len(TEXT))})
     mirror = mirror_of(tmp_path, upstream.url, lfs=True)
-    assert complaint_of(mirror, tmp_path / "one") == (
-        "odd.txt: still pointers of git-lfs, for .gitattributes has no filter=lfs for them; add it "
-        "(git lfs track), or commit the files themselves"
+    assert error_of(mirror, tmp_path / "one") == (
+        "pointer.txt: still pointers of git-lfs, for .gitattributes has no filter=lfs for them; "
+        "add it (git lfs track), or commit the files themselves"
     )
 
 
-def test_a_file_that_the_server_has_not_is_named(upstream: Upstream, tmp_path: Path) -> None:
+def test_a_file_that_is_missing_on_the_server_is_an_error(
+    upstream: Upstream, tmp_path: Path
+) -> None:
     shutil.rmtree(upstream.bare / "lfs")
     mirror = mirror_of(tmp_path, upstream.url, lfs=True)
-    message = complaint_of(mirror, tmp_path / "one")
+    message = error_of(mirror, tmp_path / "one")
     assert message.startswith(f"cannot fetch the LFS files of {upstream.head} from {upstream.url}:")
 
 
-def test_without_git_lfs_its_package_is_named(
+def test_a_missing_git_lfs_is_reported_with_its_package(
     upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = tmp_path / "bin"
@@ -92,7 +92,7 @@ def test_without_git_lfs_its_package_is_named(
         (bare / program).symlink_to(str(shutil.which(program)))
     monkeypatch.setattr("deployctl.system.environment.PATH", str(bare))
     mirror = mirror_of(tmp_path, upstream.url, lfs=True)
-    message = complaint_of(mirror, tmp_path / "one")
+    message = error_of(mirror, tmp_path / "one")
     assert message.endswith(
         "git: 'lfs' is not a git command. See 'git --help'; install git-lfs: apt-get install "
         "git-lfs"
@@ -106,36 +106,36 @@ def test_a_submodule_has_lfs_files_of_its_own(upstream: Upstream, tmp_path: Path
     push_lfs(lib)
     add_submodule(upstream, lib, "lib")
     mirror = mirror_of(tmp_path, upstream.url, lfs=True, submodules=True)
-    assert (written(mirror, tmp_path / "one") / "lib/lib.dat").read_text() == TEXT
+    assert (write_release(mirror, tmp_path / "one") / "lib/lib.dat").read_text() == TEXT
     without = mirror_of(tmp_path, upstream.url, submodules=True)
-    assert complaint_of(without, tmp_path / "two").startswith("only pointers of git-lfs")
+    assert error_of(without, tmp_path / "two").startswith("only pointers of git-lfs")
 
 
-def test_what_attributes_further_up_say_counts_for_a_directory_that_is_deployed(
+def test_attributes_of_parent_directories_apply_to_a_deployed_directory(
     upstream: Upstream, tmp_path: Path
 ) -> None:
     upstream.commit({"other/huge.bin": TEXT * 2})
     push_lfs(upstream)
     mirror = mirror_of(tmp_path, upstream.url, lfs=True, dir="media")
-    release = written(mirror, tmp_path / "one")
-    assert [each.name for each in release.iterdir()] == ["large.bin"]
+    release = write_release(mirror, tmp_path / "one")
+    assert [path.name for path in release.iterdir()] == ["large.bin"]
     assert (release / "large.bin").read_text() == TEXT
-    kept = [each for each in Path(mirror.lfs_storage, "objects").rglob("*") if each.is_file()]
-    assert len(kept) == 1, "what is not deployed is not fetched"
+    stored = [path for path in Path(mirror.lfs_storage, "objects").rglob("*") if path.is_file()]
+    assert len(stored) == 1, "only files of the deployed directory are fetched"
 
 
-def test_the_project_cannot_send_git_lfs_to_a_path(upstream: Upstream, tmp_path: Path) -> None:
+def test_an_lfs_url_of_the_commit_that_is_not_https_or_ssh_is_refused(
+    upstream: Upstream, tmp_path: Path
+) -> None:
     upstream.commit({".lfsconfig": '[lfs]\n\turl = "http://127.0.0.1:1/lfs"\n'})
     mirror = mirror_of(tmp_path, upstream.url, lfs=True)
-    assert complaint_of(mirror, tmp_path / "one") == (
+    assert error_of(mirror, tmp_path / "one") == (
         ".lfsconfig: its url 'http://127.0.0.1:1/lfs' is neither https nor ssh, but http; use an "
         "https or ssh url"
     )
 
 
-def test_files_that_the_project_leaves_out_for_people_are_deployed_all_the_same(
-    upstream: Upstream, tmp_path: Path
-) -> None:
+def test_files_that_lfsconfig_excludes_are_deployed(upstream: Upstream, tmp_path: Path) -> None:
     upstream.commit({".lfsconfig": "[lfs]\n\tfetchexclude = media\n"})
     mirror = mirror_of(tmp_path, upstream.url, lfs=True)
-    assert (written(mirror, tmp_path / "one") / "media/large.bin").read_text() == TEXT
+    assert (write_release(mirror, tmp_path / "one") / "media/large.bin").read_text() == TEXT

@@ -1,4 +1,4 @@
-"""The mirror: what is fetched, from where, in which state, and how it is written out."""
+"""Tests of mirrors: fetching from all kinds of urls, recovery from damage, writing of files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.git.test_command import processes_called
 from tests.support.sshd import sshd
 from tests.support.upstream import Upstream, git
 
-ENDS = ("", ".lock")
+INDEX_SUFFIXES = ("", ".lock")
 MAIN = "refs/heads/main"
 NOBODY = 65534
 
@@ -44,7 +44,7 @@ def mirror(tmp_path: Path, upstream: Upstream) -> Mirror:
     return mirror_of(tmp_path, upstream.url)
 
 
-def exported(mirror: Mirror, revision: str, directory: Path) -> Path:
+def export(mirror: Mirror, revision: str, directory: Path) -> Path:
     directory.mkdir()
     mirror.export(revision, str(directory))
     return directory
@@ -56,8 +56,8 @@ def message_of(call: Callable[..., object], *arguments: object) -> str:
     return str(caught.value)
 
 
-def beside(mirror: Mirror) -> list[str]:
-    """What a renewal leaves next to where the mirror is."""
+def replacement_leftovers(mirror: Mirror) -> list[str]:
+    """Return the leftovers of a replacement of the mirror in the directory of mirrors."""
     names = os.listdir(Path(mirror.directory).parent)
     return [name for name in names if name.endswith((".new", ".old"))]
 
@@ -72,13 +72,15 @@ def test_a_ref_is_fetched_and_resolved(mirror: Mirror, upstream: Upstream) -> No
     assert not mirror.has("1" * 40)
 
 
-def test_the_tip_is_asked_for_without_fetching(mirror: Mirror, upstream: Upstream) -> None:
+def test_the_tip_of_a_remote_branch_is_found_without_fetching(
+    mirror: Mirror, upstream: Upstream
+) -> None:
     assert mirror.remote_tip(MAIN) == upstream.head
     assert mirror.remote_tip("refs/heads/none") is None
     assert not mirror.exists()
 
 
-def test_a_commit_is_brought_from_where_it_can_be_had(
+def test_a_commit_is_fetched_by_its_sha_or_else_through_its_branch(
     mirror: Mirror, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = upstream.head
@@ -107,7 +109,9 @@ def test_a_force_push_is_an_ordinary_fetch(mirror: Mirror, upstream: Upstream) -
     assert mirror.is_ancestor(first, third)
 
 
-def test_a_branch_whose_name_only_ends_alike_is_another(mirror: Mirror, upstream: Upstream) -> None:
+def test_a_branch_whose_name_only_has_the_same_end_is_not_used(
+    mirror: Mirror, upstream: Upstream
+) -> None:
     first = upstream.head
     upstream.branch("changeset-release/main")
     upstream.commit({"README": "other\n"})
@@ -117,7 +121,7 @@ def test_a_branch_whose_name_only_ends_alike_is_another(mirror: Mirror, upstream
     assert mirror.remote_tip(MAIN) is None
 
 
-def test_a_missing_branch_or_tag_is_named_with_what_to_do(
+def test_a_missing_branch_or_tag_is_reported_with_advice(
     mirror: Mirror, upstream: Upstream
 ) -> None:
     url = upstream.url
@@ -138,23 +142,25 @@ def test_an_empty_repository_has_no_branch_yet(tmp_path: Path) -> None:
     )
 
 
-def test_an_annotated_tag_stands_for_its_commit(mirror: Mirror, upstream: Upstream) -> None:
+def test_an_annotated_tag_is_resolved_to_its_commit(mirror: Mirror, upstream: Upstream) -> None:
     upstream.tag("v1")
     assert git(upstream.work, "rev-parse", "v1") != upstream.head
     assert mirror.remote_tip("refs/tags/v1") == upstream.head
     assert mirror.fetch("refs/tags/v1") == upstream.head
 
 
-def test_a_tag_that_moved_is_followed(mirror: Mirror, upstream: Upstream) -> None:
+def test_a_fetch_updates_a_tag_that_was_moved(mirror: Mirror, upstream: Upstream) -> None:
     upstream.tag("v1")
     mirror.fetch("refs/tags/v1")
     upstream.commit({"README": "two\n"})
-    git(upstream.work, "tag", "--force", "-m", "again", "v1")
+    git(upstream.work, "tag", "--force", "-m", "moved", "v1")
     upstream.push("v1")
     assert mirror.fetch("refs/tags/v1") == upstream.head
 
 
-def test_one_commit_that_no_ref_leads_to_can_be_fetched(mirror: Mirror, upstream: Upstream) -> None:
+def test_a_commit_that_is_in_no_branch_can_be_fetched_by_its_sha(
+    mirror: Mirror, upstream: Upstream
+) -> None:
     first = upstream.head
     lost = upstream.commit({"README": "lost\n"})
     upstream.rewind(first)
@@ -172,15 +178,17 @@ def test_repos_with_one_url_share_a_mirror(tmp_path: Path, upstream: Upstream) -
     assert other.has(upstream.head)
 
 
-def test_many_may_fetch_into_one_mirror_at_once(tmp_path: Path, upstream: Upstream) -> None:
+def test_many_threads_can_fetch_into_one_mirror_at_the_same_time(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     upstream.branch("next")
     upstream.commit({"README": "next\n"})
     mirrors = [mirror_of(tmp_path, upstream.url) for _ in range(6)]
     found: list[str] = []
     refs = [MAIN, "refs/heads/next"] * 3
     threads = [
-        threading.Thread(target=lambda m=m, r=r: found.append(m.fetch(r)))
-        for m, r in zip(mirrors, refs, strict=True)
+        threading.Thread(target=lambda mirror=mirror, ref=ref: found.append(mirror.fetch(ref)))
+        for mirror, ref in zip(mirrors, refs, strict=True)
     ]
     for thread in threads:
         thread.start()
@@ -189,7 +197,7 @@ def test_many_may_fetch_into_one_mirror_at_once(tmp_path: Path, upstream: Upstre
     assert len(found) == 6
 
 
-def test_what_was_fetched_stays_when_the_remote_is_gone(mirror: Mirror, upstream: Upstream) -> None:
+def test_fetched_commits_stay_when_the_remote_is_gone(mirror: Mirror, upstream: Upstream) -> None:
     mirror.fetch(MAIN)
     shutil.rmtree(upstream.bare)
     assert message_of(mirror.fetch, MAIN) == (
@@ -237,8 +245,8 @@ def test_a_transport_that_runs_commands_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_host_where_nobody_listens_is_told_of(tmp_path: Path) -> None:
-    with socket.socket() as taken:  # bound but not listening: nobody else gets the port
+def test_a_refused_connection_is_reported(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound but not listening: no other process can get the port
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         url = f"ssh://127.0.0.1:{port}/blog"
@@ -250,7 +258,7 @@ def test_a_host_where_nobody_listens_is_told_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["ssh", "https", "http", "git"])
-def test_a_remote_that_never_answers_is_left_with_nothing_running(
+def test_a_fetch_from_a_silent_remote_times_out_and_leaves_no_process(
     tmp_path: Path, scheme: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -264,10 +272,10 @@ def test_a_remote_that_never_answers_is_left_with_nothing_running(
         assert time.monotonic() - began < 8
         assert not processes_called(url)
         assert not processes_called(str(silent.getsockname()[1]))
-    assert beside(mirror) == []
+    assert replacement_leftovers(mirror) == []
 
 
-def test_a_repository_with_long_names_is_refused_clearly(tmp_path: Path) -> None:
+def test_a_repository_with_sha256_object_names_is_refused(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q", "--object-format=sha256", "-b", "main", "long")
     git(tmp_path / "long", "commit", "-q", "--allow-empty", "-m", "first")
     mirror = mirror_of(tmp_path, str(tmp_path / "long"))
@@ -298,7 +306,7 @@ def test_a_clone_of_another_account_may_be_fetched_from(tmp_path: Path, upstream
 # safety
 
 
-def test_what_was_made_to_attack_a_checkout_is_refused(mirror: Mirror, upstream: Upstream) -> None:
+def test_a_tree_with_a_file_named_git_is_refused(mirror: Mirror, upstream: Upstream) -> None:
     blob = git(upstream.work, "hash-object", "-w", "README")
     hidden = subprocess.run(
         ["git", "mktree"],
@@ -326,7 +334,7 @@ def test_what_was_made_to_attack_a_checkout_is_refused(mirror: Mirror, upstream:
 
 
 def _tree_with_git_directory(upstream: Upstream, content: str) -> str:
-    """git mktree would refuse the name."""
+    """Write a tree that contains ``.git``; git mktree would refuse that name."""
     body = b"40000 .git\0" + bytes.fromhex(content)
     path = upstream.work.parent / "tree"
     path.write_bytes(body)
@@ -341,7 +349,7 @@ def test_no_hook_runs(tmp_path: Path, mirror: Mirror, upstream: Upstream) -> Non
         (hooks / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
         (hooks / name).chmod(0o755)
     upstream.commit({"README": "two\n"})
-    exported(mirror, mirror.fetch(MAIN), tmp_path / "out")
+    export(mirror, mirror.fetch(MAIN), tmp_path / "out")
     mirror.tidy()
     assert not (tmp_path / "ran").exists()
 
@@ -357,11 +365,11 @@ def test_the_callers_git_variables_have_no_effect(
     revision = mirror.fetch(MAIN)
     assert mirror.commit(revision).subject == "first"
     assert mirror.is_ancestor(revision, revision)
-    assert (exported(mirror, revision, tmp_path / "out") / "README").read_text() == "hello\n"
+    assert (export(mirror, revision, tmp_path / "out") / "README").read_text() == "hello\n"
     assert os.environ["GIT_NAMESPACE"] == "elsewhere"
 
 
-def test_a_mirror_is_for_its_owner_alone_whatever_the_umask(
+def test_only_its_account_can_access_a_mirror_whatever_the_umask(
     mirror: Mirror, upstream: Upstream
 ) -> None:
     before = os.umask(0)
@@ -377,7 +385,7 @@ def test_a_mirror_is_for_its_owner_alone_whatever_the_umask(
     assert open_to_others == []
 
 
-# what a crash or a power cut leaves
+# after a crash or a power cut
 
 
 @pytest.mark.parametrize(
@@ -394,7 +402,7 @@ def test_a_mirror_is_for_its_owner_alone_whatever_the_umask(
         "rm -f objects/pack/*",
     ],
 )
-def test_a_damaged_mirror_is_mended_by_the_next_fetch(
+def test_a_damaged_mirror_is_repaired_by_the_next_fetch(
     tmp_path: Path, mirror: Mirror, upstream: Upstream, damage: str
 ) -> None:
     mirror.fetch(MAIN)
@@ -402,7 +410,7 @@ def test_a_damaged_mirror_is_mended_by_the_next_fetch(
     upstream.commit({"README": "two\n"})
     revision = mirror.fetch(MAIN)
     assert revision == upstream.head
-    assert (exported(mirror, revision, tmp_path / "out") / "README").read_text() == "two\n"
+    assert (export(mirror, revision, tmp_path / "out") / "README").read_text() == "two\n"
 
 
 LOCKS = (
@@ -420,66 +428,72 @@ LOCKS = (
 HALF_WRITTEN = ("objects/pack/tmp_pack_x", "objects/pack/pack-1.keep", "objects/4b/tmp_obj_x")
 
 
-def test_nothing_that_a_killed_git_left_is_in_the_way(mirror: Mirror, upstream: Upstream) -> None:
+def test_leftovers_of_a_killed_git_process_are_removed_by_the_next_fetch(
+    mirror: Mirror, upstream: Upstream
+) -> None:
     mirror.fetch(MAIN)
-    left = [Path(mirror.directory, name) for name in (*LOCKS, *HALF_WRITTEN)]
-    for path in left:
+    leftovers = [Path(mirror.directory, name) for name in (*LOCKS, *HALF_WRITTEN)]
+    for path in leftovers:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     before = os.stat(mirror.directory).st_ino
     revision = upstream.commit({"README": "two\n"})
     assert mirror.fetch(MAIN) == revision
-    assert [path for path in left if path.exists()] == []
+    assert [path for path in leftovers if path.exists()] == []
     assert os.stat(mirror.directory).st_ino == before
 
 
-def test_a_fetch_leaves_alone_who_writes_a_tree_out_meanwhile(
+def test_a_fetch_keeps_the_index_of_another_living_process(
     mirror: Mirror, upstream: Upstream
 ) -> None:
-    """Who has that number now and did not begin then is somebody else."""
+    """A process with the same pid but another start time is another process."""
     mirror.fetch(MAIN)
     with subprocess.Popen(["sleep", "60"]) as other:
-        them = identity(other.pid)
-        used, left = (
-            [Path(mirror.directory, f"1-abc.{them.pid}-{start}.index{end}") for end in ENDS]
-            for start in (them.started, them.started - 1)
+        process = identity(other.pid)
+        used, stale = (
+            [
+                Path(mirror.directory, f"1-abc.{process.pid}-{start}.index{end}")
+                for end in INDEX_SUFFIXES
+            ]
+            for start in (process.started, process.started - 1)
         )
-        for path in (*used, *left):
+        for path in (*used, *stale):
             path.touch()
         mirror.fetch(MAIN)
         other.kill()
-    assert [path.exists() for path in (*used, *left)] == [True, True, False, False]
+    assert [path.exists() for path in (*used, *stale)] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("name", ["1-abc", ""])
-def test_what_this_process_could_not_remove_is_removed_later(
+def test_an_index_that_this_process_left_behind_is_removed_by_tidy(
     name: str, mirror: Mirror, upstream: Upstream
 ) -> None:
-    """Also a file without a name of its own, which begins with a dot."""
+    """An index for a directory without a name has a file name that begins with a dot."""
     mirror.fetch(MAIN)
-    me = identity()
-    left = [Path(mirror.directory, f"{name}.{me.pid}-{me.started}.index{end}") for end in ENDS]
-    for path in left:
+    process = identity()
+    stem = f"{name}.{process.pid}-{process.started}.index"
+    leftovers = [Path(mirror.directory, stem + end) for end in INDEX_SUFFIXES]
+    for path in leftovers:
         path.touch()
     mirror.tidy()
-    assert [path.exists() for path in left] == [False, False]
+    assert [path.exists() for path in leftovers] == [False, False]
 
 
-def test_a_damaged_mirror_stays_until_there_is_another(
+def test_a_damaged_mirror_stays_until_a_new_one_is_fetched(
     tmp_path: Path, mirror: Mirror, upstream: Upstream
 ) -> None:
-    """What can be read of it may be all there is of a release to go back to."""
+    """Its readable commits may be the only source for a rollback."""
     first = mirror.fetch(MAIN)
     Path(mirror.directory, "packed-refs").write_text("garbage\n")
     upstream.bare.rename(tmp_path / "away")
     assert "does not appear to be a git repository" in message_of(mirror.fetch, MAIN)
-    assert beside(mirror) == []
+    assert replacement_leftovers(mirror) == []
     Path(mirror.directory, "packed-refs").unlink()
-    assert (exported(mirror, first, tmp_path / "out") / "README").read_text() == "hello\n"
+    assert (export(mirror, first, tmp_path / "out") / "README").read_text() == "hello\n"
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_mirror_that_was_being_replaced_is_put_in_order(
+def test_an_interrupted_replacement_of_a_mirror_is_undone(
     tmp_path: Path, mirror: Mirror, upstream: Upstream, moved: bool
 ) -> None:
     first = mirror.fetch(MAIN)
@@ -489,10 +503,10 @@ def test_a_mirror_that_was_being_replaced_is_put_in_order(
     upstream.bare.rename(tmp_path / "away")
     assert "does not appear to be a git repository" in message_of(mirror.fetch, MAIN)
     assert mirror.resolve(MAIN) == first
-    assert beside(mirror) == []
+    assert replacement_leftovers(mirror) == []
 
 
-def test_what_a_killed_creation_left_is_not_taken_for_a_mirror(
+def test_an_incomplete_mirror_of_an_interrupted_creation_is_replaced(
     mirror: Mirror, upstream: Upstream
 ) -> None:
     for directory in (mirror.directory, f"{mirror.directory}.new"):
@@ -501,20 +515,22 @@ def test_what_a_killed_creation_left_is_not_taken_for_a_mirror(
     assert mirror.fetch(MAIN) == upstream.head
 
 
-def test_a_mirror_that_cannot_be_written_out_is_fetched_anew(
+def test_a_mirror_whose_commit_cannot_be_written_is_replaced_by_the_next_fetch(
     tmp_path: Path, mirror: Mirror, upstream: Upstream
 ) -> None:
     revision = mirror.fetch(MAIN)
     for pack in Path(mirror.directory, "objects", "pack").iterdir():
         pack.unlink()
     with pytest.raises(GitError, match=f"^cannot write {revision} to {tmp_path}/out: "):
-        exported(mirror, revision, tmp_path / "out")
+        export(mirror, revision, tmp_path / "out")
     assert os.path.exists(mirror.directory)
     assert mirror.fetch(MAIN) == revision
-    assert (exported(mirror, revision, tmp_path / "again") / "README").exists()
+    assert (export(mirror, revision, tmp_path / "second") / "README").exists()
 
 
-def test_a_branch_may_turn_into_a_directory_of_branches(mirror: Mirror, upstream: Upstream) -> None:
+def test_a_branch_may_be_replaced_by_branches_below_its_name(
+    mirror: Mirror, upstream: Upstream
+) -> None:
     mirror.fetch(MAIN)
     git(upstream.bare, "branch", "-m", "main", "main/next")
     assert mirror.fetch("refs/heads/main/next") == upstream.head
@@ -522,7 +538,9 @@ def test_a_branch_may_turn_into_a_directory_of_branches(mirror: Mirror, upstream
     assert mirror.fetch(MAIN) == upstream.head
 
 
-def test_packing_waits_for_nobody(tmp_path: Path, mirror: Mirror, upstream: Upstream) -> None:
+def test_packing_does_not_wait_for_the_lock_of_the_mirror(
+    tmp_path: Path, mirror: Mirror, upstream: Upstream
+) -> None:
     mirror.tidy()
     mirror.fetch(MAIN)
     with mirror_lock(str(tmp_path / "state"), mirror.name):
@@ -532,13 +550,15 @@ def test_packing_waits_for_nobody(tmp_path: Path, mirror: Mirror, upstream: Upst
 # reading
 
 
-def test_a_commit_tells_its_subject_and_author(mirror: Mirror, upstream: Upstream) -> None:
+def test_subject_and_author_of_a_commit_are_read(mirror: Mirror, upstream: Upstream) -> None:
     upstream.commit({}, "Überschrift\n\nand more")
     revision = mirror.fetch(MAIN)
     assert mirror.commit(revision) == Commit(revision, "Überschrift", "Ada Lovelace")
 
 
-def test_a_commit_in_another_encoding_is_shown_in_ours(mirror: Mirror, upstream: Upstream) -> None:
+def test_a_commit_message_in_another_encoding_is_decoded(
+    mirror: Mirror, upstream: Upstream
+) -> None:
     git(upstream.work, "config", "i18n.commitEncoding", "ISO-8859-1")
     (upstream.work.parent / "message").write_bytes(b"caf\xe9\n")
     git(upstream.work, "commit", "-q", "--allow-empty", "-F", "../message")
@@ -547,7 +567,7 @@ def test_a_commit_in_another_encoding_is_shown_in_ours(mirror: Mirror, upstream:
     assert mirror.commit(revision) == Commit(revision, "café", "Ada Lovelace")
 
 
-def test_a_commit_that_is_not_there_is_an_error_of_git(mirror: Mirror) -> None:
+def test_a_missing_commit_is_a_git_error(mirror: Mirror) -> None:
     mirror.fetch(MAIN)
     with pytest.raises(GitError, match=f"^cannot read {mirror.directory}: "):
         mirror.commit("1" * 40)
@@ -556,13 +576,13 @@ def test_a_commit_that_is_not_there_is_an_error_of_git(mirror: Mirror) -> None:
     )
 
 
-# writing out
+# writing files
 
 
 def test_exactly_the_committed_tree_is_written(
     tmp_path: Path, mirror: Mirror, upstream: Upstream
 ) -> None:
-    odd = ["-dash", "a\nb", "ünï", 'quo"te', "sp ace", "back\\slash", "*"]
+    unusual_names = ["-dash", "a\nb", "ünï", 'quo"te', "sp ace", "back\\slash", "*"]
     upstream.commit(
         {
             ".gitattributes": "secret export-ignore\nversion export-subst\n",
@@ -570,28 +590,28 @@ def test_exactly_the_committed_tree_is_written(
             "version": "$Format:%H$\n",
             "dos": "a\r\nb\r\n",
             "run": "#!/bin/sh\n",
-            **dict.fromkeys(odd, "odd\n"),
+            **dict.fromkeys(unusual_names, "text\n"),
         }
     )
     (upstream.work / "link").symlink_to("../outside")
     upstream.commit()
-    out = exported(mirror, mirror.fetch(MAIN), tmp_path / "out")
+    out = export(mirror, mirror.fetch(MAIN), tmp_path / "out")
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        [*odd, ".gitattributes", "README", "dos", "link", "run", "secret", "version"]
+        [*unusual_names, ".gitattributes", "README", "dos", "link", "run", "secret", "version"]
     )
     assert (out / "version").read_text() == "$Format:%H$\n"
     assert (out / "dos").read_bytes() == b"a\r\nb\r\n"
     assert os.readlink(out / "link") == "../outside"
 
 
-def test_a_file_name_that_is_not_utf8_is_written_as_it_is(
+def test_a_file_name_that_is_not_utf8_is_written_unchanged(
     tmp_path: Path, mirror: Mirror, upstream: Upstream
 ) -> None:
     name = os.fsencode(upstream.work) + b"/caf\xe9"
     with open(name, "w") as file:
-        file.write("odd\n")
+        file.write("text\n")
     upstream.commit()
-    out = exported(mirror, mirror.fetch(MAIN), tmp_path / "out")
+    out = export(mirror, mirror.fetch(MAIN), tmp_path / "out")
     assert b"caf\xe9" in os.listdir(os.fsencode(out))
 
 
@@ -603,37 +623,37 @@ def test_files_are_readable_for_a_web_server_whatever_the_umask(
     revision = mirror.fetch(MAIN)
     before = os.umask(umask)
     try:
-        out = exported(mirror, revision, tmp_path / "out")
+        out = export(mirror, revision, tmp_path / "out")
     finally:
         os.umask(before)
     modes = {name: stat.S_IMODE((out / name).stat().st_mode) for name in ("bin", "bin/run", "page")}
     assert modes == {"bin": 0o755, "bin/run": 0o755, "page": 0o644}
 
 
-def test_nothing_but_the_tree_is_left_behind(
+def test_writing_files_leaves_no_other_files_behind(
     tmp_path: Path, mirror: Mirror, upstream: Upstream
 ) -> None:
     revision = mirror.fetch(MAIN)
     before = sorted(os.listdir(mirror.directory))
-    exported(mirror, revision, tmp_path / "out")
+    export(mirror, revision, tmp_path / "out")
     assert sorted(os.listdir(mirror.directory)) == before
     assert sorted(os.listdir(tmp_path / "out")) == ["README"]
 
 
-def test_what_a_killed_export_left_is_not_in_the_way(
+def test_leftovers_of_an_interrupted_export_do_no_harm(
     tmp_path: Path, mirror: Mirror, upstream: Upstream
 ) -> None:
     revision = mirror.fetch(MAIN)
     for leftover in ("out.index", "out.index.lock"):
         Path(mirror.directory, leftover).write_text("half")
-    assert (exported(mirror, revision, tmp_path / "out") / "README").exists()
+    assert (export(mirror, revision, tmp_path / "out") / "README").exists()
 
 
-def test_an_empty_tree_is_written_as_nothing(
+def test_an_empty_tree_is_written_as_an_empty_directory(
     tmp_path: Path, mirror: Mirror, upstream: Upstream
 ) -> None:
     upstream.commit({"README": None})
-    assert list(exported(mirror, mirror.fetch(MAIN), tmp_path / "out").iterdir()) == []
+    assert list(export(mirror, mirror.fetch(MAIN), tmp_path / "out").iterdir()) == []
 
 
 # names
@@ -649,13 +669,13 @@ def test_an_empty_tree_is_written_as_nothing(
         (f"/srv/{'x' * 300}", "x" * 64),
     ],
 )
-def test_a_mirror_has_the_name_of_its_url(url: str, stem: str) -> None:
+def test_the_directory_of_a_mirror_is_named_after_its_url(url: str, stem: str) -> None:
     digest = hashlib.sha256(url.encode()).hexdigest()[:12]
     assert mirror_name(url) == f"{stem}-{digest}.git"
 
 
 @pytest.mark.parametrize(
-    ("text", "whole"),
+    ("text", "expected"),
     [
         ("a" * 40, True),
         ("0" * 64, True),
@@ -666,8 +686,8 @@ def test_a_mirror_has_the_name_of_its_url(url: str, stem: str) -> None:
         ("\u0661" * 40, False),
     ],
 )
-def test_a_sha_is_whole_or_none(text: str, whole: bool) -> None:
-    assert is_sha(text) is whole
+def test_only_a_full_sha_is_recognised_as_one(text: str, expected: bool) -> None:
+    assert is_sha(text) is expected
 
 
 # a real ssh server

@@ -1,4 +1,4 @@
-"""A directory of a repository, deployed as if it were the whole."""
+"""Tests of deploying one directory of a repository (``dir``)."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ def test_only_the_directory_is_written(upstream: Upstream, tmp_path: Path) -> No
     release = tmp_path / "release"
     release.mkdir()
     write(gather(mirror, mirror.fetch(MAIN)), str(release))
-    files = sorted(str(each.relative_to(release)) for each in release.rglob("*") if each.is_file())
+    files = sorted(str(path.relative_to(release)) for path in release.rglob("*") if path.is_file())
     assert files == [".hidden/x", "index.html", "lib/lib.txt", "run"]
-    assert (release / "index.html").read_bytes() == b"page\r\n", "attributes further up count"
+    assert (release / "index.html").read_bytes() == b"page\r\n", (
+        "attributes of parent directories apply"
+    )
     assert (release / "run").stat().st_mode & 0o777 == 0o755
-    assert sorted(each.name for each in release.iterdir()) == [
+    assert sorted(path.name for path in release.iterdir()) == [
         ".hidden", "index.html", "lib", "run",
     ]  # fmt: skip
 
@@ -51,7 +53,7 @@ def test_only_the_directory_is_written(upstream: Upstream, tmp_path: Path) -> No
         ("lib/inside", ": lib is a submodule"),
     ],
 )
-def test_what_is_no_directory_of_the_commit_is_refused(
+def test_a_path_that_is_not_a_directory_of_the_commit_is_refused(
     upstream: Upstream, tmp_path: Path, directory: str, why: str
 ) -> None:
     (upstream.work / "link").symlink_to("web")

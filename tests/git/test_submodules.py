@@ -1,4 +1,4 @@
-"""Submodules: whence they may come, and that the recorded commits are what is written."""
+"""Tests of submodules: which urls are accepted, and that the recorded commits are written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from deployctl.errors import GitError
 from deployctl.git.mirror import Mirror
 from deployctl.git.parts import gather, write
-from deployctl.git.submodules import fault_of_url, url_of
+from deployctl.git.submodules import fault_of_url, submodule_url
 from tests.git.test_mirror import MAIN, mirror_of
 from tests.support.projects import add_submodule, library, link, record
 from tests.support.sshd import sshd
@@ -26,17 +26,17 @@ def mirror(tmp_path: Path, upstream: Upstream) -> Mirror:
     return mirror_of(tmp_path, upstream.url, submodules=True)
 
 
-def written(mirror: Mirror, directory: Path) -> list[str]:
-    """Write what the branch has, as a release -> the files of it."""
+def write_release(mirror: Mirror, directory: Path) -> list[str]:
+    """Write the branch as a release into ``directory``; return the files that it has then."""
     parts = gather(mirror, mirror.fetch(MAIN))
     directory.mkdir()
     write(parts, str(directory))
     return sorted(
-        str(each.relative_to(directory)) for each in directory.rglob("*") if not each.is_dir()
+        str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir()
     )
 
 
-def complaint_of(mirror: Mirror) -> str:
+def error_of(mirror: Mirror) -> str:
     revision = mirror.fetch(MAIN)
     with pytest.raises(GitError) as caught:
         gather(mirror, revision)
@@ -44,7 +44,7 @@ def complaint_of(mirror: Mirror) -> str:
 
 
 @pytest.mark.parametrize(
-    ("base", "said", "url"),
+    ("base", "configured", "url"),
     [
         (SERVER, "../lib.git", "https://example.org/you/lib.git"),
         (SERVER, "../../they/lib.git", "https://example.org/they/lib.git"),
@@ -56,12 +56,12 @@ def complaint_of(mirror: Mirror) -> str:
         (SERVER, "https://example.com/lib.git", "https://example.com/lib.git"),
     ],
 )
-def test_a_url_is_what_git_takes_it_for(base: str, said: str, url: str) -> None:
-    assert url_of("lib", said, base, below=None) == url
+def test_a_url_is_resolved_as_git_does(base: str, configured: str, url: str) -> None:
+    assert submodule_url("lib", configured, base, local_root=None) == url
 
 
 @pytest.mark.parametrize(
-    ("said", "fault"),
+    ("configured", "fault"),
     [
         ("../../../lib.git", "leads too far up"),
         ("-u./payload", "has characters that do not belong there"),
@@ -82,29 +82,32 @@ def test_a_url_is_what_git_takes_it_for(base: str, said: str, url: str) -> None:
         ("https://me:secret@example.org/lib.git", "has a password, which gets shown"),
     ],
 )
-def test_a_url_that_could_do_more_than_be_fetched_is_refused(said: str, fault: str) -> None:
+def test_an_unsafe_url_is_refused(configured: str, fault: str) -> None:
     with pytest.raises(GitError) as caught:
-        url_of("lib", said, SERVER, below=None)
+        submodule_url("lib", configured, SERVER, local_root=None)
     message = str(caught.value)
     assert message.startswith("submodule lib: its url ")
     assert message.endswith(f" {fault}; use an https or ssh url, or a relative one (../NAME.git)")
     assert "secret" not in message
 
 
-def test_a_path_may_be_named_where_the_repo_itself_is_one() -> None:
+def test_a_path_is_accepted_if_the_repo_itself_is_local() -> None:
     assert fault_of_url("/srv/lib.git", local=True) is None
     assert fault_of_url("file:///srv/lib.git", local=True) is None
 
 
-@pytest.mark.parametrize("said", ["/etc/secret.git", "file:///srv/secret.git", "../../etc/x.git"])
-def test_a_path_that_is_not_beside_the_repository_is_refused(said: str) -> None:
-    """Whoever may push is not to read what else this machine has."""
-    assert url_of("lib", "../lib.git", "/srv/git/blog.git", below="/srv/git") == "/srv/git/lib.git"
+@pytest.mark.parametrize(
+    "configured", ["/etc/secret.git", "file:///srv/secret.git", "../../etc/x.git"]
+)
+def test_a_path_that_is_not_beside_the_repository_is_refused(configured: str) -> None:
+    """A push must not give access to other repositories on this machine."""
+    base, root = "/srv/git/blog.git", "/srv/git"
+    assert submodule_url("lib", "../lib.git", base, local_root=root) == "/srv/git/lib.git"
     with pytest.raises(GitError, match="is a path on this machine; use an https or ssh url"):
-        url_of("lib", said, "/srv/git/blog.git", below="/srv/git")
+        submodule_url("lib", configured, base, local_root=root)
 
 
-def test_the_recorded_commits_are_written_nested_ones_too(
+def test_the_recorded_commits_of_submodules_at_all_levels_are_written(
     mirror: Mirror, upstream: Upstream, tmp_path: Path
 ) -> None:
     deep, lib = library(tmp_path, "deep"), library(tmp_path, "lib")
@@ -112,7 +115,7 @@ def test_the_recorded_commits_are_written_nested_ones_too(
     add_submodule(upstream, lib, "vendor/lib", "../lib/upstream.git")
     recorded = lib.head
     lib.commit({"lib.txt": "lib 2\n"})
-    names = written(mirror, tmp_path / "one")
+    names = write_release(mirror, tmp_path / "one")
     assert names == [
         ".gitmodules",
         "README",
@@ -123,11 +126,11 @@ def test_the_recorded_commits_are_written_nested_ones_too(
     assert (tmp_path / "one/vendor/lib/lib.txt").read_text() == "lib 1\n"
     assert recorded != lib.head
     record(upstream, "vendor/lib", lib)
-    written(mirror, tmp_path / "two")
+    write_release(mirror, tmp_path / "two")
     assert (tmp_path / "two/vendor/lib/lib.txt").read_text() == "lib 2\n"
 
 
-def test_what_was_fetched_once_is_written_again_without_a_remote(
+def test_a_fetched_commit_can_be_written_without_a_remote(
     mirror: Mirror, upstream: Upstream, tmp_path: Path
 ) -> None:
     lib = library(tmp_path, "lib")
@@ -135,12 +138,12 @@ def test_what_was_fetched_once_is_written_again_without_a_remote(
     mirror.fetch(MAIN)
     gather(mirror, revision)
     shutil.rmtree(lib.bare)
-    (tmp_path / "again").mkdir()
-    write(gather(mirror, revision), str(tmp_path / "again"))
-    assert (tmp_path / "again/lib/lib.txt").read_text() == "lib 1\n"
+    (tmp_path / "release").mkdir()
+    write(gather(mirror, revision), str(tmp_path / "release"))
+    assert (tmp_path / "release/lib/lib.txt").read_text() == "lib 1\n"
 
 
-def test_a_commit_that_no_branch_has_is_fetched_by_its_sha_and_kept(
+def test_a_commit_that_is_in_no_branch_is_fetched_by_its_sha_and_pinned(
     mirror: Mirror, upstream: Upstream, tmp_path: Path
 ) -> None:
     lib = library(tmp_path, "lib")
@@ -149,75 +152,77 @@ def test_a_commit_that_no_branch_has_is_fetched_by_its_sha_and_kept(
     add_submodule(upstream, lib, "lib")
     lib.rewind(first)
     git(lib.bare, "config", "uploadpack.allowAnySHA1InWant", "true")
-    written(mirror, tmp_path / "one")
+    write_release(mirror, tmp_path / "one")
     assert (tmp_path / "one/lib/lib.txt").read_text() == "lib 2\n"
-    inner = mirror.of_submodule(lib.url)
-    refs = git(Path(inner.directory), "for-each-ref", "--format=%(refname)").splitlines()
+    nested = mirror.submodule_mirror(lib.url)
+    refs = git(Path(nested.directory), "for-each-ref", "--format=%(refname)").splitlines()
     assert refs == [f"refs/deployctl/pinned/{second}"]
 
 
-def test_a_server_that_gives_no_commit_by_its_sha_is_asked_for_its_branches(
+def test_all_branches_are_fetched_if_the_server_sends_no_commit_by_its_sha(
     mirror: Mirror, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lib = library(tmp_path, "lib")
     add_submodule(upstream, lib, "lib")
     lib.commit({"lib.txt": "lib 2\n"})
     monkeypatch.setattr("deployctl.git.command._SETTINGS", ("protocol.version=0",))
-    written(mirror, tmp_path / "one")
+    write_release(mirror, tmp_path / "one")
     assert (tmp_path / "one/lib/lib.txt").read_text() == "lib 1\n"
 
 
-def test_a_commit_that_was_never_pushed_is_named_with_what_to_do(
+def test_a_commit_that_was_never_pushed_is_reported_with_advice(
     mirror: Mirror, upstream: Upstream, tmp_path: Path
 ) -> None:
     lib = library(tmp_path, "lib")
     sha, modules = "1" * 40, f'[submodule "lib"]\n\tpath = lib\n\turl = {lib.url}\n'
     link(upstream, "lib", sha, modules)
-    assert complaint_of(mirror) == f"submodule lib: {lib.url} has no commit {sha}: push it there"
+    assert error_of(mirror) == f"submodule lib: {lib.url} has no commit {sha}: push it there"
 
 
-def test_a_submodule_that_cannot_be_fetched_is_named_with_the_advice(
+def test_a_submodule_that_cannot_be_fetched_is_reported_with_advice(
     mirror: Mirror, upstream: Upstream, tmp_path: Path
 ) -> None:
     lib = library(tmp_path, "lib")
     add_submodule(upstream, lib, "vendor/lib")
     shutil.rmtree(lib.bare)
-    assert complaint_of(mirror) == (
+    assert error_of(mirror) == (
         f"submodule vendor/lib: cannot fetch {lib.head} from {lib.url}: '{lib.bare}' does not "
         "appear to be a git repository; check url and what this account may read"
     )
 
 
-def test_a_link_without_a_url_is_named_with_what_to_do(mirror: Mirror, upstream: Upstream) -> None:
+def test_a_submodule_without_a_url_is_reported_with_advice(
+    mirror: Mirror, upstream: Upstream
+) -> None:
     link(upstream, "lib", "1" * 40, "")
-    assert complaint_of(mirror) == (
+    assert error_of(mirror) == (
         "submodule lib: .gitmodules has no url for it; add one (git submodule add), or take it out "
         "of the commit (git rm --cached lib)"
     )
 
 
 @pytest.mark.parametrize("setting", ["update = !touch pwned", "url = -u./payload"])
-def test_what_gitmodules_says_is_never_run(
+def test_gitmodules_with_commands_is_refused(
     mirror: Mirror, upstream: Upstream, tmp_path: Path, setting: str
 ) -> None:
-    """CVE-2018-17456 and CVE-2019-19604; git itself refuses to fetch such a file."""
+    """CVE-2018-17456 and CVE-2019-19604: git itself refuses to fetch such a file."""
     lib = library(tmp_path, "lib")
     link(upstream, "lib", lib.head, f'[submodule "lib"]\n\tpath = lib\n\t{setting}\n')
     with pytest.raises(GitError, match=r"gitmodules(Url|Update)"):
         mirror.fetch(MAIN)
 
 
-def test_a_name_that_leads_elsewhere_is_refused(
+def test_a_submodule_name_with_parent_directories_is_refused(
     mirror: Mirror, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CVE-2018-11235; git refuses it when it fetches, and we do where it did not look."""
+    """CVE-2018-11235: git refuses it in a fetch, and deployctl does if git has not checked it."""
     lib = library(tmp_path, "lib")
     text = f'[submodule "../../hooks"]\n\tpath = lib\n\turl = {lib.url}\n'
     link(upstream, "lib", lib.head, text)
     with pytest.raises(GitError, match="gitmodulesName"):
         mirror.fetch(MAIN)
     monkeypatch.setattr("deployctl.git.command._SETTINGS", ())
-    assert complaint_of(mirror) == (
+    assert error_of(mirror) == (
         ".gitmodules has a submodule called '../../hooks': names with .. are refused"
     )
 
@@ -225,7 +230,7 @@ def test_a_name_that_leads_elsewhere_is_refused(
 def test_a_submodule_is_not_written_through_a_symlink(
     mirror: Mirror, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CVE-2024-32002: where names differ in case alone, a link of the commit leads elsewhere."""
+    """CVE-2024-32002: a symlink redirects the path of a submodule if case is ignored in names."""
     lib = library(tmp_path, "lib")
     add_submodule(upstream, lib, "lib")
     parts = gather(mirror, mirror.fetch(MAIN))
@@ -234,22 +239,22 @@ def test_a_submodule_is_not_written_through_a_symlink(
     outside.mkdir()
     export = mirror.export
 
-    def export_and_turn(*arguments: Any, **keys: Any) -> None:
+    def export_and_replace(*arguments: Any, **keys: Any) -> None:
         export(*arguments, **keys)
         (release / "lib").rmdir()
         (release / "lib").symlink_to(outside)
 
-    monkeypatch.setattr(mirror, "export", export_and_turn)
+    monkeypatch.setattr(mirror, "export", export_and_replace)
     with pytest.raises(GitError) as caught:
         write(parts, str(release))
     assert str(caught.value) == (
-        f"submodule lib: {release}/lib is no empty directory of its own; look for a symlink or a "
-        "file in its way in the commit"
+        f"submodule lib: {release}/lib is not an empty directory inside the release: look for a "
+        "symlink or a file in the commit that has its name"
     )
     assert os.listdir(outside) == []
 
 
-def test_a_path_on_this_machine_is_not_read_for_a_repo_from_elsewhere(
+def test_a_repo_from_a_server_cannot_have_submodules_from_this_machine(
     upstream: Upstream, tmp_path: Path
 ) -> None:
     private, lib = library(tmp_path, "private"), library(tmp_path, "lib")
@@ -259,17 +264,17 @@ def test_a_path_on_this_machine_is_not_read_for_a_repo_from_elsewhere(
         known.write_text(server.known_host)
         keys = {"ssh_key": str(server.key), "known_hosts": str(known), "submodules": True}
         mirror = mirror_of(tmp_path, server.url(upstream.bare), **keys)
-        assert "lib/lib.txt" in written(mirror, tmp_path / "one"), "with the key of the repo"
+        assert "lib/lib.txt" in write_release(mirror, tmp_path / "one"), (
+            "fetched with the ssh key of the repo"
+        )
         add_submodule(upstream, private, "private")
-        assert complaint_of(mirror) == (
+        assert error_of(mirror) == (
             f"submodule private: its url '{private.url}' is a path on this machine; use an https "
             "or ssh url, or a relative one (../NAME.git)"
         )
 
 
-def test_without_the_key_a_warning_says_what_stays_empty(
-    upstream: Upstream, tmp_path: Path
-) -> None:
+def test_submodules_that_stay_empty_are_warned_of(upstream: Upstream, tmp_path: Path) -> None:
     add_submodule(upstream, library(tmp_path, "lib"), "lib")
     mirror = mirror_of(tmp_path, upstream.url)
     parts = gather(mirror, mirror.fetch(MAIN))

@@ -1,4 +1,4 @@
-"""Health checks against real servers and commands, the ill-behaved ones above all."""
+"""Tests of health checks with real servers and commands, most of them misbehaving ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from deployctl.values.repo import HealthCheck
 
 
 class Page:
-    """What a server answers, one after the other; the last again and again; and who asked."""
+    """The responses of a test server, and the requests that it has received.
+
+    ``answers`` are pairs of status and body; the last one is repeated for all further requests.
+    """
 
     def __init__(self, *answers: tuple[int, bytes], headers: dict[str, str] | None = None) -> None:
         self.answers = list(answers)
@@ -37,6 +40,8 @@ class Page:
 
 @contextmanager
 def serve(page: Page) -> Iterator[str]:
+    """Run an HTTP server with these responses; yield a url of it."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             page.requests.append({**dict(self.headers.items()), "path": self.path})
@@ -59,10 +64,11 @@ def serve(page: Page) -> Iterator[str]:
 
 
 @contextmanager
-def speak(talk: Callable[[socket.socket], None], *, peek: bool = False) -> Iterator[str]:
-    """A server that says what no decent one says; its connections end with the test.
+def raw_server(talk: Callable[[socket.socket], None], *, peek: bool = False) -> Iterator[str]:
+    """Run a server that calls ``talk`` for every connection; yield its url.
 
-    It takes the request first, or leaves it to ``talk``.
+    The request is read before ``talk`` is called; with ``peek`` it stays in the socket.
+    Connections are closed at the end of the block.
     """
     connections: list[socket.socket] = []
 
@@ -92,45 +98,46 @@ def speak(talk: Callable[[socket.socket], None], *, peek: bool = False) -> Itera
         connection.close()
 
 
-def self_signed(key: str, certificate: str) -> None:
-    words = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=app.example"
-    argv = [*words.split(), "-keyout", key, "-out", certificate]
+def create_self_signed(key: str, certificate: str) -> None:
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=app.example"
+    argv = [*command.split(), "-keyout", key, "-out", certificate]
     subprocess.run(argv, check=True, capture_output=True, timeout=60)
 
 
 def no_command(command: Command, timeout: float) -> Outcome:
-    raise AssertionError("no command was to be run")
+    raise AssertionError("unexpected command")
 
 
-def ask(healthcheck: HealthCheck) -> HealthResult:
+def check_url(healthcheck: HealthCheck) -> HealthResult:
     return check(healthcheck, run_command=no_command)
 
 
-def once(url: str) -> HealthCheck:
+def single_try(url: str) -> HealthCheck:
+    """Return a check that makes one try, because its deadline has passed after that."""
     return HealthCheck(url=url, timeout=2.0, deadline=0.0)
 
 
-def said(result: HealthResult, url: str) -> str:
-    """The message without the varying parts."""
+def message_of(result: HealthResult, url: str) -> str:
+    """Return the message with its url and duration replaced by URL and TIME."""
     return re.sub(r"in \S+\)$", "in TIME)", result.message.replace(url, "URL"))
 
 
-# What counts as well
+# Healthy and unhealthy responses
 
 
 @pytest.mark.parametrize("status", [200, 204, 299])
-def test_any_2xx_is_well(status: int) -> None:
+def test_any_2xx_status_is_healthy(status: int) -> None:
     with serve(Page((status, b""))) as url:
-        result = ask(once(url))
+        result = check_url(single_try(url))
     assert result == HealthResult(True, result.message, 1)
-    assert said(result, url) == f"GET URL answered {status} (1 try in TIME)"
+    assert message_of(result, url) == f"GET URL answered {status} (1 try in TIME)"
 
 
-def test_another_status_is_not_well_and_its_body_is_shown() -> None:
+def test_another_status_is_not_healthy_and_its_body_is_shown() -> None:
     with serve(Page((500, b"no database\n\x1b[31m at db.js:3"))) as url:
-        result = ask(once(url))
+        result = check_url(single_try(url))
     assert not result.ok
-    assert said(result, url) == "GET URL answered 500, wanted 2xx (1 try in TIME)"
+    assert message_of(result, url) == "GET URL answered 500, wanted 2xx (1 try in TIME)"
     assert result.tail == "no database\n\\x1b[31m at db.js:3"
     assert (result.exit_code, result.signal, result.timed_out, result.command) == (
         None,
@@ -140,52 +147,55 @@ def test_another_status_is_not_well_and_its_body_is_shown() -> None:
     )
 
 
-def test_the_wanted_statuses_replace_2xx() -> None:
+def test_configured_statuses_replace_2xx() -> None:
     with serve(Page((401, b""), (200, b""))) as url:
-        wanted = replace(once(url), status=(401, 403))
-        assert ask(wanted).ok
-        assert said(ask(wanted), url) == "GET URL answered 200, wanted 401 or 403 (1 try in TIME)"
+        healthcheck = replace(single_try(url), status=(401, 403))
+        assert check_url(healthcheck).ok
+        assert (
+            message_of(check_url(healthcheck), url)
+            == "GET URL answered 200, wanted 401 or 403 (1 try in TIME)"
+        )
 
 
-def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+def test_a_redirect_is_not_followed_and_is_judged_by_its_status() -> None:
     page = Page((302, b"moved"), headers={"Location": "/log\x1bin"})
     with serve(page) as url:
-        result = ask(once(url))
-        assert ask(replace(once(url), status=(302,))).ok
-    assert said(result, url) == (
+        result = check_url(single_try(url))
+        assert check_url(replace(single_try(url), status=(302,))).ok
+    assert message_of(result, url) == (
         "GET URL answered 302 to /log\\x1bin (not followed), wanted 2xx (1 try in TIME)"
     )
     assert [request["path"] for request in page.requests] == ["/ping", "/ping"]
 
 
-def test_the_body_must_contain_what_is_wanted() -> None:
+def test_the_body_must_contain_the_configured_text() -> None:
     with serve(Page((200, b'{"status": "ok"}'))) as url:
-        assert said(ask(replace(once(url), contains='"ok"')), url) == (
+        assert message_of(check_url(replace(single_try(url), contains='"ok"')), url) == (
             'GET URL answered 200 with ""ok"" (1 try in TIME)'
         )
-        result = ask(replace(once(url), contains="fine"))
-    assert said(result, url) == 'GET URL answered 200 but without "fine" (1 try in TIME)'
+        result = check_url(replace(single_try(url), contains="fine"))
+    assert message_of(result, url) == 'GET URL answered 200 but without "fine" (1 try in TIME)'
     assert result.tail == '{"status": "ok"}'
 
 
-def test_of_a_huge_body_only_the_beginning_is_read_and_less_is_shown() -> None:
+def test_only_the_beginning_of_a_huge_body_is_read_and_less_is_shown() -> None:
     with serve(Page((200, b"x" * 50_000_000 + b"needle"))) as url:
-        result = ask(replace(once(url), contains="needle"))
-    assert said(result, url) == (
+        result = check_url(replace(single_try(url), contains="needle"))
+    assert message_of(result, url) == (
         'GET URL answered 200 but without "needle" in its first 64 KiB (1 try in TIME)'
     )
     assert result.tail == "x" * 2048
 
 
-def test_an_endless_body_that_nobody_wants_to_see_does_not_matter() -> None:
+def test_an_endless_body_does_no_harm_if_no_text_is_searched_in_it() -> None:
     def endless(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
             connection.sendall(b"data: tick\n\n")
             time.sleep(0.05)
 
-    with speak(endless) as url:
-        assert ask(once(url)).ok
+    with raw_server(endless) as url:
+        assert check_url(single_try(url)).ok
 
 
 def test_headers_are_sent_and_proxies_and_netrc_of_the_environment_are_not_used(
@@ -194,14 +204,16 @@ def test_headers_are_sent_and_proxies_and_netrc_of_the_environment_are_not_used(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     page = Page((200, b""))
     with serve(page) as url:
-        assert ask(replace(once(url), headers={"X-Probe": "1", "Host": "app.example"})).ok
+        assert check_url(
+            replace(single_try(url), headers={"X-Probe": "1", "Host": "app.example"})
+        ).ok
     (request,) = page.requests
     assert request["User-Agent"] == f"deployctl/{__version__}"
     assert (request["X-Probe"], request["Host"]) == ("1", "app.example")
     assert "Authorization" not in request
 
 
-# Who does not answer
+# Servers that do not answer properly
 
 
 def free_port() -> int:
@@ -209,9 +221,12 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_a_refused_connection_is_told() -> None:
+def test_a_refused_connection_is_reported() -> None:
     url = f"http://127.0.0.1:{free_port()}/"
-    assert said(ask(once(url)), url) == "GET URL refused the connection (1 try in TIME)"
+    assert (
+        message_of(check_url(single_try(url)), url)
+        == "GET URL refused the connection (1 try in TIME)"
+    )
 
 
 def hang(connection: socket.socket) -> None:
@@ -243,36 +258,36 @@ def test_a_server_that_hangs_or_trickles_is_cut_off_at_the_timeout(
     talk: Callable[[socket.socket], None], phrase: str
 ) -> None:
     began = time.monotonic()
-    with speak(talk) as url:
-        result = ask(HealthCheck(url=url, timeout=0.4, deadline=0.0, contains="ok"))
+    with raw_server(talk) as url:
+        result = check_url(HealthCheck(url=url, timeout=0.4, deadline=0.0, contains="ok"))
         assert time.monotonic() - began < 2
-    assert said(result, url) == f"GET URL {phrase} (1 try in TIME)"
+    assert message_of(result, url) == f"GET URL {phrase} (1 try in TIME)"
 
 
-def test_a_bad_status_is_told_with_what_came_of_a_body_that_does_not_end() -> None:
+def test_a_bad_status_is_reported_with_the_beginning_of_an_incomplete_body() -> None:
     def talk(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 99\r\n\r\nno database\r\n")
         connection.recv(1)
 
-    with speak(talk) as url:
-        result = ask(HealthCheck(url=url, timeout=0.4, deadline=0.0))
-    assert said(result, url) == "GET URL answered 503, wanted 2xx (1 try in TIME)"
+    with raw_server(talk) as url:
+        result = check_url(HealthCheck(url=url, timeout=0.4, deadline=0.0))
+    assert message_of(result, url) == "GET URL answered 503, wanted 2xx (1 try in TIME)"
     assert result.tail == "no database\n"
 
 
-def test_a_server_that_takes_no_connection_is_told() -> None:
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        waiting = [socket.socket() for _ in range(3)]
-        for client in waiting:
+def test_a_server_that_accepts_no_connection_is_reported() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        clients = [socket.socket() for _ in range(3)]  # they fill the queue of the listener
+        for client in clients:
             client.setblocking(False)
-            client.connect_ex(full.getsockname())
-        url = f"http://127.0.0.1:{full.getsockname()[1]}/"
-        result = ask(HealthCheck(url=url, timeout=0.4, deadline=0.0))
-        for client in waiting:
+            client.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        result = check_url(HealthCheck(url=url, timeout=0.4, deadline=0.0))
+        for client in clients:
             client.close()
-    assert said(result, url) == "GET URL got no connection within 0.4s (1 try in TIME)"
+    assert message_of(result, url) == "GET URL got no connection within 0.4s (1 try in TIME)"
 
 
 @pytest.mark.parametrize(
@@ -301,38 +316,38 @@ def test_a_server_that_takes_no_connection_is_told() -> None:
         ),
     ],
 )
-def test_a_server_that_speaks_no_http_is_told(answer: bytes, phrase: str) -> None:
+def test_a_response_that_is_not_proper_http_is_reported(answer: bytes, phrase: str) -> None:
     def talk(connection: socket.socket) -> None:
         connection.sendall(answer)
         connection.shutdown(socket.SHUT_WR)
 
-    with speak(talk) as url:
-        wanted = replace(once(url), contains="ok")
-        assert said(ask(wanted), url) == f"GET URL {phrase} (1 try in TIME)"
+    with raw_server(talk) as url:
+        healthcheck = replace(single_try(url), contains="ok")
+        assert message_of(check_url(healthcheck), url) == f"GET URL {phrase} (1 try in TIME)"
 
 
-def test_a_server_without_tls_is_told() -> None:
+def test_a_server_without_tls_is_reported() -> None:
     with serve(Page((200, b""))) as plain:
         url = plain.replace("http:", "https:")
-        message = said(ask(once(url)), url)
+        message = message_of(check_url(single_try(url)), url)
     assert message == (
         "GET URL failed in TLS: the server does not speak it: write http://, or another port"
         " (1 try in TIME)"
     )
 
 
-def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path) -> None:
+def test_a_certificate_that_is_not_trusted_is_reported(tmp_path: Path) -> None:
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
-    self_signed(key, certificate)
+    create_self_signed(key, certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
 
     def talk(connection: socket.socket) -> None:
         context.wrap_socket(connection, server_side=True)
 
-    with speak(talk, peek=True) as plain:
+    with raw_server(talk, peek=True) as plain:
         url = plain.replace("http:", "https:")
-        message = said(ask(once(url)), url).replace("self signed", "self-signed")
+        message = message_of(check_url(single_try(url)), url).replace("self signed", "self-signed")
     assert message == "GET URL failed in TLS: self-signed certificate (1 try in TIME)"
 
 
@@ -343,8 +358,8 @@ def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path) -> None:
         ("a" * 70 + ".example", "has no proper host: label "),
     ],
 )
-def test_a_host_without_an_address_is_told(host: str, phrase: str) -> None:
-    result = ask(once(f"http://{host}/"))
+def test_a_host_without_an_address_is_reported(host: str, phrase: str) -> None:
+    result = check_url(single_try(f"http://{host}/"))
     assert not result.ok
     assert result.message.startswith(f"GET http://{host}/ {phrase}")
 
@@ -358,16 +373,16 @@ def test_a_host_without_an_address_is_told(host: str, phrase: str) -> None:
         ("http://2852039166/", "169.254.169.254"),
     ],
 )
-def test_link_local_addresses_are_never_asked(url: str, address: str) -> None:
-    message = said(ask(once(url)), url)
+def test_no_request_is_sent_to_link_local_addresses(url: str, address: str) -> None:
+    message = message_of(check_url(single_try(url)), url)
     assert message == f"GET URL is not sent: {address} is a link-local address (1 try in TIME)"
 
 
-# How long it is asked
+# Number of tries, interval and deadline
 
 
 class Clock:
-    """A clock that only sleeping and slow tries move."""
+    """A fake clock, which only sleeping and slow tries advance."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -381,16 +396,19 @@ class Clock:
         self.now += seconds
 
 
-def ask_command(
-    results: Sequence[int | None], healthcheck: HealthCheck, takes: float = 0.0
+def check_command(
+    exit_codes: Sequence[int | None], healthcheck: HealthCheck, takes: float = 0.0
 ) -> tuple[HealthResult, Clock]:
-    """Exit codes of one try after the other, the last again and again; None: it timed out."""
+    """Check with a fake command that ends with these exit codes, after ``takes`` seconds each.
+
+    The last exit code is that of all further tries too. None: the command timed out.
+    """
     clock = Clock()
-    left = list(results)
+    remaining = list(exit_codes)
 
     def run_command(command: Command, timeout: float) -> Outcome:
         clock.now += takes
-        code = left.pop(0) if len(left) > 1 else left[0]
+        code = remaining.pop(0) if len(remaining) > 1 else remaining[0]
         return Outcome(
             code,
             timed_out=code is None,
@@ -404,49 +422,49 @@ def ask_command(
 PROBE = HealthCheck(command=("probe",), timeout=5.0, interval=4.0, deadline=10.0)
 
 
-def test_it_is_asked_until_it_is_well() -> None:
-    result, clock = ask_command([1, None, 0], PROBE)
+def test_tries_end_when_one_is_healthy() -> None:
+    result, clock = check_command([1, None, 0], PROBE)
     assert result == HealthResult(
         True, "the command succeeded (3 tries in 8.0s)", 3, "at 1008", 0, command=("probe",)
     )
     assert clock.pauses == [4.0, 4.0]
 
 
-def test_it_is_asked_once_more_when_the_time_is_up() -> None:
-    result, clock = ask_command([1, 1, 1, 0], PROBE)
+def test_one_last_try_is_made_at_the_deadline() -> None:
+    result, clock = check_command([1, 1, 1, 0], PROBE)
     assert (result.ok, result.attempts) == (True, 4)
     assert clock.pauses == [4.0, 4.0, 2.0]
 
 
-def test_it_is_not_asked_for_ever() -> None:
-    result, clock = ask_command([7], PROBE)
+def test_tries_end_at_the_deadline() -> None:
+    result, clock = check_command([7], PROBE)
     assert (result.ok, result.attempts, result.exit_code, result.tail) == (False, 4, 7, "at 1010")
     assert result.message == "the command failed: exit code 7 (4 tries in 10s)"
     assert clock.now == 1010.0
 
 
 def test_a_try_that_ends_after_the_deadline_is_the_last() -> None:
-    result, clock = ask_command([None], PROBE, takes=5.0)
+    result, clock = check_command([None], PROBE, takes=5.0)
     assert (result.attempts, result.timed_out) == (2, True)
     assert result.message == "the command failed: timed out after 5s (2 tries in 14s)"
     assert clock.now <= 1000 + PROBE.deadline + PROBE.timeout
 
 
-def test_it_must_stay_well_for_the_time_wanted() -> None:
-    result, clock = ask_command([1, 0, 0, 0], replace(PROBE, interval=1.0, stable_for=2.0))
+def test_tries_must_succeed_for_the_time_of_stable_for() -> None:
+    result, clock = check_command([1, 0, 0, 0], replace(PROBE, interval=1.0, stable_for=2.0))
     assert (result.ok, result.attempts, clock.now) == (True, 4, 1003.0)
 
 
-def test_a_relapse_starts_the_time_anew() -> None:
-    wanted = replace(PROBE, interval=1.0, stable_for=2.0)
-    result, clock = ask_command([0, 0, 1, 0, 0, 0], wanted)
+def test_a_failed_try_restarts_the_time_of_stable_for() -> None:
+    healthcheck = replace(PROBE, interval=1.0, stable_for=2.0)
+    result, clock = check_command([0, 0, 1, 0, 0, 0], healthcheck)
     assert (result.ok, result.attempts, clock.now) == (True, 6, 1005.0)
 
 
-def test_one_good_answer_is_not_enough_where_it_must_stay_well_for_less_than_the_interval() -> None:
-    result, clock = ask_command([0], replace(PROBE, stable_for=0.5), takes=1.0)
+def test_one_successful_try_is_not_enough_if_stable_for_is_less_than_the_interval() -> None:
+    result, clock = check_command([0], replace(PROBE, stable_for=0.5), takes=1.0)
     assert (result.ok, result.attempts, clock.pauses) == (True, 2, [4.0])
-    result, _ = ask_command([0, 1], replace(PROBE, stable_for=0.5))
+    result, _ = check_command([0, 1], replace(PROBE, stable_for=0.5))
     assert not result.ok
 
 
@@ -470,24 +488,24 @@ def test_one_good_answer_is_not_enough_where_it_must_stay_well_for_less_than_the
         ([0, 1], "the command failed: exit code 1 (4 tries in 10s, 1 of them good)"),
     ],
 )
-def test_well_but_not_for_long_enough_is_not_well_and_it_is_told_what_to_do(
+def test_a_check_that_was_healthy_for_too_short_a_time_fails_with_advice(
     exit_codes: list[int | None], message: str
 ) -> None:
-    result, _ = ask_command(exit_codes, replace(PROBE, stable_for=5.0))
+    result, _ = check_command(exit_codes, replace(PROBE, stable_for=5.0))
     assert (result.ok, result.message) == (False, message)
 
 
-def test_a_server_that_starts_slowly_is_waited_for() -> None:
+def test_a_server_that_starts_slowly_becomes_healthy() -> None:
     with serve(Page((503, b""), (503, b""), (200, b""))) as url:
-        result = ask(HealthCheck(url=url, interval=0.05, deadline=10.0))
+        result = check_url(HealthCheck(url=url, interval=0.05, deadline=10.0))
     assert (result.ok, result.attempts) == (True, 3)
-    assert said(result, url) == "GET URL answered 200 (3 tries in TIME)"
+    assert message_of(result, url) == "GET URL answered 200 (3 tries in TIME)"
 
 
 # Commands
 
 
-def test_a_command_is_run_with_its_timeout_and_its_failure_is_kept(tmp_path: Path) -> None:
+def test_a_command_is_run_with_its_timeout_and_its_failure_is_returned(tmp_path: Path) -> None:
     def run_command(command: Command, timeout: float) -> Outcome:
         env = {"PATH": "/usr/bin:/bin"}
         context = StepContext(str(tmp_path), env, f"health-{tmp_path}", timeout)

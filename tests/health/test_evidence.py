@@ -1,4 +1,4 @@
-"""What is shown of a health check that failed: the answer, log files, what commands print."""
+"""Tests of the evidence for a failed health check: response, log files, output of commands."""
 
 from __future__ import annotations
 
@@ -29,92 +29,95 @@ def phone() -> Iterator[Bark]:
         yield server
 
 
-# What is read of a file
+# Files
 
 
 def no_command(command: Command, timeout: float) -> Outcome:
-    raise AssertionError("no command was to be run")
+    raise AssertionError("unexpected command")
 
 
-def of_file(path: str, directory: Path) -> str:
-    """What is shown of a file where what is live is that directory; it is told as well."""
-    told: list[str] = []
+def evidence_from(path: str, directory: Path) -> str:
+    """Return the evidence from a file; ``directory`` is the live directory.
+
+    The same text must have been passed to ``tell``.
+    """
+    passed: list[str] = []
     shown = explain(
         HealthCheck(command=("probe",), evidence=(Evidence(file=path),)),
         HealthResult(False, "it failed", 1),
         directory=str(directory),
         run_command=no_command,
         mask=Masker([SECRET]).mask_text,
-        tell=told.append,
+        tell=passed.append,
     )
-    assert told == [shown]
+    assert passed == [shown]
     return shown
 
 
 def test_the_last_fifty_lines_of_a_file_are_shown(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     log.write_text("".join(f"line {number}\r\n" for number in range(100_000)))
-    first, *lines = of_file("app.log", tmp_path).split("\n")
+    first, *lines = evidence_from("app.log", tmp_path).split("\n")
     assert first == f"last lines of {log}:"
     assert lines == [f"  line {number}" for number in range(99_950, 100_000)]
 
 
-def test_of_long_lines_only_the_end_is_shown_and_no_half_of_a_secret(tmp_path: Path) -> None:
+def test_only_the_end_of_long_lines_is_shown_and_no_part_of_a_secret(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     size = 8 * 1024
     for shift in range(0, len(SECRET) + 2, 3):
         log.write_text(f"start {SECRET}{'x' * (size - shift)}")
-        shown = of_file("app.log", tmp_path)
+        shown = evidence_from("app.log", tmp_path)
         assert len(shown) < size + 100
         assert not any(SECRET[at : at + 6] in shown for at in range(len(SECRET) - 5))
 
 
-def test_a_file_far_larger_than_the_memory_is_read_at_its_end(tmp_path: Path) -> None:
+def test_only_the_end_of_a_huge_file_is_read(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     with log.open("wb") as file:
         file.truncate(1 << 40)
         file.seek(0, os.SEEK_END)
         file.write(b"\nout of memory\n")
-    assert of_file(str(log), tmp_path) == f"last lines of {log}:\n  out of memory"
+    assert evidence_from(str(log), tmp_path) == f"last lines of {log}:\n  out of memory"
 
 
-def test_a_line_of_which_only_the_end_was_read_is_not_shown(tmp_path: Path) -> None:
-    """Half a secret may be in it, one with spaces too."""
+def test_a_line_is_not_shown_if_only_its_end_was_read(tmp_path: Path) -> None:
+    """It may begin with half a secret, also with one that has spaces."""
     log = tmp_path / "app.log"
     log.write_text("x" * 100_000 + "y\n")
-    shown = of_file("app.log", tmp_path)
+    shown = evidence_from("app.log", tmp_path)
     assert shown == f"last lines of {log}: none (its last line is longer than 64 KiB)"
     log.write_text("x y" * 100_000 + "\nlast\n")
-    assert of_file("app.log", tmp_path) == f"last lines of {log}:\n  last"
+    assert evidence_from("app.log", tmp_path) == f"last lines of {log}:\n  last"
 
 
-def test_what_a_terminal_would_obey_is_shown_escaped(tmp_path: Path) -> None:
+def test_control_characters_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "app.log").write_bytes(b"\x1b[2Jred\x00\xff\n\n==> fetch\n")
-    assert of_file("app.log", tmp_path) == (
+    assert evidence_from("app.log", tmp_path) == (
         f"last lines of {tmp_path}/app.log:\n  \\x1b[2Jred\\x00\\xff\n\n  ==> fetch"
     )
 
 
-def test_a_relative_path_is_named_as_it_will_still_be_after_the_rollback(tmp_path: Path) -> None:
+def test_the_shown_path_of_a_file_is_still_right_after_the_rollback(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "releases/2").mkdir(parents=True)
     (tmp_path / "releases/2/log").symlink_to("../../shared")
     (tmp_path / "current").symlink_to("releases/2")
     (tmp_path / "shared/app.log").write_text("broken\n")
-    found = of_file("log/app.log", tmp_path / "current")
-    assert found == f"last lines of {tmp_path}/shared/app.log:\n  broken"
-    missing = of_file("app.log", tmp_path / "current")
+    shown = evidence_from("log/app.log", tmp_path / "current")
+    assert shown == f"last lines of {tmp_path}/shared/app.log:\n  broken"
+    missing = evidence_from("app.log", tmp_path / "current")
     assert missing == (
         f"last lines of {tmp_path}/releases/2/app.log: none (No such file or directory)"
     )
 
 
-def make_fifo(place: Path) -> None:
-    os.mkfifo(place)
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
 
 
-def make_loop(place: Path) -> None:
-    place.symlink_to(place)
+def make_loop(path: Path) -> None:
+    path.symlink_to(path)
 
 
 @pytest.mark.parametrize(
@@ -124,39 +127,49 @@ def make_loop(place: Path) -> None:
         (Path.mkdir, "it is a directory and no file"),
         (make_fifo, "it is a pipe and no file"),
         (make_loop, "Too many levels of symbolic links"),
-        (lambda place: place.symlink_to("/dev/zero"), "it is a device and no file"),
-        (lambda place: place.symlink_to("/proc/self/mem"), "Input/output error"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a device and no file"),
+        (lambda path: path.symlink_to("/proc/self/mem"), "Input/output error"),
     ],
 )
-def test_what_cannot_be_read_says_so_in_one_line(make: Any, why: str, tmp_path: Path) -> None:
-    place = tmp_path / "app.log"
-    make(place)
-    assert of_file(str(place), tmp_path) == f"last lines of {place}: none ({why})"
+def test_a_file_that_cannot_be_read_gives_one_line_with_the_reason(
+    make: Any, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "app.log"
+    make(path)
+    assert evidence_from(str(path), tmp_path) == f"last lines of {path}: none ({why})"
 
 
 # A deployment whose health check fails
 
 
-def failed(app: App, phone: Bark, *, code: int = 4, **healthcheck: Any) -> dict[str, Any]:
-    """The failure of a second deployment, whose check fails: so do all, unless it says 2."""
+def failed_deployment(
+    app: App, phone: Bark, *, code: int = 4, **healthcheck: Any
+) -> dict[str, Any]:
+    """Deploy twice, the second time with this health check; return the failure of the second.
+
+    ``code`` is the expected exit code of the second: 4 (the default) if the health check fails for
+    both releases, 3 if only for the second.
+    """
     top = {"channels": {"phone": phone.url()}}
-    usual = {"notify": ["phone"], "secrets": {"TOKEN": SECRET}, "shared_dirs": ["log"]}
-    app.configure(top, stages=[], healthcheck=None, **usual)
+    common_keys = {"notify": ["phone"], "secrets": {"TOKEN": SECRET}, "shared_dirs": ["log"]}
+    app.configure(top, stages=[], healthcheck=None, **common_keys)
     app.release("1")
     app.push("2")
     check = {"deadline": 0.2, "interval": 0.1, **healthcheck}
-    app.configure(top, stages=[], healthcheck=check, **usual)
+    app.configure(top, stages=[], healthcheck=check, **common_keys)
     failure: dict[str, Any] = app.deploy(code=code)["failure"]
     return failure
 
 
 def healthcheck_log(app: App) -> str:
-    """The stage of the first health check in the log."""
+    """Return the part of the log of deployment 2 that is about its first health check."""
     log = app.cli("logs", "2").stdout
     return log[log.index("==> healthcheck") : log.index("==> rollback")]
 
 
-def test_all_evidence_is_in_the_record_the_log_show_and_the_notice(app: App, phone: Bark) -> None:
+def test_evidence_is_in_the_record_the_log_the_notice_and_the_output_of_show(
+    app: App, phone: Bark
+) -> None:
     (app.path / "shared/log").mkdir(parents=True)
     (app.path / "shared/log/app.log").write_text(f"no database for {SECRET}\x07\n")
     evidence = [
@@ -164,7 +177,7 @@ def test_all_evidence_is_in_the_record_the_log_show_and_the_notice(app: App, pho
         {"file": "log/none.log"},
     ]
     with unwell(lambda _: f"<h1>Broken</h1>\n{SECRET}\n") as port:
-        failure = failed(app, phone, url=f"http://127.0.0.1:{port}/", evidence=evidence)
+        failure = failed_deployment(app, phone, url=f"http://127.0.0.1:{port}/", evidence=evidence)
     assert failure["tail"].split("\n") == [
         "first lines of the answer:",
         "  <h1>Broken</h1>",
@@ -196,22 +209,22 @@ def test_all_evidence_is_in_the_record_the_log_show_and_the_notice(app: App, pho
     ]
 
 
-def test_evidence_is_looked_at_once_and_not_where_the_check_succeeds(app: App, phone: Bark) -> None:
-    looked = app.directory / "looked"
-    evidence = {"command": f"cat version >>{looked}; sleep 30"}
+def test_evidence_is_collected_once_and_only_if_the_check_fails(app: App, phone: Bark) -> None:
+    calls = app.directory / "calls"
+    evidence = {"command": f"cat version >>{calls}; sleep 30"}
     check = "echo not yet; ! grep 2 version"
-    failure = failed(app, phone, code=3, command=check, timeout=0.4, evidence=evidence)
-    assert looked.read_text() == "2\n"
+    failure = failed_deployment(app, phone, code=3, command=check, timeout=0.4, evidence=evidence)
+    assert calls.read_text() == "2\n"
     assert failure["tail"] == (
         "last lines of the check itself:\n  not yet\n  2\n"
-        f"last lines of the command cat version >>{looked}; sleep 30: none (timed out after 0.4s)"
+        f"last lines of the command cat version >>{calls}; sleep 30: none (timed out after 0.4s)"
     )
     assert (failure["command"], failure["exit_code"], failure["timed_out"]) == (check, 1, False)
 
 
-def test_what_an_answer_begins_with_is_called_so(app: App, phone: Bark) -> None:
+def test_the_beginning_of_a_response_is_shown_under_first_lines(app: App, phone: Bark) -> None:
     with unwell(lambda _: "no database\n") as port:
-        failure = failed(app, phone, url=f"http://127.0.0.1:{port}/")
+        failure = failed_deployment(app, phone, url=f"http://127.0.0.1:{port}/")
     assert failure["tail"] == "no database\n"
     assert "\nfirst lines:\n  no database\n" in app.cli("show", "2").stdout
     assert "\nfirst lines of the answer:\n  no database\n" in healthcheck_log(app)
