@@ -16,8 +16,8 @@ from deployctl.system.leftovers import (
     end_helpers,
     end_step,
     marker_of_helpers,
-    note_step,
     noted_holder,
+    write_note,
 )
 from deployctl.system.process_tree import MARKER, Identity, end_marked, identity
 from tests.support.cli import is_running
@@ -66,7 +66,7 @@ def note(tmp_path: Path) -> str:
 
 
 def test_a_step_that_still_runs_is_ended_with_its_whole_tree(tree: Tree, note: str) -> None:
-    note_step(note, tree.leader, f"{tree.marker}/build/1")
+    write_note(note, tree.leader, f"{tree.marker}/build/1")
     end_step(note)
     assert tree.living == [False, False, False]
 
@@ -74,7 +74,7 @@ def test_a_step_that_still_runs_is_ended_with_its_whole_tree(tree: Tree, note: s
 def test_what_a_step_that_has_ended_left_behind_stays(note: str) -> None:
     tree = Tree("sleep 60 & echo $!; setsid sleep 60 & echo $!")
     try:
-        note_step(note, tree.leader, f"{tree.marker}/build/1")
+        write_note(note, tree.leader, f"{tree.marker}/build/1")
         wait_until(lambda: not is_running(tree.process.pid))
         end_step(note)
         assert tree.living == [False, True, True]
@@ -89,7 +89,7 @@ def test_a_stranger_with_the_pid_of_the_step_lives_on(
     tree: Tree, note: str, change: dict[str, int | str]
 ) -> None:
     stranger = Identity(**{**dataclasses.asdict(tree.leader), **change})
-    note_step(note, stranger, f"{tree.marker}/build/1")
+    write_note(note, stranger, f"{tree.marker}/build/1")
     end_step(note)
     assert tree.living == [True, True, True]
 
@@ -103,11 +103,11 @@ def test_a_note_that_was_not_written_to_its_end_ends_nothing(note: str, text: st
 
 
 def test_a_note_that_cannot_be_written_is_no_error(tmp_path: Path, tree: Tree) -> None:
-    note_step(str(tmp_path / "missing" / "note"), tree.leader, tree.marker)
+    write_note(str(tmp_path / "missing" / "note"), tree.leader, tree.marker)
 
 
 def test_a_note_is_private_and_names_the_step(tree: Tree, note: str) -> None:
-    note_step(note, tree.leader, "m")
+    write_note(note, tree.leader, "m")
     assert json.loads(Path(note).read_text()) == {**dataclasses.asdict(tree.leader), "marker": "m"}
     assert Path(note).stat().st_mode & 0o777 == 0o600
 
@@ -169,7 +169,7 @@ def test_the_git_of_a_holder_that_died_is_ended_by_the_next_one(tmp_path: Path) 
     git = subprocess.Popen(
         ["sleep", "60"], env={"PATH": "/usr/bin:/bin", MARKER: marker_of_helpers(who)}
     )
-    note_step(str(note), who, "")
+    write_note(str(note), who, "")
     with noted_holder(str(note)):
         assert git.wait() == -9
         assert json.loads(note.read_text())["pid"] == identity().pid
