@@ -117,7 +117,7 @@ class _Messenger:
             self._process.kill()
 
     def error(self) -> str | None:
-        """Wait for the process; return None, or why the message was not sent in time."""
+        """Wait until the process ends or is late; return None, or why the message was not sent."""
         try:
             left = max(0.0, self._deadline - time.monotonic())
             answer, _ = self._process.communicate(timeout=left)

@@ -113,9 +113,9 @@ def _give_up_unknown(db: Database, channels: Mapping[str, Channel], now: float) 
 def _reserve_oldest(
     db: Database, channels: Mapping[str, Channel], now: float
 ) -> list[tuple[Notice, Sending]]:
-    """Reserve the oldest due sending of each channel.
+    """Reserve the oldest due sending of each channel, and return these sendings.
 
-    Leave out those that another process reserved first.
+    Leave out those that another process reserved first. Each :class:`Sending` is as it was before.
     """
     oldest: dict[str, tuple[Notice, Sending]] = {}
     for notice, sending in store.due(db, now):

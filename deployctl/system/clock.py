@@ -14,7 +14,7 @@ class Instant:
 
     ``wall`` is the wall clock in seconds since the epoch. ``clock`` is CLOCK_BOOTTIME
     (clock_gettime(2)): seconds since the boot that ``boot`` names, including the time that the
-    machine slept; nobody can set it.
+    machine slept. It cannot be set.
     """
 
     wall: float

@@ -45,7 +45,7 @@ def write_note(path: str, process: Identity, marker: str) -> None:
 
 
 def end_steps(path: str) -> None:
-    """End the step in the note ``path``, and the parallel steps in ``path.1``, ``path.2``, …."""
+    """End the step in the note ``path``, and parallel steps in ``path.1``, ``path.2`` etc."""
     for note in (path, *glob.glob(f"{glob.escape(path)}.*")):
         end_step(note)
 

@@ -268,7 +268,7 @@ class _OutputEnd:
 
 
 class LastLines(_OutputEnd):
-    """A sink that keeps the last lines of an output, at most ``size`` bytes of them."""
+    """A sink that keeps the last lines: at most ``lines`` of them, and at most ``size`` bytes."""
 
     def __init__(self, lines: int = _TAIL_LINES, size: int = _TAIL_BYTES) -> None:
         super().__init__(size)

@@ -44,7 +44,7 @@ class Tree:
 
     @property
     def running(self) -> list[bool]:
-        """Whether the leader, the first and the second child run."""
+        """Tell for the leader, the first and the second child whether it runs."""
         return [is_running(pid) for pid in (self.process.pid, *self.children)]
 
     def end(self) -> None:

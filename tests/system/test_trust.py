@@ -59,8 +59,8 @@ def test_a_config_of_another_account_is_refused_and_one_of_root_is_accepted(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.chown(config, NOBODY, -1)
-    owner = account_name(NOBODY)
-    message = f"{config} belongs to {owner}, who is neither root nor this account, root"
+    other_name = account_name(NOBODY)
+    message = f"{config} belongs to {other_name}, who is neither root nor this account, root"
     assert config_errors(config) == {f"{message}: sudo chown root {config}"}
     os.chown(config, 0, 0)
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
