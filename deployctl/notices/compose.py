@@ -1,4 +1,4 @@
-"""Put what became of a deployment into the words of a notice."""
+"""Compose the title and the body of the notice about a deployment."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from deployctl.values.notice import Wording
 from deployctl.values.text import FIRST, is_section, sections
 from deployctl.values.times import duration
 
-_LINE = 300  # bytes of a subject, a command and the like
-_GAP = "\n\n"
+_LINE_BYTES = 300  # of a commit's subject, a command and the like
+_BLANK_LINE = "\n\n"
 _TAIL_LINES = 15
-_TAIL = 1500  # bytes
-_PIECES = 10  # of evidence; with more of them nobody would have room to say anything
-# bytes; a push to a phone is 4 KB with all around it, and what is larger is refused
+_TAIL_BYTES = 1500
+_MAX_SECTIONS = 10  # of evidence; with more of them, the share of each would be too small
+# A push message to a phone may have 4 KB in all, its other fields included; a larger one is refused
 # (https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification).
-_BODY = 3000
+_BODY_BYTES = 3000
 
-# Words that call everybody in a chat; a commit's subject must not.
-_CALL = re.compile(r"@(?=(?:everyone|here|channel|all)\b|[&!]?\d+>)", re.IGNORECASE)
+# Words that notify everybody in a chat; a commit's subject must not do that.
+_MENTION = re.compile(r"@(?=(?:everyone|here|channel|all)\b|[&!]?\d+>)", re.IGNORECASE)
 
 
 def compose(deployment: Deployment, *, recovered: bool, host: str) -> Wording:
-    """Put what became of a deployment into words.
+    """Return event, title and body of the notice about a deployment.
 
-    ``recovered``: the repo's previous finished deployment had not succeeded. The body is at most
-    3,000 bytes; of a failed step it has the last lines that fit, of the evidence of a health check
-    a share of each piece.
+    ``recovered``: the repo's previous finished deployment had not succeeded. ``host`` is the name
+    of this machine. The body has at most about 3,000 bytes. It ends with the last lines of a failed
+    step's output, or with a part of every section of a failed health check's evidence.
     """
     event = event_of(deployment, recovered)
-    head = "\n".join(filter(None, _head(deployment, host)))
-    body = _GAP.join([head, *_excerpts(deployment.failure, _BODY - len(head.encode()))])
+    facts = "\n".join(filter(None, _facts(deployment, host)))
+    room = _BODY_BYTES - len(facts.encode())
+    body = _BLANK_LINE.join([facts, *_excerpts(deployment.failure, room)])
     return Wording(event, f"{deployment.repo}: {_headline(deployment, event)}", body)
 
 
@@ -47,8 +48,8 @@ def event_of(deployment: Deployment, recovered: bool) -> str:
 
 
 def _headline(deployment: Deployment, event: str) -> str:
-    new = _short(deployment.revision or deployment.wanted_revision)
-    old = _short(deployment.previous_revision)
+    new = _short_sha(deployment.revision or deployment.wanted_revision)
+    old = _short_sha(deployment.previous_revision)
     task = "rollback" if deployment.task == "rollback" else "deployment"
     if deployment.task == "rollback" and deployment.status == "succeeded":
         return f"rolled back to {new} by {_line(deployment.actor)}"
@@ -62,18 +63,18 @@ def _headline(deployment: Deployment, event: str) -> str:
     }.get(event, f"{task} {event}")
 
 
-def _head(deployment: Deployment, host: str) -> list[str]:
-    """What happened, line by line; empty where there is nothing to say."""
+def _facts(deployment: Deployment, host: str) -> list[str]:
+    """Return the lines about a deployment; a line is empty if its fact is not known."""
     took = f", took {duration(deployment.duration)}" if deployment.duration is not None else ""
     ref = (deployment.ref or "").removeprefix("refs/heads/").removeprefix("refs/")
-    revision = _short(deployment.revision or deployment.wanted_revision)
+    revision = _short_sha(deployment.revision or deployment.wanted_revision)
     return [
         _line(deployment.subject or ""),
         f"{revision} on {_line(ref)}" if ref else revision,
         f"by {_line(deployment.actor)} ({deployment.trigger}){took}",
         *_slow_stages(deployment),
         f"deployment {deployment.number} on {host}",
-        *_what_went_wrong(deployment),
+        *_failure_lines(deployment),
         f"more: deployctl logs {deployment.number}",
     ]
 
@@ -86,23 +87,23 @@ def _slow_stages(deployment: Deployment) -> list[str]:
     ]
 
 
-def _what_went_wrong(deployment: Deployment) -> list[str]:
-    """The failure and the reason, where that is not the same."""
-    told = _failure(deployment.failure) if deployment.failure else []
+def _failure_lines(deployment: Deployment) -> list[str]:
+    """Return the lines about the failure, and the reason; no text is repeated."""
+    lines = _step_lines(deployment.failure) if deployment.failure else []
     reason = _line(deployment.reason or "")
-    return told if reason in told else [*(each for each in told if each not in reason), reason]
+    return lines if reason in lines else [*(line for line in lines if line not in reason), reason]
 
 
-def _failure(failure: Failure) -> list[str]:
+def _step_lines(failure: Failure) -> list[str]:
     where = failure.stage + (f" on {failure.host}" if failure.host else "")
     command = f": {_line(failure.command)}" if failure.command else ""
-    how = _how(failure)
-    told = not how or how in failure.message
-    message = failure.message if told else f"{how}: {failure.message}"
+    ending = _ending(failure)
+    is_complete = not ending or ending in failure.message
+    message = failure.message if is_complete else f"{ending}: {failure.message}"
     return [f"failed in {_line(where)}{command}", _line(message)]
 
 
-def _how(failure: Failure) -> str:
+def _ending(failure: Failure) -> str:
     if failure.timed_out:
         return "timed out"
     if failure.signal:
@@ -111,56 +112,63 @@ def _how(failure: Failure) -> str:
 
 
 def _excerpts(failure: Failure | None, room: int) -> list[str]:
-    """What of a failure's tail fits into that many bytes."""
-    parts = sections(failure.tail)[:_PIECES] if failure else []
-    parts = [_shown(part).rstrip() for part in parts]
+    """Return the parts of a failure's tail, cut so that they fit into ``room`` bytes together."""
+    parts = sections(failure.tail)[:_MAX_SECTIONS] if failure else []
+    parts = [_harmless(part).rstrip() for part in parts]
     if failure and len(parts) == 1 and not is_section(parts[0]):
-        lines, size = parts[0].split("\n"), min(_TAIL, room)
+        lines, size = parts[0].split("\n"), min(_TAIL_BYTES, room)
         if failure.is_of_answer:
-            return [_beginning("\n".join(lines[:_TAIL_LINES]), size)]
-        return [_end("\n".join(lines[-_TAIL_LINES:]), size)]
-    sizes = _shares([len(part.encode()) for part in parts], room - len(_GAP) * len(parts))
+            return [_first_bytes("\n".join(lines[:_TAIL_LINES]), size)]
+        return [_last_bytes("\n".join(lines[-_TAIL_LINES:]), size)]
+    sizes = _shares([len(part.encode()) for part in parts], room - len(_BLANK_LINE) * len(parts))
     return [_excerpt(part, size) for part, size in zip(parts, sizes, strict=True)]
 
 
 def _shares(wanted: Sequence[int], room: int) -> list[int]:
-    """An equal part of the room for everybody; who wants less leaves the rest to the others."""
+    """Divide ``room`` bytes equally; a part that wants less leaves the rest to the others."""
     shares = [0] * len(wanted)
-    for served, index in enumerate(sorted(range(len(wanted)), key=lambda each: wanted[each])):
+    for served, index in enumerate(sorted(range(len(wanted)), key=lambda number: wanted[number])):
         equal = (room - sum(shares)) // (len(wanted) - served)
         shares[index] = max(min(wanted[index], equal), 0)
     return shares
 
 
 def _excerpt(section: str, size: int) -> str:
-    """Its heading and, of the lines below it, the end that says most."""
+    """Return a section's heading and the beginning or end of its text, in ``size`` bytes.
+
+    The heading tells which: an answer is cut at its end, a log at its beginning.
+    """
     heading, _, text = section.partition("\n")
-    heading = _beginning(heading, min(_LINE, size))
+    heading = _first_bytes(heading, min(_LINE_BYTES, size))
     room = size - len(heading.encode()) - 1
-    cut = _beginning if section.startswith(FIRST) else _end
+    cut = _first_bytes if section.startswith(FIRST) else _last_bytes
     return f"{heading}\n{cut(text, room)}" if text and room > len("…".encode()) else heading
 
 
-def _beginning(text: str, size: int) -> str:
+def _first_bytes(text: str, size: int) -> str:
     data = text.encode()
     return text if len(data) <= size else data[: max(size - 3, 0)].decode(errors="ignore") + "…"
 
 
-def _end(text: str, size: int) -> str:
+def _last_bytes(text: str, size: int) -> str:
     data = text.encode()
     return text if len(data) <= size else "…" + data[3 - size :].decode(errors="ignore")
 
 
 def _line(text: str) -> str:
-    line = _shown(" ".join(text.split()))
+    """Return a text as one harmless line of at most 300 bytes."""
+    line = _harmless(" ".join(text.split()))
     data = line.encode()
-    return line if len(data) <= _LINE else data[:_LINE].decode(errors="ignore") + "…"
+    return line if len(data) <= _LINE_BYTES else data[:_LINE_BYTES].decode(errors="ignore") + "…"
 
 
-def _shown(text: str) -> str:
-    """Nothing in a foreign text acts on a screen or calls people: a zero-width space breaks it."""
-    return _CALL.sub("@\u200b", escape_controls(text))
+def _harmless(text: str) -> str:
+    """Return a text without control characters and without mentions of everybody.
+
+    A zero-width space after the ``@`` makes a mention ineffective.
+    """
+    return _MENTION.sub("@\u200b", escape_controls(text))
 
 
-def _short(revision: str | None) -> str:
+def _short_sha(revision: str | None) -> str:
     return (revision or "")[:7]

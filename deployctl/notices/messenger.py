@@ -1,9 +1,9 @@
-"""A message to a channel, through Apprise, in a process of its own.
+"""Send messages to channels with Apprise, each in a process of its own.
 
-Why a process: Apprise bounds each wait for a socket but not a whole sending, and Python waits at
-its exit for the threads Apprise sends from; a process can be ended at its deadline. It also gets an
-environment without the caller's proxies and ~/.netrc, which requests would obey, and whatever a
-library prints or warns goes nowhere.
+A process is needed because it can be ended at its deadline: Apprise limits each wait for a socket,
+but not the whole sending, and Python waits at its exit for the threads in which Apprise sends. The
+environment of the process has neither the caller's proxies nor ~/.netrc, which the library requests
+would use, and everything that a library prints is discarded.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from deployctl.errors import ConfigError
 from deployctl.values.masking import Masker, escape_controls
 from deployctl.values.repo import Channel
 
-_UNKNOWN = "its url is not one Apprise knows: write it as on https://appriseit.com/services/"
-_LONGEST = 500  # characters of a reason; some services answer with a whole page
+_UNKNOWN_URL = "its url is not one Apprise knows: write it as on https://appriseit.com/services/"
+_REASON_LENGTH = 500  # characters; some services answer with a whole page
 
-# What wakes a phone that keeps other notices for later (https://appriseit.com/services/bark/).
-_URGENT = {"bark": "level=timeSensitive", "barks": "level=timeSensitive"}
+# The parameter, for each scheme, that makes a phone show a message at once although it delays other
+# messages (https://appriseit.com/services/bark/).
+_URGENT_PARAMETERS = {"bark": "level=timeSensitive", "barks": "level=timeSensitive"}
 
 
 @dataclass(frozen=True)
 class Message:
-    """Plain text for one channel; ``urgent`` for what a person has to look at."""
+    """A plain text message to one channel; ``urgent``: a person has to look at it now."""
 
     channel: Channel
     title: str
@@ -43,15 +44,18 @@ class Message:
 
 
 def send(channel: Channel, title: str, body: str, *, urgent: bool) -> str | None:
-    """Send one message -> None, or one line that says why it was not sent."""
+    """Send one message; return None, or one line that says why it was not sent."""
     return send_all([Message(channel, title, body, urgent)])[0]
 
 
 def send_all(messages: Sequence[Message]) -> list[str | None]:
-    """Send all at once, each within its channel's timeout -> in order, what :func:`send` says."""
+    """Send messages at the same time, each within its channel's timeout.
+
+    Return for each message, in order, None or one line that says why it was not sent.
+    """
     with contextlib.ExitStack() as stack:
-        begun = [_begin(message, stack) for message in messages]
-        errors = [each if isinstance(each, str) else each.error() for each in begun]
+        started = [_start(message, stack) for message in messages]
+        errors = [result if isinstance(result, str) else result.error() for result in started]
     return [
         error and f"channel {message.channel.name}: {error}"
         for message, error in zip(messages, errors, strict=True)
@@ -59,16 +63,20 @@ def send_all(messages: Sequence[Message]) -> list[str | None]:
 
 
 def why_unusable(channel: Channel) -> str | None:
-    """Why nothing could be sent to a channel, found out without sending -> None where it could."""
+    """Return why the url of a channel cannot be used, or None, without sending a message.
+
+    Raise ConfigError if the secret that holds the url cannot be read.
+    """
     url = channel.url.reveal()
     import apprise
 
-    # Apprise logs what it does not know, and there is no secret like a url.
+    # Apprise logs a url that it does not know, and the url is a secret.
     logging.getLogger("apprise").addHandler(logging.NullHandler())
-    return None if apprise.Apprise.instantiate(url) else _UNKNOWN
+    return None if apprise.Apprise.instantiate(url) else _UNKNOWN_URL
 
 
-def _begin(message: Message, stack: contextlib.ExitStack) -> _Messenger | str:
+def _start(message: Message, stack: contextlib.ExitStack) -> _Messenger | str:
+    """Start the process that sends a message; return it, or why it could not be started."""
     try:
         url = message.channel.url.reveal()
         return stack.enter_context(contextlib.closing(_Messenger(message, url)))
@@ -79,12 +87,12 @@ def _begin(message: Message, stack: contextlib.ExitStack) -> _Messenger | str:
 
 
 class _Messenger:
-    """The process that sends one message; :meth:`close` ends it."""
+    """The process that sends one message, seen from the process that started it."""
 
     def __init__(self, message: Message, url: str) -> None:
         self._timeout = message.channel.timeout
         self._deadline = time.monotonic() + self._timeout
-        order = {
+        request = {
             "url": url,
             "title": message.title,
             "body": message.body,
@@ -92,7 +100,7 @@ class _Messenger:
             "timeout": self._timeout,
         }
         with os.fdopen(os.memfd_create("notice"), "w+b") as stdin:
-            stdin.write(json.dumps(order).encode())
+            stdin.write(json.dumps(request).encode())
             stdin.seek(0)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "deployctl.notices.messenger"],
@@ -104,58 +112,67 @@ class _Messenger:
             )
 
     def close(self) -> None:
-        """End the process, whether it is done or not."""
+        """End the process, whether it has finished or not."""
         with self._process:
             self._process.kill()
 
     def error(self) -> str | None:
-        """Wait until it is done or out of time -> None where it sent the message."""
+        """Wait until the process ends or is late; return None, or why the message was not sent."""
         try:
             left = max(0.0, self._deadline - time.monotonic())
             answer, _ = self._process.communicate(timeout=left)
         except subprocess.TimeoutExpired:
-            return self._too_late()
+            return self._timeout_message()
         if self._process.returncode == -signal.SIGALRM:
-            return self._too_late()
+            return self._timeout_message()
         if self._process.returncode != 0:
             return f"the process that sends ended with status {self._process.returncode}"
         reason: str | None = json.loads(answer)
         return reason
 
-    def _too_late(self) -> str:
+    def _timeout_message(self) -> str:
         return f"not sent within {self._timeout:g} s"
 
 
 def _environment() -> dict[str, str]:
-    """Nothing of the caller's but where Python finds its modules."""
+    """Return an environment with nothing but the directories in which Python finds modules."""
     modules = os.pathsep.join(map(os.path.abspath, sys.path))
     return {"PYTHONPATH": modules, "NETRC": os.devnull}
 
 
 def main() -> None:
-    """The process: a message as JSON on stdin, as JSON on stdout why it was not sent, or null."""
-    order = json.load(sys.stdin)
-    # The kernel keeps the deadline, even where the process that asked is no longer there.
+    """Send one message; this is the program of the process.
+
+    stdin is a JSON object with url, title, body, urgent and timeout (seconds). stdout is a JSON
+    string that says why the message was not sent, or null.
+    """
+    request = json.load(sys.stdin)
+    # The kernel ends this process at the deadline, even if the process that started it has ended.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, order["timeout"])
+    signal.setitimer(signal.ITIMER_REAL, request["timeout"])
     with os.fdopen(os.dup(1), "w") as answer:
-        os.dup2(2, 1)  # whatever a library prints is no part of the answer
+        os.dup2(2, 1)  # what a library prints must not get into the answer
         reason = _send(
-            order["url"], order["title"], order["body"], order["urgent"], order["timeout"]
+            request["url"],
+            request["title"],
+            request["body"],
+            request["urgent"],
+            request["timeout"],
         )
-        json.dump(reason and _presentable(reason, order["url"]), answer)
+        json.dump(reason and _without_secrets(reason, request["url"]), answer)
 
 
 def _send(url: str, title: str, body: str, urgent: bool, timeout: float) -> str | None:
     import apprise
 
     asset = apprise.AppriseAsset(async_mode=False, app_id="deployctl", app_desc="deployctl")
-    asset.http_redirects = False  # a message goes where the operator said and nowhere else
-    # Apprise gives up on an answer after 4 s, and what arrived all the same would be sent again.
+    asset.http_redirects = False  # a message is sent only to the url of the operator
+    # By default Apprise waits 4 s for an answer. A later answer would count as an error, and a
+    # message that had arrived would be sent a second time.
     apprise.URLBase.socket_read_timeout = timeout
-    service = apprise.Apprise.instantiate(_urgent(url) if urgent else url, asset=asset)
+    service = apprise.Apprise.instantiate(_with_urgency(url) if urgent else url, asset=asset)
     if service is None:
-        return _UNKNOWN
+        return _UNKNOWN_URL
     reasons = _Reasons()
     kind = apprise.NotifyType.FAILURE if urgent else apprise.NotifyType.INFO
     sender = apprise.Apprise(asset=asset)
@@ -165,16 +182,16 @@ def _send(url: str, title: str, body: str, urgent: bool, timeout: float) -> str 
     return reasons.text or "the service refused it"
 
 
-def _urgent(url: str) -> str:
-    """What the operator wrote about urgency counts more than what we think of it."""
-    wish = _URGENT.get(url.partition(":")[0].lower())
-    if wish is None or re.search(r"[?&]level=", url, re.IGNORECASE):
+def _with_urgency(url: str) -> str:
+    """Add the parameter for urgent messages to a url, unless the operator set its level there."""
+    parameter = _URGENT_PARAMETERS.get(url.partition(":")[0].lower())
+    if parameter is None or re.search(r"[?&]level=", url, re.IGNORECASE):
         return url
-    return f"{url}{'&' if '?' in url else '?'}{wish}"
+    return f"{url}{'&' if '?' in url else '?'}{parameter}"
 
 
 class _Reasons(logging.Handler):
-    """What Apprise says while it fails: its warnings, and the causes it logs for debugging."""
+    """A log handler that keeps why Apprise failed: its warnings, and the causes that it logs."""
 
     _CAUSES = ("Socket Exception", "Response Details")
 
@@ -195,13 +212,16 @@ class _Reasons(logging.Handler):
         return " ".join(self._lines)
 
 
-def _presentable(reason: str, url: str) -> str:
-    """One line; nothing that stands in the url behind its scheme: any of it can be a key."""
+def _without_secrets(reason: str, url: str) -> str:
+    """Return a reason on one line, without any part of the url after its scheme.
+
+    Each of these parts may be a key.
+    """
     rest = url.partition("://")[2]
     password = rest.partition("?")[0].rpartition("@")[0].partition(":")[2]
     parts = [rest, password, *re.split(r"[/?&=:@#,;\s]+", rest)]
     masked = Masker([*parts, *map(unquote, parts)]).mask_text(" ".join(reason.split()))
-    return escape_controls(masked[:_LONGEST])
+    return escape_controls(masked[:_REASON_LENGTH])
 
 
 if __name__ == "__main__":

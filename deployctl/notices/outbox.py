@@ -1,4 +1,8 @@
-"""The outbox: notices are stored with the outcome they report, then sent until they arrive."""
+"""The outbox: store notices in the record, and send them to their channels until they arrive.
+
+A notice is stored in the same transaction as the outcome that it reports. A sending is one notice
+on its way to one channel.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +21,21 @@ from deployctl.values.repo import Channel, Repo
 
 URGENT = ("failed", "rolled_back", "degraded")
 
-# Seconds to the second, third, fourth and fifth attempt; then a sending is given up.
+# Seconds before the second, third, fourth and fifth attempt; after that, a sending is given up.
 BACK_OFF = (60.0, 300.0, 1800.0, 7200.0)
 
-# Seconds that a claimed sending has beyond its channel's timeout until it is taken for abandoned.
-_LEASE = 60.0
+# A process reserves a sending before it sends it. If it dies, another process may send it this many
+# seconds after the channel's timeout.
+_RESERVED_SECONDS = 60.0
 
-_KEPT = 90 * 86400.0  # seconds; how long past notices can be looked at
+_KEPT_SECONDS = 90 * 86400.0  # how long notices stay in the record
 
 
 def subscribers(repo: Repo, event: str) -> list[str]:
-    """The channels to tell, each once; a recovery is a success as well."""
+    """Return the names of the channels that get a notice of this event, each once.
+
+    A recovery is a success as well.
+    """
     events = {event, "succeeded"} if event == "recovered" else {event}
     wanted = [entry.channel for entry in repo.notify if events & set(entry.on)]
     return list(dict.fromkeys(wanted))
@@ -41,7 +49,11 @@ def enqueue(
     recovered: bool,
     now: float,
 ) -> None:
-    """Keep the notice inside the caller's transaction; where nobody wants it, there is none."""
+    """Store the notice about a deployment, inside the caller's transaction.
+
+    Nothing is stored if no channel of the repo wants it. ``recovered`` is that of
+    :func:`~deployctl.notices.compose.compose`, ``now`` is in seconds since the epoch.
+    """
     channels = subscribers(repo, event_of(deployment, recovered))
     if not channels:
         return
@@ -58,17 +70,19 @@ def enqueue(
 def send_due(
     db: Database, channels: Mapping[str, Channel], *, now: Callable[[], float] = time.time
 ) -> int:
-    """Send what is due, in rounds: the oldest notice of each channel -> how many arrived.
+    """Send all sendings that are due; return how many arrived.
 
-    A channel that fails is left alone until the next call: one that hangs costs one timeout.
+    Each round sends the oldest notice of each channel, all at the same time. A channel that failed
+    is not used again in this call, so a channel that hangs costs only one timeout. A sending to a
+    channel that is not in ``channels``, by name, is given up.
     """
     _give_up_unknown(db, channels, now())
     working = dict(channels)
     sent = 0
-    while claimed := _claim_oldest(db, working, now()):
-        messages = [_message(working[sending.channel], notice) for notice, sending in claimed]
-        for (notice, sending), error in zip(claimed, send_all(messages), strict=True):
-            _record(db, notice, sending, error, now())
+    while reserved := _reserve_oldest(db, working, now()):
+        messages = [_message(working[sending.channel], notice) for notice, sending in reserved]
+        for (notice, sending), error in zip(reserved, send_all(messages), strict=True):
+            _store_result(db, notice, sending, error, now())
             if error is None:
                 sent += 1
             else:
@@ -77,12 +91,12 @@ def send_due(
 
 
 def forget(db: Database, now: float) -> None:
-    """Notices of long ago, sent or not."""
-    store.prune(db, now - _KEPT)
+    """Delete notices older than 90 days from the record, sent or not."""
+    store.prune(db, now - _KEPT_SECONDS)
 
 
 def test_notice(channel: Channel, text: str = "This channel works.") -> str | None:
-    """Send a notice that is about nothing -> None, or why it did not arrive."""
+    """Send a test message to a channel; return None, or why it did not arrive."""
     return send(channel, f"deployctl on {socket.gethostname()}: a test", text, urgent=False)
 
 
@@ -96,15 +110,20 @@ def _give_up_unknown(db: Database, channels: Mapping[str, Channel], now: float) 
             store.mark_failed(db, notice.id, sending.channel, error, None)
 
 
-def _claim_oldest(
+def _reserve_oldest(
     db: Database, channels: Mapping[str, Channel], now: float
 ) -> list[tuple[Notice, Sending]]:
-    """The oldest due notice of each channel, as far as no other sender has it."""
+    """Reserve the oldest due sending of each channel, and return these sendings.
+
+    Leave out those that another process reserved first. Each :class:`Sending` is as it was before.
+    """
     oldest: dict[str, tuple[Notice, Sending]] = {}
     for notice, sending in store.due(db, now):
         if sending.channel in channels:
             oldest.setdefault(sending.channel, (notice, sending))
-    until = now + _LEASE + max((channel.timeout for channel in channels.values()), default=0)
+    until = (
+        now + _RESERVED_SECONDS + max((channel.timeout for channel in channels.values()), default=0)
+    )
     return [
         (notice, sending)
         for notice, sending in oldest.values()
@@ -116,8 +135,10 @@ def _message(channel: Channel, notice: Notice) -> Message:
     return Message(channel, notice.title, notice.body, urgent=notice.event in URGENT)
 
 
-def _record(db: Database, notice: Notice, sending: Sending, error: str | None, now: float) -> None:
-    """``sending`` is as it was before this attempt."""
+def _store_result(
+    db: Database, notice: Notice, sending: Sending, error: str | None, now: float
+) -> None:
+    """Store the result of an attempt; ``sending`` is as it was before."""
     if error is None:
         store.mark_sent(db, notice.id, sending.channel, now)
         return

@@ -1,6 +1,6 @@
-"""On the disk and not just in memory: what must be there after a power cut.
+"""Write files and directories through to the disk, so that they survive a power cut.
 
-This module is on the webhook's way.
+The webhook imports this module, so it must import little.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 
 
 def sync(path: str) -> None:
-    """fsync a file or a directory, which makes the names in it durable."""
+    """Call fsync(2) for a file or a directory; the latter makes the names in it durable."""
     fd = _open(path)
     try:
         os.fsync(fd)
@@ -18,13 +18,13 @@ def sync(path: str) -> None:
 
 
 def sync_file_system(path: str) -> None:
-    """syncfs(2), which Python does not offer: every file on the disk of this one, in one call."""
+    """Call syncfs(2), which Python does not offer: write out the whole file system of a path."""
     import ctypes
 
     fd = _open(path)
     try:
-        library = ctypes.CDLL(None, use_errno=True)
-        if library.syncfs(fd) != 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(fd) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), path)
     finally:

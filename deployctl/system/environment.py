@@ -1,5 +1,7 @@
-"""The environment of everything we start: built from nothing, so that a step behaves the same
-from a shell, cron, ssh and the web server. Nothing of the caller's own environment gets in.
+"""Build the environment variables of every command that deployctl starts.
+
+They are built from nothing: no variable of the calling process is passed on. So a step behaves the
+same whether a shell, cron, ssh or the web server started deployctl.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ if TYPE_CHECKING:
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Where systems keep LANG, LC_* and TZ: pam_env(8), locale.conf(5), Debian's locale(5).
+# The files in which systems keep LANG, LC_* and TZ: pam_env(8), locale.conf(5), Debian's locale(5).
 LOCALE_FILES = ("/etc/environment", "/etc/locale.conf", "/etc/default/locale")
 
 
 class Account:
-    """The account we run as, as the passwd database has it."""
+    """The account that this process runs as, as the passwd database has it."""
 
     __slots__ = ("home", "shell", "uid", "user")
 
@@ -30,7 +32,10 @@ class Account:
 
 
 def account() -> Account:
-    """The account of the effective uid; one without an entry (containers) lives in ``/``."""
+    """Return the account of the effective uid.
+
+    Without a passwd entry, as in some containers, its name is the uid and its home ``/``.
+    """
     uid = os.geteuid()
     try:
         entry = pwd.getpwuid(uid)
@@ -40,7 +45,10 @@ def account() -> Account:
 
 
 def system_locale(files: Iterable[str] = LOCALE_FILES) -> dict[str, str]:
-    """LANG, LANGUAGE, LC_* and TZ as the files set them, a later file first; LANG: C.UTF-8."""
+    """Return LANG, LANGUAGE, LC_* and TZ as the system's files set them.
+
+    A later file overrides an earlier one. LANG is C.UTF-8 if no file sets it.
+    """
     found = {"LANG": "C.UTF-8"}
     for path in files:
         found.update(
@@ -50,13 +58,13 @@ def system_locale(files: Iterable[str] = LOCALE_FILES) -> dict[str, str]:
 
 
 def base_environment() -> dict[str, str]:
-    """HOME, USER, LOGNAME, SHELL, PATH and the locale: for the worker, git and steps alike."""
-    who = account()
+    """Return HOME, USER, LOGNAME, SHELL, PATH and the locale, for the worker, git and steps."""
+    current = account()
     return {
-        "HOME": who.home,
-        "USER": who.user,
-        "LOGNAME": who.user,
-        "SHELL": who.shell,
+        "HOME": current.home,
+        "USER": current.user,
+        "LOGNAME": current.user,
+        "SHELL": current.shell,
         "PATH": PATH,
         **system_locale(),
     }
@@ -65,9 +73,11 @@ def base_environment() -> dict[str, str]:
 def step_environment(
     configured: Mapping[str, str], secrets: Mapping[str, str], facts: Mapping[str, str]
 ) -> dict[str, str]:
-    """What a step sees. ``secrets`` are revealed values, ``facts`` the ``DEPLOYCTL_*`` variables.
+    """Return the environment of a step.
 
-    Configuration may change any variable, PATH and CI too, but not what deployctl says of itself.
+    ``configured`` is ``env`` of the configuration, ``secrets`` are revealed values, ``facts`` the
+    ``DEPLOYCTL_*`` variables. The configuration may set any variable, PATH and CI included, except
+    those in ``facts``.
     """
     return {**base_environment(), "CI": "true", **configured, **secrets, **facts}
 
@@ -77,7 +87,10 @@ def _is_locale(name: str) -> bool:
 
 
 def _assignments(path: str) -> list[tuple[str, str]]:
-    """The ``[export] NAME=value`` lines of a file, quotes taken off; none where it is missing."""
+    """Return name and value of each ``[export] NAME=value`` line of a file, without quotes.
+
+    The list is empty if the file cannot be read.
+    """
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = file.read().splitlines()

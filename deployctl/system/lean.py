@@ -1,9 +1,9 @@
-"""What the webhook takes of the standard library, at the price that it can pay.
+"""Offer JSON, SQLite, HMAC and signals to the webhook without the import time of their packages.
 
-A webhook is one short process, and importing json, sqlite3, hmac and signal takes as long as all
-the rest of it: they bring re, enum, datetime and OpenSSL with them. Their parts that are written in
-C are here by the same names and with the same behaviour; an interpreter that does not have one of
-those gets the whole package.
+The webhook is one short process. Importing json, sqlite3, hmac and signal would take as long as
+everything else it does, because they import re, enum, datetime and OpenSSL. This module imports
+only the parts of them that are written in C, under the same names and with the same behaviour. If
+an interpreter lacks one of these parts, it imports the whole package instead.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ else:
     except ImportError:
         import signal
 
-    def _sqlite3() -> object:
-        """_sqlite3 imports functools, and with it collections, for one function written in C."""
+    def _import_sqlite3() -> object:
+        """Import _sqlite3 with a substitute for functools.
+
+        _sqlite3 needs only functools.lru_cache, which is written in C, but importing functools
+        imports collections too.
+        """
         import sys
         from _functools import _lru_cache_wrapper
 
@@ -30,16 +34,16 @@ else:
 
         if "functools" in sys.modules:
             return __import__("_sqlite3")
-        alone = type(sys)("functools")
-        alone.lru_cache = lru_cache
-        sys.modules["functools"] = alone
+        substitute = type(sys)("functools")
+        substitute.lru_cache = lru_cache
+        sys.modules["functools"] = substitute
         try:
             return __import__("_sqlite3")
         finally:
             del sys.modules["functools"]
 
     try:
-        sqlite3 = _sqlite3()
+        sqlite3 = _import_sqlite3()
     except ImportError:
         import sqlite3
 
@@ -47,17 +51,21 @@ __all__ = ["JsonReader", "compare", "hmac", "quote", "sha256", "signal", "sqlite
 
 # JSON (RFC 8259)
 
-_BLANKS = " \t\n\r"
+_WHITESPACE = " \t\n\r"
 
 
 class JsonReader:
-    """Reads JSON texts; the four functions say what becomes of objects and numbers.
+    """A reader of JSON texts.
 
-    The names of the attributes are those that the scanner looks for.
+    ``pairs`` makes the value of an object from its list of (name, value); the default is a dict.
+    ``integer``, ``number`` and ``constant`` make values from the text of an integer, of another
+    number, and of NaN, Infinity or -Infinity, which by default is an error.
+
+    CPython's scanner in C reads its settings from the attributes of this object, by these names.
     """
 
     object_hook = None
-    strict = True  # no control characters in strings
+    strict = True  # control characters in strings are an error
 
     def __init__(
         self,
@@ -70,20 +78,24 @@ class JsonReader:
         self.object_pairs_hook = pairs
         self.parse_int = integer
         self.parse_float = number
-        self.parse_constant = constant or _no_constants
+        self.parse_constant = constant or _reject_constant
         self.memo: dict[str, str] = {}
 
     def read(self, text: str) -> Any:
-        """The value of a whole text; ValueError where it is not JSON, RecursionError where deep."""
-        start = len(text) - len(text.lstrip(_BLANKS))
+        """Return the value of a whole text.
+
+        Raise ValueError if it is not JSON, RecursionError if it is nested too deeply.
+        """
+        start = len(text) - len(text.lstrip(_WHITESPACE))
         try:
             value, end = _make_scanner(self)(text, start)
         except (StopIteration, SystemError, ValueError):
-            # Only json itself can say what is wrong; without it the scanner has no error to raise.
-            return self._read_again(text)
-        return self._read_again(text) if text[end:].strip(_BLANKS) else value
+            # The scanner in C takes its JSONDecodeError from json, which is not imported here: let
+            # json read the text and raise the error with its message.
+            return self._read_with_json(text)
+        return self._read_with_json(text) if text[end:].strip(_WHITESPACE) else value
 
-    def _read_again(self, text: str) -> Any:
+    def _read_with_json(self, text: str) -> Any:
         from json import JSONDecoder
 
         return JSONDecoder(
@@ -95,7 +107,7 @@ class JsonReader:
 
 
 def to_json(value: Any) -> str:
-    """A value made of dict, list, tuple, str, int, float, bool and None, as JSON in ASCII."""
+    """Return a value made of dict, list, tuple, str, int, float, bool and None as ASCII JSON."""
     if isinstance(value, str):
         return quote(value)
     if value is None or isinstance(value, bool):
@@ -107,28 +119,28 @@ def to_json(value: Any) -> str:
     return "[" + ", ".join(map(to_json, value)) + "]"
 
 
-def _no_constants(_text: str) -> Any:
+def _reject_constant(_text: str) -> Any:
     raise ValueError("NaN and Infinity are not JSON")
 
 
 # Hashes and comparison
 
-_BLOCK = 64  # bytes; of SHA-1 and SHA-256 alike (FIPS 180-4)
+_BLOCK = 64  # bytes; the block size of both SHA-1 and SHA-256 (FIPS 180-4)
 
 
 def hmac(key: bytes, message: bytes, algorithm: str = "sha256") -> bytes:
-    """RFC 2104, with SHA-256 or, where ``algorithm`` says so, SHA-1."""
-    make = {"sha1": sha1, "sha256": sha256}[algorithm]
+    """Return the HMAC of a message (RFC 2104); ``algorithm`` is ``sha256`` or ``sha1``."""
+    new_hash = {"sha1": sha1, "sha256": sha256}[algorithm]
     if len(key) > _BLOCK:
-        key = make(key).digest()
+        key = new_hash(key).digest()
     key = key.ljust(_BLOCK, b"\0")
-    inner = make(key.translate(_INNER) + message).digest()
-    digest: bytes = make(key.translate(_OUTER) + inner).digest()
+    inner = new_hash(key.translate(_INNER_PAD) + message).digest()
+    digest: bytes = new_hash(key.translate(_OUTER_PAD) + inner).digest()
     return digest
 
 
-_INNER = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
 if TYPE_CHECKING:
     from hashlib import sha1, sha256
@@ -140,7 +152,7 @@ else:
     try:
         from _sha1 import sha1
         from _sha256 import sha256
-    except ImportError:  # Python 3.12 has the second one in _sha2
+    except ImportError:  # Python 3.12 has sha256 in _sha2
         try:
             from _sha1 import sha1
 
@@ -158,4 +170,4 @@ else:
         from json.encoder import encode_basestring_ascii as quote
 
         def _make_scanner(_context):
-            raise ValueError("the scanner in Python needs all of json around it")
+            raise ValueError("json's scanner written in Python needs the whole package")

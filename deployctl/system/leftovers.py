@@ -1,8 +1,14 @@
-"""What a dead runner left at work: the step it was in, and our own helpers such as git.
+"""End the processes that a deployctl process left running when it died.
 
-The kernel frees the locks of a process that dies and leaves its children alone, so whoever comes
-next ends them first. A stranger is never met: a process is known by its pid, its start and the
-boot together, and a group by a leader that cannot end while it is signalled.
+These are the step that it ran and its helpers, such as git. The kernel frees the locks of a process
+that dies but does not end its children, so the next process that takes the lock ends them first.
+
+No other process is signalled by mistake. A process is identified by its pid, its start time and the
+boot together. A process group is signalled only while its leader is stopped or not yet reaped, so
+that the group's id cannot be reused meanwhile.
+
+A note is a small file beside a lock file that says which process is running. It contains JSON: the
+fields of :class:`Identity` and a ``marker``, which :mod:`deployctl.system.process_tree` explains.
 """
 
 from __future__ import annotations
@@ -26,71 +32,78 @@ from deployctl.system.process_tree import (
 )
 
 
-def note_step(path: str, leader: Identity, marker: str) -> None:
-    """Write down which step runs now; best effort, for the disk may be full.
+def write_note(path: str, process: Identity, marker: str) -> None:
+    """Write a note: the leader of the running step and its marker, or the holder of a lock.
 
-    Not synced: after a power cut there is no such process any more.
+    An OSError is ignored, because the disk may be full. The file is not synced to the disk: after a
+    power cut the process no longer exists.
     """
     with contextlib.suppress(OSError):
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
-            json.dump({**asdict(leader), "marker": marker}, file)
+            json.dump({**asdict(process), "marker": marker}, file)
 
 
 def end_steps(path: str) -> None:
-    """End the step that is noted there, or all of those that ran beside each other."""
-    for each in (path, *glob.glob(f"{glob.escape(path)}.*")):
-        end_step(each)
+    """End the step in the note ``path``, and parallel steps in ``path.1``, ``path.2`` etc."""
+    for note in (path, *glob.glob(f"{glob.escape(path)}.*")):
+        end_step(note)
 
 
 def end_step(path: str) -> None:
-    """End the noted step if it still runs: its group, and what of it got away.
+    """End the step in a note if its leader still runs: its group, and every marked process.
 
-    One whose leader has ended has ended: what it left behind is there on purpose, such as the
-    daemon that a restart started.
+    If the leader has ended, nothing is done: the step was over, and a process that it left behind
+    is there on purpose, such as the daemon that a restart step started. Nothing is done either if
+    there is no readable note, or if the leader belongs to another account.
     """
-    noted = _noted(path)
-    if noted is None:
+    note = _read_note(path)
+    if note is None:
         return
-    leader, marker = noted
+    leader, marker = note
     with contextlib.suppress(PermissionError):
-        if is_alive(leader) and send_signal(leader, signal.SIGSTOP):  # its group stays its own
+        # A stopped leader cannot end, so the id of its group cannot be reused meanwhile.
+        if is_alive(leader) and send_signal(leader, signal.SIGSTOP):
             end_group(leader.pid)
             end_marked(marker)
 
 
-def _noted(path: str) -> tuple[Identity, str] | None:
-    """A process and its marker; None where none was noted, or not to the end."""
+def _read_note(path: str) -> tuple[Identity, str] | None:
+    """Return the process and the marker in a note; None if it is missing or incomplete."""
     try:
         with open(path, encoding="ascii") as file:
-            noted = json.load(file)
-        marker = str(noted.pop("marker"))
-        return Identity(**noted), marker
+            note = json.load(file)
+        marker = str(note.pop("marker"))
+        return Identity(**note), marker
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
 def marker_of_helpers(runner: Identity) -> str:
-    """What git and our other helpers carry: whose they are."""
+    """Return the marker of git and the other helpers that one deployctl process starts."""
     return f"helper-{runner.pid}-{runner.started}"
 
 
 def end_helpers(runner: Identity) -> None:
-    """End what a process of ours left, once it is dead; after a reboot nothing of it is there."""
+    """End the helpers that a deployctl process left running, if that process is dead.
+
+    Nothing is done if the machine was rebooted since: none of them exists then.
+    """
     if runner.boot_id == boot_id() and not is_alive(runner):
         end_marked(marker_of_helpers(runner))
 
 
 @contextlib.contextmanager
 def noted_holder(path: str) -> Iterator[None]:
-    """While the block runs, say who holds a lock; first end what its last holder left, if it died.
+    """Keep a note about this process, the holder of a lock, while the block runs.
 
-    A note that is still there was left by one that did not come to its end.
+    The note is removed at the end of the block. One that is there at its start was left by a holder
+    that died: that holder's helpers are ended first.
     """
-    before = _noted(path)
-    if before is not None:
-        end_helpers(before[0])
-    note_step(path, identity(), "")
+    previous = _read_note(path)
+    if previous is not None:
+        end_helpers(previous[0])
+    write_note(path, identity(), "")
     try:
         yield
     finally:

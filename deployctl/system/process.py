@@ -1,8 +1,9 @@
-"""The one door for commands: steps of a pipeline (:func:`run_step`) and our helpers (:func:`run`).
+"""Run commands: steps of a pipeline (:func:`run_step`) and helpers such as git (:func:`run`).
 
-Whatever a command does, it gets its own session, an environment of its own and a deadline, and
-its whole process tree ends with a failure, a timeout or an interruption. The end of the leader is
-the end of the command: a daemon that it leaves behind, holding its output open, is not waited for.
+Every command gets a session of its own, exactly the environment that the caller builds, and a
+deadline. After a failure, a timeout or an interruption, its processes are ended: all of them for a
+step, its process group for a helper. A command has ended when its leader, the process that was
+started, has ended: a daemon that it leaves behind and that keeps its output open is not waited for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deployctl.system.command import Command
-from deployctl.system.leftovers import marker_of_helpers, note_step
+from deployctl.system.leftovers import marker_of_helpers, write_note
 from deployctl.system.process_child import CannotStartError, Child, held_signals, not_found, spawn
 from deployctl.system.process_tree import MARKER, identity
 
@@ -30,11 +31,13 @@ _STDERR_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended; ``exit_code`` is None where it did not exit but a signal ended it.
+    """The result of a step.
 
-    ``duration`` is in seconds. ``tail`` is the last lines of the output (20 lines, 4 KiB) as they
-    came: secrets and control characters included. ``detail``, ``hint`` complete :meth:`describe`.
-    ``stopped``: it was ended because another step had failed.
+    ``exit_code`` is None if a signal ended it; then ``signal`` is its name, such as ``SIGKILL``.
+    ``duration`` is in seconds. ``tail`` is the end of the output, at most 20 lines and 4 KiB,
+    unchanged: it may contain secrets and control characters. ``detail`` and ``hint`` are the parts
+    of :meth:`describe` that explain the result. ``stopped``: it was ended because another step had
+    failed.
     """
 
     exit_code: int | None
@@ -52,7 +55,10 @@ class Outcome:
         return self.exit_code == 0 and not self.timed_out
 
     def describe(self) -> str:
-        """``exit code 3``, ``killed by SIGKILL``, ``timed out after 30s``: part of a sentence."""
+        """Return how the step ended, as part of a sentence.
+
+        Such as ``exit code 3``, ``killed by SIGKILL`` or ``timed out after 30s``.
+        """
         if self.timed_out:
             return f"timed out after {self.detail}"
         hint = f"; {self.hint}" if self.hint else ""
@@ -63,7 +69,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Completed:
-    """How a helper ended; ``exit_code`` is negative where a signal ended it (-9: SIGKILL)."""
+    """The result of a helper; ``exit_code`` is ``-N`` if signal N ended it (-9: SIGKILL)."""
 
     exit_code: int
     stdout: bytes
@@ -78,10 +84,12 @@ def command_text(command: Command) -> str:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step gets: a working directory, an environment, a marker, a time limit in seconds.
+    """The settings of a step.
 
-    Every process of the step has the ``marker`` in its environment. ``noted`` is a file that says
-    which step runs, for recovery after a crash; None: it is not noted.
+    ``directory`` is its working directory. ``marker`` gets into the environment of all its
+    processes (see :mod:`deployctl.system.process_tree`). ``timeout`` is in seconds; None: no limit.
+    ``noted`` is the path of the note about the step that runs, for recovery after a crash (see
+    :mod:`deployctl.system.leftovers`); None: no note is written.
     """
 
     directory: str
@@ -98,30 +106,32 @@ def run_step(
     write: Callable[[bytes], object],
     stop: int | None = None,
 ) -> Outcome:
-    """Run one step of the operator; stdout and stderr go to ``write`` as they come.
+    """Run one step of the operator; pass stdout and stderr to ``write`` while it runs.
 
-    A string is the operator's own script for ``/bin/sh -eu``, a tuple is argv. All processes of
-    the step are ended after a failure, after ``timeout`` seconds, and when an exception passes
-    through or ``stop``, a file descriptor, can be read; those of other steps under the same marker
-    are not, such as the daemon that a restart started before its health check failed. After a
-    success all may stay. A ``write`` that fails with OSError (disk full, terminal gone) disturbs no
-    step.
+    All processes of the step are ended after a failure, after the timeout, if an exception is
+    raised, and as soon as ``stop``, a file descriptor, can be read. Processes of other steps with
+    the same ``context.marker`` are not ended, such as the daemon that a restart step started before
+    the health check failed: each step appends a random part to its marker. After a success every
+    process of the step may stay.
+
+    An OSError of ``write`` (disk full, terminal gone) is ignored.
     """
     context = replace(context, marker=f"{context.marker}/{os.urandom(4).hex()}")
     argv = ("/bin/sh", "-eu", "-c", command) if isinstance(command, str) else command
     began = time.monotonic()
     output = _Output(write)
     try:
-        status, how = _watch_step(argv, context, output, stop)
-        detail = f"{context.timeout:g}s" if how == "late" else _explain(status, context.env)
+        status, ending = _watch_step(argv, context, output, stop)
+        is_late = ending == "late"
+        detail = f"{context.timeout:g}s" if is_late else _explain_exit_code(status, context.env)
     except CannotStartError as error:
-        status, how, detail = error.exit_code, "ended", error.reason
+        status, ending, detail = error.exit_code, "ended", error.reason
         output(f"{error}\n".encode(errors="backslashreplace"))
     return Outcome(
         exit_code=status if status >= 0 else None,
         signal=None if status >= 0 else _signal_name(-status),
-        timed_out=how == "late",
-        stopped=how == "stopped",
+        timed_out=ending == "late",
+        stopped=ending == "stopped",
         duration=round(time.monotonic() - began, 3),
         output_bytes=output.size,
         tail=output.tail(),
@@ -138,13 +148,14 @@ def run(
     input: bytes | None = None,
     umask: int = 0o077,
 ) -> Completed:
-    """Run a helper of ours, such as git; after ``timeout`` seconds its whole group is ended.
+    """Run a helper of deployctl, such as git, and return its output.
 
-    So it is when an exception, such as an interruption, passes through. A missing program is
-    exit code 127. Of stderr the last 64 KiB are kept. More than 64 MiB on stdout is a failure
-    (exit code 1, no stdout): half an answer would be a wrong one.
+    ``input`` is its stdin. Its process group is ended after ``timeout`` seconds, and also if an
+    exception is raised, such as an interruption. A program that is not found gives exit code 127,
+    one that cannot be started 126. The last 64 KiB of stderr are kept. More than 64 MiB on stdout
+    is a failure (exit code 1, no stdout), because an incomplete answer would be a wrong one.
     """
-    stdout, stderr = _Whole(_STDOUT_BYTES), _Tail(_STDERR_BYTES)
+    stdout, stderr = _WholeOutput(_STDOUT_BYTES), _OutputEnd(_STDERR_BYTES)
     marked = {**env, MARKER: marker_of_helpers(identity())}
     until = time.monotonic() + timeout
     try:
@@ -160,7 +171,7 @@ def run(
                 child.drain()
     except CannotStartError as error:
         return Completed(error.exit_code, b"", f"{error}\n".encode(errors="backslashreplace"))
-    except _TooMuchError:
+    except _OutputTooLargeError:
         return Completed(1, b"", b"more than 64 MiB of output\n")
     return Completed(child.status, bytes(stdout.data), stderr.data, not in_time)
 
@@ -168,7 +179,10 @@ def run(
 def _watch_step(
     argv: Sequence[str], context: StepContext, output: _Output, stop: int | None
 ) -> tuple[int, str]:
-    """The leader's status as Popen has it, and whether it ended, was late or was stopped."""
+    """Run a step; return the leader's status and ``ended``, ``late`` or ``stopped``.
+
+    The status is the exit code, or ``-N`` if signal N ended the leader.
+    """
     until = None if context.timeout is None else time.monotonic() + context.timeout
     env = {**context.env, MARKER: context.marker}
     with held_signals() as deliver:
@@ -176,19 +190,22 @@ def _watch_step(
         with Child(process, context.marker) as child:
             deliver()
             if context.noted is not None:
-                note_step(context.noted, child.identity, context.marker)
+                write_note(context.noted, child.identity, context.marker)
             child.read(process.stdout, output)
-            how = "ended" if child.wait(until, stop) else "late"
-            how = "stopped" if child.stopped else how
-            if how != "ended" or child.failed():
+            ending = "ended" if child.wait(until, stop) else "late"
+            ending = "stopped" if child.stopped else ending
+            if ending != "ended" or child.failed():
                 child.end()
             child.drain()
-            child.hand_over()
-    return child.status, how
+            child.discard_later_output()
+    return child.status, ending
 
 
-def _explain(status: int, env: Mapping[str, str]) -> str:
-    """What the exit code of a shell says about the command that it ran last (POSIX sh)."""
+def _explain_exit_code(status: int, env: Mapping[str, str]) -> str:
+    """Return what a shell's exit code means for the last command that it ran (POSIX sh).
+
+    Empty: it has no special meaning.
+    """
     if status == 127:
         return not_found(env)
     if status == 126:
@@ -206,7 +223,11 @@ def _signal_name(number: int) -> str | None:
 
 @contextlib.contextmanager
 def _stdin(data: bytes | None) -> Iterator[int]:
-    """A file in memory: nothing to feed while the command runs, nothing secret on a disk."""
+    """Yield a file descriptor with the input of a command.
+
+    It is a file in memory: so it need not be written while the command runs, as a pipe would, and
+    no secret gets onto a disk.
+    """
     if data is None:
         yield subprocess.DEVNULL
         return
@@ -216,12 +237,12 @@ def _stdin(data: bytes | None) -> Iterator[int]:
         yield file.fileno()
 
 
-class _TooMuchError(Exception):
+class _OutputTooLargeError(Exception):
     pass
 
 
-class _Whole:
-    """Keeps everything, up to a limit."""
+class _WholeOutput:
+    """A sink that keeps all output; more bytes than ``limit`` are an error."""
 
     def __init__(self, limit: int) -> None:
         self.data = bytearray()
@@ -230,11 +251,11 @@ class _Whole:
     def __call__(self, chunk: bytes) -> None:
         self.data += chunk
         if len(self.data) > self._limit:
-            raise _TooMuchError
+            raise _OutputTooLargeError
 
 
-class _Tail:
-    """Counts everything and keeps the end."""
+class _OutputEnd:
+    """A sink that counts all bytes and keeps the last ``limit`` of them."""
 
     def __init__(self, limit: int) -> None:
         self.size = 0
@@ -246,15 +267,15 @@ class _Tail:
         self.data = (self.data + chunk)[-self._limit :]
 
 
-class LastLines(_Tail):
-    """Keeps the last lines of an output: so many, and so many bytes, at most."""
+class LastLines(_OutputEnd):
+    """A sink that keeps the last lines: at most ``lines`` of them, and at most ``size`` bytes."""
 
     def __init__(self, lines: int = _TAIL_LINES, size: int = _TAIL_BYTES) -> None:
         super().__init__(size)
         self._lines = lines
 
     def tail(self) -> str:
-        """The last lines; a first word that was cut is left out."""
+        """Return the last lines, without a first word that the limit of bytes has cut."""
         data = self.data
         if self.size > len(data) and (cut := re.search(rb"\s", data.rstrip())):
             data = data[cut.end() :]
@@ -263,7 +284,7 @@ class LastLines(_Tail):
 
 
 class _Output(LastLines):
-    """The output of a step: passed on, counted, its last lines kept."""
+    """A sink for the output of a step: it passes on, counts, and keeps the last lines."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         super().__init__()

@@ -1,4 +1,9 @@
-"""One started command: its pipes are read while it runs, and its whole tree can be ended."""
+"""Start one command, read its pipes while it runs, and end it with all its descendants.
+
+The leader is the process that is started. The tree is the leader and every process that it or its
+descendants forked: those in the leader's process group, and those with the marker of
+:mod:`deployctl.system.process_tree`, which have left that group.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +27,29 @@ from deployctl.system.process_tree import (
     signal_marked,
 )
 
+# A function that receives the output of a command, one chunk after the other.
 Sink = Callable[[bytes], object]
 
-CHUNK = 64 * 1024  # bytes; what a pipe holds
+CHUNK = 64 * 1024  # bytes; the capacity of a pipe, pipe(7)
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL
-DRAIN = 0.2  # seconds; what a finished command's children may still add to its output
-_PATIENCE = 5.0  # seconds; what SIGKILL does not end by then hangs in the kernel or is root's
+DRAIN = 0.2  # seconds for which children of a command that has ended may still add to its output
+# seconds; a process that SIGKILL has not ended by then hangs in the kernel or belongs to root
+_KILL_TIMEOUT = 5.0
 
-# Whatever asks a process to end. SIGPIPE, which Python ignores, is reset by Popen itself.
-_HELD = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+# The signals that ask a process to end. SIGPIPE, which Python ignores, is reset by Popen itself.
+_HELD_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
-# A shell's background command reads /dev/null unless told otherwise, hence the detour over 3.
-_SWALLOW = "exec 3<&0; cat <&3 3<&- >/dev/null &"
+# A shell connects the stdin of a background command to /dev/null, unless it is redirected: hence
+# the copy of it as file 3.
+_DISCARD_SCRIPT = "exec 3<&0; cat <&3 3<&- >/dev/null &"
 
 
 class CannotStartError(Exception):
-    """No process came to be; ``exit_code`` is what a shell gives for it: 126 or 127."""
+    """The error for a command that could not be started.
+
+    ``exit_code`` is the one that a shell gives in this case: 127 if the program was not found, 126
+    otherwise. ``subject``, the program, begins the message but is not part of ``reason``.
+    """
 
     def __init__(self, exit_code: int, reason: str, subject: str = "") -> None:
         super().__init__(f"{subject}: {reason}" if subject else reason)
@@ -46,30 +58,36 @@ class CannotStartError(Exception):
 
 
 class Child:
-    """A command in a session of its own, until its end or that of its tree.
+    """A started command in a session of its own, used in a ``with`` statement.
 
-    The leader is waited for (reaped) last: until then the id of its group cannot be reused.
-    Leaving the ``with`` block by an exception ends the tree first.
+    ``process`` is what :func:`spawn` returned. ``marker`` is the marker in the environment of its
+    processes; without one, only the process group is ended. ``ended`` tells whether the leader has
+    ended, ``stopped`` whether :meth:`wait` was stopped by its file descriptor. After the ``with``
+    block, ``status`` is the leader's exit code, or ``-N`` if signal N ended it.
+
+    The leader is waited for (reaped) at the end of the ``with`` block: until then the id of its
+    process group cannot be reused. If an exception leaves the block, the tree is ended first.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], marker: str | None = None) -> None:
         self.ended = False
         self.stopped = False
-        self.status = -signal.SIGKILL.value  # as Popen has it; stays where nothing can end it
+        self.status = -signal.SIGKILL.value  # remains if even SIGKILL does not end the leader
         self._process = process
         self._marker = marker
-        self._muted = False  # a sink that raised, or whose caller was interrupted, is left alone
+        # True after a sink or a signal handler raised an exception: output is read, then dropped.
+        self._muted = False
         self._pipes: set[IO[bytes]] = set()
         self._selector = selectors.DefaultSelector()
         self._pidfd = os.pidfd_open(process.pid)
-        self._selector.register(self._pidfd, selectors.EVENT_READ)  # readable once it has ended
+        self._selector.register(self._pidfd, selectors.EVENT_READ)  # readable at its end
 
     def __enter__(self) -> Child:
         return self
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -82,74 +100,85 @@ class Child:
 
     @property
     def identity(self) -> Identity:
-        """Who leads the command; not yet waited for, so it can be asked even when it has ended."""
+        """The leader's identity, available even if it has ended, because it is not yet reaped."""
         return identity(self._process.pid)
 
     def read(self, pipe: IO[bytes] | None, sink: Sink) -> None:
-        """From now on what comes through the pipe goes to the sink."""
+        """Pass the output that comes through a pipe to a sink, from now on.
+
+        None, a pipe that Popen did not create, is ignored.
+        """
         if pipe is not None:
             self._pipes.add(pipe)
             self._selector.register(pipe, selectors.EVENT_READ, (pipe, sink))
 
     def wait(self, until: float | None, stop: int | None = None) -> bool:
-        """Read on until the leader has ended (True) or the monotonic moment has come (False).
+        """Read output until the leader ends; return whether it has ended.
 
-        Or until ``stop``, a file descriptor, can be read: then it was ``stopped``.
+        Return earlier at the time ``until`` (of time.monotonic(), in seconds; None: no limit), or
+        as soon as ``stop``, a file descriptor, can be read: then ``stopped`` becomes True.
         """
         if stop is not None:
             self._selector.register(stop, selectors.EVENT_READ, stop)
         while not self.ended and not self.stopped and (until is None or time.monotonic() < until):
-            self._turn(until)
+            self._handle_events(until)
         if stop is not None:
             self._selector.unregister(stop)
         return self.ended
 
     def failed(self) -> bool:
-        """Whether the ended leader's status is anything but 0; it stays unreaped."""
+        """Tell whether the leader, which has ended, did not exit with 0; do not reap it."""
         status = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
         return status is None or (status.si_code, status.si_status) != (os.CLD_EXITED, 0)
 
     def drain(self) -> None:
-        """Read what is left; a daemon that keeps a pipe open delays us for a moment only."""
+        """Read the rest of the output of a command that has ended.
+
+        If a daemon keeps a pipe open, stop after 0.2 seconds.
+        """
         until = time.monotonic() + DRAIN
-        self._turn(time.monotonic())  # what is there already, however slow the sinks are
+        self._handle_events(time.monotonic())  # what is there already, however slow the sinks are
         while self._pipes and time.monotonic() < until:
-            self._turn(until)
+            self._handle_events(until)
 
     def end(self) -> None:
-        """End the tree: SIGTERM, some grace, SIGKILL; the group and what escaped from it."""
+        """End the tree: send SIGTERM, wait for at most 2 seconds, send SIGKILL.
+
+        Both go to the leader's process group and to the processes with the marker outside of it.
+        """
         try:
             signal_group(self._process.pid, signal.SIGTERM)
             if self._marker is not None:
                 signal_marked(self._marker, signal.SIGTERM)
-            self._grace()
+            self._wait_for_grace()
         finally:
             end_group(self._process.pid)
             if self._marker is not None:
                 end_marked(self._marker)
-            self.wait(time.monotonic() + _PATIENCE)
+            self.wait(time.monotonic() + _KILL_TIMEOUT)
 
-    def hand_over(self) -> None:
-        """Let somebody swallow what a daemon left behind still prints.
+    def discard_later_output(self) -> None:
+        """Let a separate process read and discard the output of daemons that the command left.
 
-        Closing the pipe would kill the daemon with SIGPIPE at its next word, keeping it would
-        keep us. So a ``cat`` of its own session reads on and ends by itself with the last writer.
+        If the pipe were closed, SIGPIPE would kill the daemon at its next output; if this process
+        read on, it could not end. So a ``cat`` in a session of its own reads the pipe. It ends when
+        the last process that has the pipe open for writing ends.
         """
         for pipe in self._pipes:
-            _swallow(pipe)
+            _discard_output(pipe)
 
-    def _turn(self, until: float | None) -> None:
-        left = None if until is None else max(0.0, until - time.monotonic())
-        for key, _ in self._selector.select(left):
+    def _handle_events(self, until: float | None) -> None:
+        timeout = None if until is None else max(0.0, until - time.monotonic())
+        for key, _ in self._selector.select(timeout):
             if key.fd == self._pidfd:
                 self.ended = True
                 self._selector.unregister(self._pidfd)
             elif isinstance(key.data, int):
                 self.stopped = True
             else:
-                self._pass_on(*key.data)
+                self._forward(*key.data)
 
-    def _pass_on(self, pipe: IO[bytes], sink: Sink) -> None:
+    def _forward(self, pipe: IO[bytes], sink: Sink) -> None:
         if chunk := os.read(pipe.fileno(), CHUNK):
             if not self._muted:
                 sink(chunk)
@@ -158,14 +187,17 @@ class Child:
         self._pipes.discard(pipe)
         pipe.close()
 
-    def _grace(self) -> None:
-        """Not only the leader's: a shell dies at once and its children clean up after that."""
+    def _wait_for_grace(self) -> None:
+        """Wait until the tree has ended after SIGTERM, for at most 2 seconds.
+
+        The leader's end is not enough: a shell ends at once, while its children still clean up.
+        """
         until = time.monotonic() + GRACE
         self.wait(until)
         while self._marker is not None and time.monotonic() < until:
             if not signal_marked(self._marker, 0):
                 break
-            self._turn(min(until, time.monotonic() + 0.05))
+            self._handle_events(min(until, time.monotonic() + 0.05))
 
     def _close(self) -> None:
         if (status := self._process.poll()) is not None:
@@ -185,9 +217,11 @@ def spawn(
     stdin: int = subprocess.DEVNULL,
     stderr: int = subprocess.STDOUT,
 ) -> subprocess.Popen[bytes]:
-    """Start argv in its own session, or :class:`CannotStartError`; under :func:`held_signals`.
+    """Start a command in a session of its own, with a pipe as its stdout.
 
-    A program without a slash is looked up in the PATH of ``env``, not in ours.
+    ``stderr`` goes to the same pipe by default. A program without a slash is looked up in the PATH
+    of ``env``, not in that of this process. Call it inside :func:`held_signals`. Raise
+    :class:`CannotStartError` if the command cannot be started.
     """
     try:
         return subprocess.Popen(
@@ -206,7 +240,7 @@ def spawn(
 
 
 def not_found(env: Mapping[str, str]) -> str:
-    """What is wrong when a shell, or we, did not find a program."""
+    """Return the reason why a shell, or :func:`spawn`, did not find a program."""
     return f"command not found (PATH was {env.get('PATH', os.defpath)})"
 
 
@@ -219,45 +253,50 @@ def _cannot_start(
         return CannotStartError(126, "not executable", program)
     if not isinstance(error, FileNotFoundError):
         return CannotStartError(126, str(error.strerror), program)
-    if "/" in program:  # execve(2) says the same of a script without its interpreter
+    if "/" in program:  # execve(2): ENOENT too if a script's interpreter is missing
         return CannotStartError(127, "no such program, or no such interpreter", program)
     return CannotStartError(127, not_found(env), program)
 
 
 @contextlib.contextmanager
 def held_signals() -> Iterator[Callable[[], None]]:
-    """Note signals while a child is started, and deliver them when the yielded call is made.
+    """Hold back the signals that end a process while a child is started.
 
-    A handler that raises between the fork and the first wait would lose the child. And exec(2)
-    resets signals that are caught but keeps those that are ignored (nohup, ``&`` in a script) or
-    blocked; so the child starts with the defaults. Only the main thread has handlers to hold.
+    Yield a function that restores the handlers, then raises the signals that arrived. The end of
+    the block calls it as well.
+
+    If a handler raised an exception between fork(2) and the first wait, the child would be lost.
+    Moreover, exec(2) resets signals with a handler to the default, but keeps ignored ones (nohup,
+    ``&`` in a script) and blocked ones: with the handlers of this function, and nothing blocked,
+    the child starts with the defaults. Only the main thread can set handlers; in another thread
+    only the blocked signals are changed.
     """
-    noted: list[int] = []
-    main = threading.current_thread() is threading.main_thread()
-    before = {signum: signal.getsignal(signum) for signum in _HELD} if main else {}
+    arrived: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    previous = {signum: signal.getsignal(signum) for signum in _HELD_SIGNALS} if is_main else {}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     def deliver() -> None:
-        for signum, handler in before.items():
+        for signum, handler in previous.items():
             signal.signal(signum, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        before.clear()
-        while noted:
-            signal.raise_signal(noted.pop())
+        previous.clear()
+        while arrived:
+            signal.raise_signal(arrived.pop())
 
     try:
-        for signum in before:
-            signal.signal(signum, lambda number, _: noted.append(number))
+        for signum in previous:
+            signal.signal(signum, lambda number, _: arrived.append(number))
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         yield deliver
     finally:
         deliver()
 
 
-def _swallow(pipe: IO[bytes]) -> None:
+def _discard_output(pipe: IO[bytes]) -> None:
     with contextlib.suppress(OSError):
         subprocess.run(
-            ["/bin/sh", "-c", _SWALLOW],
+            ["/bin/sh", "-c", _DISCARD_SCRIPT],
             stdin=pipe,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

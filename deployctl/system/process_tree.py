@@ -1,4 +1,9 @@
-"""Processes as the kernel knows them: who one is, and all that belong to a run (Linux >= 5.3)."""
+"""Identify a process, and find, signal and end all processes of a command (Linux >= 5.3).
+
+Every process of a command inherits the environment variable ``DEPLOYCTL_RUN``, also if it leaves
+the command's session and process group. Its value is called the marker. A marker may have parts, as
+in ``run/build/step``; then ``run`` and ``run/build`` stand for every marker that begins with them.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +14,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-# Every process of a command inherits this variable, however far it forks away. A marker may have
-# parts, DEPLOYCTL_RUN=run/build/step, and stands for all that begin with it.
 MARKER = "DEPLOYCTL_RUN"
 
-_GONE = (FileNotFoundError, ProcessLookupError)
-_STATE, _GROUP, _STARTED = 0, 2, 19  # proc_pid_stat(5): fields 3, 5, 22; counted after the name
-_DEAD = (b"Z", b"X")
-_PATIENCE = 5.0  # seconds; what SIGKILL does not end by then hangs in the kernel
-_PAUSE = 0.01
+_NO_SUCH_PROCESS = (FileNotFoundError, ProcessLookupError)
+_STATE, _GROUP, _STARTED = 0, 2, 19  # proc_pid_stat(5): fields 3, 5, 22; field 3 is number 0
+_ENDED_STATES = (b"Z", b"X")  # zombie, dead
+_KILL_TIMEOUT = 5.0  # seconds; a process that SIGKILL has not ended by then hangs in the kernel
+_POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
 class Identity:
-    """One process and no other: a pid is used again, never together with start and boot.
+    """A process: its pid may be reused later, but never with the same start time and boot.
 
-    ``started`` is in clock ticks since the boot that ``boot_id`` names.
+    ``started`` is the start time in clock ticks since the boot that ``boot_id`` names.
     """
 
     pid: int
@@ -33,7 +36,10 @@ class Identity:
 
 
 def identity(pid: int | None = None) -> Identity:
-    """Who ``pid`` (default: this process) is; :class:`ProcessLookupError` where it is gone."""
+    """Return the identity of a process, by default of this one.
+
+    Raise :class:`ProcessLookupError` if it does not exist.
+    """
     number = os.getpid() if pid is None else pid
     try:
         return Identity(number, int(_stat(number)[_STARTED]), boot_id())
@@ -42,20 +48,21 @@ def identity(pid: int | None = None) -> Identity:
 
 
 def is_alive(identity: Identity) -> bool:
-    """Whether that very process still runs: not after a reboot, not as a zombie."""
+    """Tell whether exactly this process still runs; a zombie does not."""
     if identity.boot_id != boot_id():
         return False
     try:
         fields = _stat(identity.pid)
-    except _GONE:
+    except _NO_SUCH_PROCESS:
         return False
-    return int(fields[_STARTED]) == identity.started and fields[_STATE] not in _DEAD
+    return int(fields[_STARTED]) == identity.started and fields[_STATE] not in _ENDED_STATES
 
 
 def send_signal(identity: Identity, signum: int) -> bool:
-    """Signal that very process; False where it is gone, :class:`PermissionError` if not ours.
+    """Send a signal to exactly this process; return False if it no longer runs.
 
-    The pidfd is opened first and pins what the check then looks at (pidfd_open(2)).
+    Raise :class:`PermissionError` if it belongs to another account. The pidfd is opened before the
+    identity is checked: it refers to one process even if the pid is reused (pidfd_open(2)).
     """
     try:
         with _pidfd(identity.pid) as pidfd:
@@ -68,59 +75,68 @@ def send_signal(identity: Identity, signum: int) -> bool:
 
 
 def signal_marked(marker: str, signum: int) -> set[int]:
-    """Signal every process of ours that carries the marker, except this one; their pids.
+    """Signal every process with the marker, except this one; return their pids.
 
-    Out of reach: processes of another user (sudo) and those that overwrote their environment.
+    Signal 0 only finds them. Processes of another account (sudo) and those that overwrote their
+    environment cannot be found.
     """
-    reached = set()
+    signalled = set()
     for pid in _pids():
-        with contextlib.suppress(*_GONE, PermissionError), _pidfd(pid) as pidfd:
-            if _carries(pid, marker):
+        with contextlib.suppress(*_NO_SUCH_PROCESS, PermissionError), _pidfd(pid) as pidfd:
+            if _has_marker(pid, marker):
                 signal.pidfd_send_signal(pidfd, signum)
-                reached.add(pid)
-    return reached
+                signalled.add(pid)
+    return signalled
 
 
 def end_marked(marker: str) -> int:
-    """Kill every process that carries the marker, also those born meanwhile; how many.
+    """Kill every process with the marker, also those forked meanwhile; return how many.
 
-    They are gone when it returns: a killed process drops its environment before its files.
+    Then wait until they have ended, for at most 5 seconds in all. Their markers alone do not show
+    that: a killed process loses its environment before its files are closed.
     """
     ended: set[int] = set()
-    until = time.monotonic() + _PATIENCE
-    while reached := signal_marked(marker, signal.SIGKILL):
-        ended |= reached
+    until = time.monotonic() + _KILL_TIMEOUT
+    while signalled := signal_marked(marker, signal.SIGKILL):
+        ended |= signalled
         if time.monotonic() > until:
             break
-        time.sleep(_PAUSE)
-    _await(lambda: not any(map(_lives, ended)), until)
+        time.sleep(_POLL_SECONDS)
+    _wait_until(lambda: not any(map(_is_running, ended)), until)
     return len(ended)
 
 
 def signal_group(leader: int, signum: int) -> None:
-    """Signal the group of a leader not yet waited for: until then its id is nobody else's."""
+    """Send a signal to the process group of a leader that has not been waited for.
+
+    Until the leader is waited for (reaped), the id of its group cannot be reused.
+    """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signum)
 
 
 def end_group(leader: int) -> None:
-    """Kill the group of a leader not yet waited for; none of it is left when it returns."""
+    """Kill the process group of a leader that has not been waited for.
+
+    Then wait until all its processes have ended, for at most 5 seconds.
+    """
     signal_group(leader, signal.SIGKILL)
-    _await(lambda: not any(_lives(pid, leader) for pid in _pids()), time.monotonic() + _PATIENCE)
+    until = time.monotonic() + _KILL_TIMEOUT
+    _wait_until(lambda: not any(_is_running(pid, leader) for pid in _pids()), until)
 
 
-def _await(condition: Callable[[], bool], until: float) -> None:
+def _wait_until(condition: Callable[[], bool], until: float) -> None:
     while not condition() and time.monotonic() < until:
-        time.sleep(_PAUSE)
+        time.sleep(_POLL_SECONDS)
 
 
-def _lives(pid: int, group: int | None = None) -> bool:
-    """Whether a process has not ended and is, where that is asked, of this group."""
+def _is_running(pid: int, group: int | None = None) -> bool:
+    """Tell whether a process runs and, if a group is given, belongs to it."""
     try:
         fields = _stat(pid)
-    except _GONE:
+    except _NO_SUCH_PROCESS:
         return False
-    return fields[_STATE] not in _DEAD and (group is None or int(fields[_GROUP]) == group)
+    return fields[_STATE] not in _ENDED_STATES and (group is None or int(fields[_GROUP]) == group)
 
 
 def _pids() -> list[int]:
@@ -129,10 +145,10 @@ def _pids() -> list[int]:
     ]
 
 
-def _carries(pid: int, marker: str) -> bool:
-    wanted = f"{MARKER}={marker}/".encode()
+def _has_marker(pid: int, marker: str) -> bool:
+    prefix = f"{MARKER}={marker}/".encode()
     with open(f"/proc/{pid}/environ", "rb") as file:
-        return any((entry + b"/").startswith(wanted) for entry in file.read().split(b"\0"))
+        return any((entry + b"/").startswith(prefix) for entry in file.read().split(b"\0"))
 
 
 @contextlib.contextmanager
@@ -145,12 +161,15 @@ def _pidfd(pid: int) -> Iterator[int]:
 
 
 def _stat(pid: int) -> list[bytes]:
-    """The fields after the name, which may itself hold spaces and parentheses."""
+    """Return the fields of /proc/PID/stat from the third one on, the state of the process.
+
+    The second one, the name, may contain spaces and parentheses.
+    """
     with open(f"/proc/{pid}/stat", "rb") as file:
         return file.read().rpartition(b")")[2].split()
 
 
 def boot_id() -> str:
-    """Another one after each reboot (proc_sys_kernel(5))."""
+    """Return the id of the current boot, a new one after each reboot (proc_sys_kernel(5))."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()

@@ -1,4 +1,4 @@
-"""Signals as exceptions, so that a deployment that is told to stop cleans up behind itself."""
+"""Turn signals into exceptions, so that a deployment that is told to stop can clean up."""
 
 from __future__ import annotations
 
@@ -11,51 +11,60 @@ from types import FrameType
 
 from deployctl.errors import Interrupted
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """While the block runs, SIGTERM and SIGHUP raise :class:`Interrupted` in the main thread.
+    """Let SIGTERM and SIGHUP raise :class:`Interrupted` in the main thread while the block runs.
 
-    Not the SIGHUP that tells of a terminal that is gone: a connection that drops, a window that is
-    closed stop no deployment. One that the caller ignores stays ignored: that is how ``nohup``
-    works.
+    A SIGHUP that the kernel sends because the terminal is gone is ignored: a dropped connection or
+    a closed window stops no deployment. A signal that the caller ignores stays ignored, which is
+    how nohup(1) works.
     """
-    heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, _interrupt) for number in heeded}
+    handled = [
+        number for number in _TERMINATION_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    previous = {number: signal.signal(number, _interrupt) for number in handled}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """While the block runs, nothing but SIGKILL ends it: it is putting things back."""
-    numbers = (*_ENDING, signal.SIGINT)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    """Ignore SIGTERM, SIGHUP and SIGINT while the block runs, because it restores a good state."""
+    numbers = (*_TERMINATION_SIGNALS, signal.SIGINT)
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    if number != signal.SIGHUP or not _hung_up():
+    if number != signal.SIGHUP or not _is_terminal_gone():
         raise Interrupted(signal.Signals(number).name)
 
 
-def _hung_up() -> bool:
-    """Whether a terminal that was ours is gone; who kills us with SIGHUP leaves it standing."""
-    lost = _BEGAN_ON_A_TERMINAL and not _has_terminal()
+def _is_terminal_gone() -> bool:
+    """Tell whether this process has lost its terminal.
+
+    It tells the kernel's SIGHUP from one that a person sends with kill(1), which leaves the
+    terminal open.
+    """
+    lost = _STARTED_ON_A_TERMINAL and not _has_terminal()
     return lost or any(map(_is_dead_terminal, range(3)))
 
 
 def _has_terminal() -> bool:
-    """Whether there is a controlling terminal: ENXIO without one, EIO once it is gone (tty(4))."""
+    """Tell whether there is a controlling terminal.
+
+    open(2) fails with ENXIO without one, with EIO once it is gone (tty(4)).
+    """
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
@@ -64,7 +73,7 @@ def _has_terminal() -> bool:
 
 
 def _is_dead_terminal(fd: int) -> bool:
-    """A terminal that hung up answers EIO for ever after, whatever it is asked."""
+    """Tell whether a file descriptor is a terminal that hung up: every ioctl fails with EIO."""
     try:
         os.get_terminal_size(fd)
     except OSError as error:
@@ -72,4 +81,4 @@ def _is_dead_terminal(fd: int) -> bool:
     return False
 
 
-_BEGAN_ON_A_TERMINAL = _has_terminal()
+_STARTED_ON_A_TERMINAL = _has_terminal()

@@ -1,6 +1,6 @@
-"""Whether a file that decides what this account runs is in nobody else's hands.
+"""Refuse files that decide what this account runs if another account can change them.
 
-This module is on the webhook's way: what a rare case takes is imported there.
+The webhook imports this module, so functions import the modules that only rare cases need.
 """
 
 from __future__ import annotations
@@ -13,53 +13,57 @@ from deployctl.errors import ConfigError
 
 
 def require_trust(what: str, path: str, status: os.stat_result) -> None:
-    """:class:`ConfigError` where others can change an open file, with the command that ends that.
+    """Raise :class:`ConfigError` if other accounts can change a file.
 
-    ``status`` is that of the file itself: of a symlink it is the target that counts. ``what``
-    begins the sentence.
+    ``what`` names the file at the beginning of the message, which ends with the command that
+    mends it. ``status`` is that of the opened file: for a symlink, that of its target.
     """
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid not in (0, os.geteuid()):
-        owner, me = account_name(status.st_uid), account_name(os.geteuid())
-        fault = f"belongs to {owner}, who is neither root nor this account, {me}"
-        mend = f"sudo chown {me.removeprefix('#')}"
+        file_account, me = account_name(status.st_uid), account_name(os.geteuid())
+        problem = f"belongs to {file_account}, who is neither root nor this account, {me}"
+        fix = f"sudo chown {me.removeprefix('#')}"
     elif mode & stat.S_IWOTH:
-        fault, mend = f"can be changed by other accounts (mode {mode:04o})", "chmod go-w"
+        problem, fix = f"can be changed by other accounts (mode {mode:04o})", "chmod go-w"
     elif mode & stat.S_IWGRP and not is_private_group(status):
         group = group_name(status.st_gid)
-        fault, mend = f"can be changed by the group {group} (mode {mode:04o})", "chmod g-w"
+        problem, fix = f"can be changed by the group {group} (mode {mode:04o})", "chmod g-w"
     else:
         return
     from shlex import quote
 
-    place = os.path.realpath(path)
-    link = f" (a link to {place})" if os.path.islink(path) else ""
-    raise ConfigError(f"{what}{link} {fault}: {mend} {quote(place)}")
+    target = os.path.realpath(path)
+    link = f" (a link to {target})" if os.path.islink(path) else ""
+    raise ConfigError(f"{what}{link} {problem}: {fix} {quote(target)}")
 
 
 def is_private_group(status: os.stat_result) -> bool:
-    """Whether nobody is in a file's group but the owner, or this account.
+    """Tell whether a file's group has no member but the account of the file, or this account.
 
-    Where each account has a group of its own name, what it makes is writable for that by default.
-    Of any other group nobody can tell who is in it: directories of users need not be listed.
+    Many systems give each account a group of its own name, and files are writable for that group
+    by default. Only such a group counts as private: the members of any other group are not fully
+    known, because directories of users, such as LDAP, need not list all accounts.
     """
-    return any(_is_alone(uid, status.st_gid) for uid in {status.st_uid, os.geteuid()})
+    return any(_is_only_member(uid, status.st_gid) for uid in {status.st_uid, os.geteuid()})
 
 
-def _is_alone(uid: int, gid: int) -> bool:
+def _is_only_member(uid: int, gid: int) -> bool:
     from grp import getgrgid
 
     try:
         account, group = pwd.getpwuid(uid), getgrgid(gid)
     except KeyError:
         return False
-    members = {each.pw_name for each in pwd.getpwall() if each.pw_gid == gid}
-    is_own = account.pw_gid == gid and group.gr_name == account.pw_name
-    return is_own and {*members, *group.gr_mem} <= {account.pw_name}
+    members = {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == gid}
+    is_own_group = account.pw_gid == gid and group.gr_name == account.pw_name
+    return is_own_group and {*members, *group.gr_mem} <= {account.pw_name}
 
 
 def is_own(path: str) -> bool:
-    """Whether it is there and this account's: what root writes elsewhere locks the owner out."""
+    """Tell whether a path exists and belongs to this account.
+
+    Root must write nothing into a directory of another account: that account could not change it.
+    """
     try:
         return os.stat(path).st_uid == os.geteuid()
     except OSError:
@@ -67,7 +71,7 @@ def is_own(path: str) -> bool:
 
 
 def account_name(uid: int) -> str:
-    """As ``sudo -u`` takes it: by name, or ``#1001`` where it has none."""
+    """Return an account as ``sudo -u`` takes it: its name, or ``#1001`` if it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -75,6 +79,7 @@ def account_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
+    """Return the name of a group, or ``#1001`` if it has none."""
     from grp import getgrgid
 
     try:

@@ -1,17 +1,24 @@
-"""Start the worker so that nothing ties it to whoever starts it.
+"""Start the worker so that it survives the end of the process that starts it.
 
-Who restarts the web server's service ends, with it, all that its CGI programs left running. So
-there are three ways, and the first one that this machine has is taken:
+Restarting the web server's service (or fcgiwrap's) ends every process that its CGI programs left
+running in the service's control group. There are three ways to start a worker outside of it. The
+first one that this machine offers is used:
 
-- ``unit``: a file in ``wake/`` of the state directory, which a path unit of systemd watches
-  (``deployctl setup systemd`` makes both): systemd starts the worker.
-- ``scope``: the account's own systemd, where that runs without anybody being logged in, takes the
-  process out of the web server's service.
-- ``session``: a session of its own, which is as much as a process can do for itself.
+- ``unit``: systemd starts the worker, because a file was written into ``wake/`` of the state
+  directory, which a path unit watches. ``deployctl setup systemd`` creates the directory and the
+  unit. This way is used if the directory exists and the unit has removed every earlier file within
+  5 seconds.
+- ``scope``: systemd-run starts the worker in a scope of the account's own systemd, outside of the
+  web server's service. This way is used if that systemd runs although nobody is logged in
+  (``loginctl enable-linger``).
+- ``session``: the worker gets a session of its own. It then survives the process that starts it,
+  but not the end of the service.
 
-Where none works, the queue waits for the next worker: cron or a timer starts one every minute.
+If none of them works, the deployment stays in the queue until cron or a timer starts a worker,
+which it does every minute.
 
-This module is on the webhook's way: no subprocess, which takes longer to import than this to run.
+The webhook imports this module: it does not use subprocess, whose import takes longer than the rest
+of this module's work.
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ import os
 import sys
 import time
 
-from deployctl.system.locks import is_taken, wake_lock
+from deployctl.system.locks import is_repo_lock_held, wake_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,15 +36,16 @@ if TYPE_CHECKING:
 
     Way = Literal["unit", "scope", "session"]
 
-# The variable that tells a worker of the file it inherits, and that file.
+# The environment variable with the number of the file that the worker inherits, and that number.
 WAKE_FD = "DEPLOYCTL_WAKE_FD"
-_INHERITED = 3
+_INHERITED_FD = 3
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# The unit takes the file away at once, whatever runs: one that is older was not seen.
+# The path unit removes its file at once, even while a worker runs. If the file is older than this,
+# in seconds, the unit is not active.
 SECONDS_TO_ANSWER = 5.0
-# systemd(1), loginctl(1): where there is something while the account's own systemd runs, and
-# while that stays when nobody of the account is logged in.
+# RUNTIME has a directory for the account while the account's own systemd runs (systemd(1)). LINGER
+# has a file for the account if that systemd stays when nobody is logged in (loginctl(1)).
 RUNTIME = "/run/user"
 LINGER = "/var/lib/systemd/linger"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
@@ -45,37 +53,39 @@ _RUNTIME_DIR = "XDG_RUNTIME_DIR"
 
 
 def start_worker(config_path: str, state_dir: str, env_names: Iterable[str] = ()) -> bool:
-    """Start ``deployctl run`` with this config, on its own -> whether that worked.
+    """Start ``deployctl run`` with this repos.yml in the background; return whether that worked.
 
-    ``env_names`` are the variables that secrets of the config name: it gets these and no other.
+    ``env_names`` are the environment variables that secrets in repos.yml refer to. The worker gets
+    them from the environment of this process, and no others.
     """
     return _touch_wake_file(state_dir) or spawn_detached(
-        _run(config_path), worker_environment(env_names)
+        _worker_command(config_path), worker_environment(env_names)
     )
 
 
 def wake_worker(config_path: str, env_names: Iterable[str], state_dir: str, repo: str) -> bool:
-    """See that a worker looks at the queue after now -> whether one will; else cron's does.
+    """Make sure that a worker reads the queue from now on; return whether one will.
 
-    None is started where one will look anyway: while a deployment of the repo runs, whose process
-    looks again at its end, and while another worker, just started, has not looked yet. A burst of
-    deliveries starts one.
+    If not, the worker that cron starts will read it. No worker is started while a deployment of the
+    repo runs, because its process reads the queue when it ends, nor while a worker that was just
+    started has not yet read the queue. So many deliveries at once start one worker. For the other
+    arguments see :func:`start_worker`.
     """
     lock = wake_lock(state_dir)
     try:
-        if is_taken(state_dir, repo) or _touch_wake_file(state_dir) or not lock.acquire():
+        if is_repo_lock_held(state_dir, repo) or _touch_wake_file(state_dir) or not lock.acquire():
             return True
-    except OSError:  # a full disk: what is queued is queued
+    except OSError:  # such as a full disk; the deployment is in the queue already
         return False
-    env = {**worker_environment(env_names), WAKE_FD: str(_INHERITED)}
+    env = {**worker_environment(env_names), WAKE_FD: str(_INHERITED_FD)}
     try:
-        return spawn_detached(_run(config_path), env, inherit=lock.fd)
+        return spawn_detached(_worker_command(config_path), env, inherit=lock.fd)
     finally:
         lock.release()
 
 
 def start_method(state_dir: str) -> Way:
-    """The way that a worker would be started now."""
+    """Return the way in which a worker would be started now: unit, scope or session."""
     age = unanswered_seconds(state_dir)
     if age is not None and age <= SECONDS_TO_ANSWER:
         return "unit"
@@ -83,17 +93,20 @@ def start_method(state_dir: str) -> Way:
 
 
 def method_without_unit() -> Way:
-    """The way where no unit answers."""
+    """Return the way in which a worker is started if no path unit is active: scope or session."""
     return "scope" if runtime_dir() else "session"
 
 
 def wake_dir(state_dir: str) -> str:
-    """What the path unit watches; where it is not, there is no such unit."""
+    """Return the directory that the path unit watches; it exists only if the unit was set up."""
     return os.path.join(state_dir, "wake")
 
 
 def unanswered_seconds(state_dir: str) -> float | None:
-    """For how many seconds the path unit has not answered, 0 where it has; None: there is none."""
+    """Return for how many seconds the path unit has left a file in its directory.
+
+    0: there is no file. None: there is no directory, so no path unit.
+    """
     directory = wake_dir(state_dir)
     try:
         return abs(time.time() - os.stat(os.path.join(directory, "now")).st_mtime)
@@ -102,9 +115,10 @@ def unanswered_seconds(state_dir: str) -> float | None:
 
 
 def _touch_wake_file(state_dir: str) -> bool:
-    """Tell the path unit, where there is one -> whether it can be relied on.
+    """Write the file that the path unit watches; return whether the unit will start a worker.
 
-    An older file stays as it is, and tells for how long nobody has answered.
+    A file that is there already is not changed: its age is the time for which the unit has not
+    removed it.
     """
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -117,22 +131,29 @@ def _touch_wake_file(state_dir: str) -> bool:
         os.close(file)
 
 
-def _run(config_path: str) -> list[str]:
+def _worker_command(config_path: str) -> list[str]:
     return [sys.executable, "-m", "deployctl", "--config", os.path.abspath(config_path), "run"]
 
 
 def release_wake_lock() -> None:
-    """The worker's part: who has something to do from now on starts another one."""
+    """Release the wake lock that this process, the worker, inherited when it was started.
+
+    The worker calls it before it reads the queue. A delivery that comes later starts another one.
+    """
     fd = os.environ.pop(WAKE_FD, "")
-    if fd == str(_INHERITED):
+    if fd == str(_INHERITED_FD):
         try:
-            os.close(_INHERITED)
+            os.close(_INHERITED_FD)
         except OSError:
             return
 
 
 def worker_environment(env_names: Iterable[str] = ()) -> dict[str, str]:
-    """Built from nothing: a header ``Proxy:`` is HTTP_PROXY in the environment of a CGI script."""
+    """Return the environment of the worker: the base environment and the named variables.
+
+    It is built from nothing, and without ``HTTP_*``, because the client of a CGI program decides
+    about those: its header ``Proxy:`` becomes HTTP_PROXY.
+    """
     from deployctl.system.environment import base_environment
 
     named = {
@@ -147,22 +168,23 @@ def worker_environment(env_names: Iterable[str] = ()) -> dict[str, str]:
 
 
 def spawn_detached(argv: list[str], env: dict[str, str], *, inherit: int | None = None) -> bool:
-    """Run a command in a session of its own, in ``/``, without any file of ours -> whether it runs.
+    """Start a command that is independent of this process; return whether it was started.
 
-    But for one, that is: ``inherit`` becomes its file 3. And in a scope of the account's own
-    systemd, where that lingers.
+    It gets a session of its own, the directory ``/``, /dev/null as stdin, stdout and stderr, and
+    none of the open files of this process except ``inherit``, which becomes its file 3. If the
+    account's own systemd stays without a login, the command runs in a scope of it.
 
-    A process in between starts it and ends at once: the command is nobody's child here, so it
-    leaves no zombie, and this process keeps its own directory and umask.
+    An intermediate process starts the command and ends at once. So the command is no child of this
+    process and leaves no zombie here, and this process keeps its own directory and umask.
     """
     try:
-        between = os.fork()
-        if between:
-            return os.waitpid(between, 0)[1] == 0
+        intermediate = os.fork()
+        if intermediate:
+            return os.waitpid(intermediate, 0)[1] == 0
     except OSError:
         return False
     try:
-        _let_go(inherit)
+        _detach(inherit)
         directory = runtime_dir()
         if not directory:
             os.posix_spawn(argv[0], argv, env)
@@ -174,45 +196,52 @@ def spawn_detached(argv: list[str], env: dict[str, str], *, inherit: int | None 
 
 
 def runtime_dir() -> str | None:
-    """That of the account's own systemd, where that does not end with the last login."""
+    """Return the XDG_RUNTIME_DIR of the account's own systemd.
+
+    None: no such systemd runs, or it ends when the account's last login ends.
+    """
     from deployctl.system.environment import account
 
-    who = account()
-    if not os.path.exists(os.path.join(LINGER, who.user)):
+    current = account()
+    if not os.path.exists(os.path.join(LINGER, current.user)):
         return None
-    directory = os.path.join(RUNTIME, str(who.uid))
+    directory = os.path.join(RUNTIME, str(current.uid))
     return directory if os.path.isdir(os.path.join(directory, "systemd")) else None
 
 
 def _run_in_scope(argv: list[str], env: dict[str, str], runtime_dir: str) -> None:
-    """Let systemd-run become the command, and become it myself where systemd-run fails.
+    """Run the command in a scope by systemd-run; if that fails, replace this process with it.
 
-    In a scope, a command keeps its files and its environment: systemd-run(1). It ends with 1 where
-    it has none, which no worker does that could do anything; 127 is posix_spawn's. This process
-    waits until then, without the file that it handed on: that is a lock.
+    In a scope, a command keeps its open files and its environment: systemd-run(1). systemd-run
+    exits with 1 if it cannot create the scope, and a worker that could do its work never does so;
+    127 is the exit code of posix_spawn(3). This process waits for the exit code. Meanwhile it must
+    not keep the inherited file open, because that file holds a lock.
     """
     unset = ["/usr/bin/env", "-u", _RUNTIME_DIR]
     scope = [SYSTEMD_RUN, "--user", "--scope", "--collect", "--quiet", "--", *unset, *argv]
     try:
         child = os.posix_spawn(SYSTEMD_RUN, scope, {**env, _RUNTIME_DIR: runtime_dir})
     except OSError:
-        os.execve(argv[0], argv, env)  # noqa: S606 - there is none in between
-    os.closerange(_INHERITED, _INHERITED + 1)
+        os.execve(argv[0], argv, env)  # noqa: S606 - a shell is not needed
+    os.closerange(_INHERITED_FD, _INHERITED_FD + 1)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (1, 127):
-        alone = {name: value for name, value in env.items() if name != WAKE_FD}
-        os.execve(argv[0], argv, alone)  # noqa: S606 - as above
+        env_without_lock = {name: value for name, value in env.items() if name != WAKE_FD}
+        os.execve(argv[0], argv, env_without_lock)  # noqa: S606 - as above
 
 
-def _let_go(inherit: int | None) -> None:
-    """Leave the session, the directory and every open file; fcgiwrap leaks its socket as 3."""
+def _detach(inherit: int | None) -> None:
+    """Leave the session and the directory, and close every open file except ``inherit``.
+
+    All are closed because fcgiwrap passes its socket on to CGI programs as file 3.
+    """
     os.setsid()
     os.chdir("/")
     os.umask(0o077)
     first = 3
     if inherit is not None:
-        os.dup2(inherit, _INHERITED)
-        os.set_inheritable(_INHERITED, True)  # also where it was that file already
-        first = _INHERITED + 1
+        os.dup2(inherit, _INHERITED_FD)
+        os.set_inheritable(_INHERITED_FD, True)  # dup2 does not do it if both numbers are the same
+        first = _INHERITED_FD + 1
     os.closerange(first, max(int(name) for name in os.listdir("/proc/self/fd")) + 1)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):

@@ -26,7 +26,7 @@ DEPLOYED = Deployment(
     previous_revision=OLD,
     subject="Fix the door",
 )
-BROKEN = replace(
+FAILED = replace(
     DEPLOYED,
     status="failed",
     failure=Failure(
@@ -39,7 +39,7 @@ BROKEN = replace(
     ),
 )
 
-WELL_ASKED = Failure(stage="healthcheck", message="GET http://a/ answered 500, wanted 2xx")
+FAILED_CHECK = Failure(stage="healthcheck", message="GET http://a/ answered 500, wanted 2xx")
 
 
 def test_a_stage_that_was_much_slower_than_usual_is_named() -> None:
@@ -83,7 +83,7 @@ def test_a_stage_that_was_much_slower_than_usual_is_named() -> None:
         ({"status": "cancelled"}, False, "cancelled", "blog: deployment cancelled"),
     ],
 )
-def test_the_title_says_the_outcome(
+def test_the_title_tells_the_outcome(
     changes: dict[str, Any], recovered: bool, event: str, title: str
 ) -> None:
     deployment = replace(DEPLOYED, **changes)
@@ -91,7 +91,7 @@ def test_the_title_says_the_outcome(
     assert (wording.event, wording.title) == (event, title)
 
 
-def test_the_body_says_what_who_and_where() -> None:
+def test_the_body_names_the_commit_the_actor_and_the_host() -> None:
     assert body(DEPLOYED) == (
         "Fix the door\n"
         "3f2a9c1 on main\n"
@@ -102,7 +102,7 @@ def test_the_body_says_what_who_and_where() -> None:
 
 
 def test_the_body_of_a_failure_ends_with_the_last_lines() -> None:
-    assert body(replace(BROKEN, reason="interrupted once, retried")) == (
+    assert body(replace(FAILED, reason="interrupted once, retried")) == (
         "Fix the door\n"
         "3f2a9c1 on main\n"
         "by alice (webhook), took 12s\n"
@@ -117,11 +117,11 @@ def test_the_body_of_a_failure_ends_with_the_last_lines() -> None:
     )
 
 
-def test_what_is_the_reason_of_a_failure_is_said_once() -> None:
-    died = Failure(stage="worker", message="its process died 3 times")
-    said = body(replace(BROKEN, failure=died, reason=died.message))
-    assert said.count("its process died 3 times") == 1
-    assert "failed in worker\nits process died 3 times\nmore: " in said
+def test_a_reason_equal_to_the_message_of_the_failure_appears_once() -> None:
+    failure = Failure(stage="worker", message="its process died 3 times")
+    text = body(replace(FAILED, failure=failure, reason=failure.message))
+    assert text.count("its process died 3 times") == 1
+    assert "failed in worker\nits process died 3 times\nmore: " in text
 
 
 @pytest.mark.parametrize(
@@ -133,22 +133,22 @@ def test_what_is_the_reason_of_a_failure_is_said_once() -> None:
         ({}, "it broke"),
     ],
 )
-def test_how_a_step_ended_is_said_where_the_message_does_not(
+def test_how_a_step_ended_is_added_unless_the_message_contains_it(
     changes: dict[str, Any], line: str
 ) -> None:
     failure = Failure(stage="build", message="it broke", host="web2")
-    failed = replace(BROKEN, failure=replace(failure, **changes))
+    failed = replace(FAILED, failure=replace(failure, **changes))
     assert f"\nfailed in build on web2\n{line}\n" in body(failed)
 
 
-def test_a_deployment_that_never_got_a_revision_is_told_all_the_same() -> None:
-    unborn = replace(BROKEN, revision=None, ref=None, subject=None, started_at=None, failure=None)
-    assert body(unborn) == ("by alice (webhook)\ndeployment 7 on web1\nmore: deployctl logs 7")
+def test_a_deployment_without_a_revision_gets_a_notice_too() -> None:
+    failed = replace(FAILED, revision=None, ref=None, subject=None, started_at=None, failure=None)
+    assert body(failed) == ("by alice (webhook)\ndeployment 7 on web1\nmore: deployctl logs 7")
 
 
-def test_control_characters_and_calls_to_everybody_do_nothing() -> None:
+def test_control_characters_are_escaped_and_mentions_of_everybody_are_broken() -> None:
     hostile = replace(
-        BROKEN,
+        FAILED,
         subject="Hi @everyone\x1b[2J and <@&42> of a@here.example\ud800",
         failure=Failure(stage="build", message="broken", tail="@channel\r\x07\nme@allow.example"),
     )
@@ -163,22 +163,22 @@ def test_only_the_last_fifteen_lines_are_shown() -> None:
     assert shown == [f"line {number}" for number in range(25, 40)]
 
 
-def test_a_long_line_is_cut_at_its_beginning() -> None:
+def test_a_long_line_of_output_is_cut_at_its_beginning() -> None:
     shown = body(with_tail("x" * 5000 + "the end")).split("\n\n")[1]
     assert shown == "…" + "x" * 1490 + "the end"
 
 
-def test_of_an_answer_the_beginning_is_shown() -> None:
+def test_the_beginning_of_a_health_checks_answer_is_shown() -> None:
     failure = Failure(stage="healthcheck", message="broken", tail="the start\n" + "x" * 5000)
-    shown = body(replace(BROKEN, failure=failure)).split("\n\n")[1]
+    shown = body(replace(FAILED, failure=failure)).split("\n\n")[1]
     assert shown == "the start\n" + "x" * 1487 + "…"
 
 
-def test_each_piece_of_evidence_keeps_its_heading_and_the_end_that_says_most() -> None:
+def test_each_section_of_evidence_keeps_its_heading_and_its_beginning_or_its_end() -> None:
     answer = section("first lines of the answer", "<h1>Broken</h1>\n" + "y" * 3000)
     short = section("last lines of /short.log", "one\ntwo")
     log = section("last lines of /long.log", "x" * 9000 + "\nKeyError: 'door'")
-    failed = replace(BROKEN, failure=replace(WELL_ASKED, tail=f"{answer}\n{short}\n{log}"))
+    failed = replace(FAILED, failure=replace(FAILED_CHECK, tail=f"{answer}\n{short}\n{log}"))
     whole = body(failed)
     _, *shown = whole.split("\n\n")
     assert shown[0].startswith("first lines of the answer:\n  <h1>Broken</h1>\n  yyy")
@@ -189,17 +189,17 @@ def test_each_piece_of_evidence_keeps_its_heading_and_the_end_that_says_most() -
     assert 2990 < len(whole.encode()) <= 3000
 
 
-def test_a_crowd_of_evidence_fits_as_well() -> None:
-    pieces = [section(f"last lines of /{'门' * 50}", "x" * 900) for _ in range(40)]
-    whole = body(replace(BROKEN, failure=replace(WELL_ASKED, tail="\n".join(pieces))))
+def test_many_sections_of_evidence_fit_into_the_body() -> None:
+    sections = [section(f"last lines of /{'门' * 50}", "x" * 900) for _ in range(40)]
+    whole = body(replace(FAILED, failure=replace(FAILED_CHECK, tail="\n".join(sections))))
     assert "more: deployctl logs 7" in whole
     assert len(whole.encode()) < 3100
 
 
-def test_the_body_fits_into_a_push_to_a_phone_whatever_is_in_it() -> None:
+def test_a_body_made_of_very_long_texts_fits_into_a_push_message() -> None:
     flood = "门\x1b" * 3000
     failure = Failure(stage=flood, message=flood, command=flood, tail=flood)
-    whole = body(replace(BROKEN, subject=flood, actor=flood, reason=flood, failure=failure))
+    whole = body(replace(FAILED, subject=flood, actor=flood, reason=flood, failure=failure))
     assert len(whole.encode()) < 3100
     assert "more: deployctl logs 7\n\n…" in whole
 
@@ -209,4 +209,4 @@ def body(deployment: Deployment) -> str:
 
 
 def with_tail(tail: str) -> Deployment:
-    return replace(BROKEN, failure=Failure(stage="build", message="broken", tail=tail))
+    return replace(FAILED, failure=Failure(stage="build", message="broken", tail=tail))

@@ -26,7 +26,7 @@ from tests.support.paths import ROOT
 
 
 class Mailbox:
-    """Keeps the mails that arrive."""
+    """A handler for aiosmtpd that keeps the mails that arrive."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -58,12 +58,12 @@ def smtp(mailbox: Mailbox, **settings: Any) -> Iterator[int]:
         controller.stop()
 
 
-def mail_channel(port: int, who: str = "", timeout: float = 20.0) -> Channel:
-    url = f"mailto://{who}127.0.0.1:{port}?from=deploy@example.org&to=ops@example.org"
+def mail_channel(port: int, login: str = "", timeout: float = 20.0) -> Channel:
+    url = f"mailto://{login}127.0.0.1:{port}?from=deploy@example.org&to=ops@example.org"
     return Channel("mail", Secret(url), timeout)
 
 
-def test_a_notice_reaches_a_bark_server_of_ones_own() -> None:
+def test_a_message_reaches_a_self_hosted_bark_server() -> None:
     with bark() as server:
         assert send(server.channel(), "blog: deployed", "Tür ✓\nby alice", urgent=False) is None
     (path, post), *more = server.posts
@@ -77,13 +77,13 @@ def test_a_notice_reaches_a_bark_server_of_ones_own() -> None:
     assert "level" not in post
 
 
-def test_an_urgent_notice_breaks_through_the_quiet_of_a_phone() -> None:
+def test_an_urgent_message_has_the_level_time_sensitive() -> None:
     with bark() as server:
         assert send(server.channel(), "title", "body", urgent=True) is None
     assert server.posts[0][1]["level"] == "timeSensitive"
 
 
-def test_the_level_in_the_url_counts_more() -> None:
+def test_a_level_in_the_url_overrides_that_of_an_urgent_message() -> None:
     with bark() as server:
         channel = server.channel(extra="?group=deploy&level=passive")
         assert send(channel, "title", "body", urgent=True) is None
@@ -91,7 +91,7 @@ def test_the_level_in_the_url_counts_more() -> None:
     assert (post["level"], post["group"]) == ("passive", "deploy")
 
 
-def test_a_server_that_fails_is_quoted_without_the_key() -> None:
+def test_the_answer_of_a_failing_server_is_quoted_without_the_key() -> None:
     with bark("error") as server:
         error = send(server.channel(), "title", "body", urgent=False)
     assert error is not None
@@ -102,7 +102,7 @@ def test_a_server_that_fails_is_quoted_without_the_key() -> None:
     assert "\x1b" not in error
 
 
-def test_a_server_that_is_not_there_is_named_as_the_cause_without_the_key() -> None:
+def test_a_refused_connection_is_reported_without_the_key() -> None:
     channel = Channel("phone", Secret(f"bark://127.0.0.1:{free_port()}/{KEY}"))
     error = send(channel, "title", "body", urgent=False)
     assert error is not None
@@ -118,11 +118,11 @@ def test_a_redirect_is_not_followed() -> None:
 
 
 @pytest.mark.parametrize("manner", ["hang", "trickle"])
-def test_a_channel_that_does_not_end_is_ended_at_its_timeout(manner: str) -> None:
+def test_a_sending_that_does_not_finish_is_ended_at_its_timeout(manner: str) -> None:
     with bark(manner) as server:
-        begun = time.monotonic()
+        started = time.monotonic()
         error = send(server.channel(timeout=3), "title", "body", urgent=False)
-        took = time.monotonic() - begun
+        took = time.monotonic() - started
         assert server.asked.is_set()
     assert error == "channel phone: not sent within 3 s"
     assert 3 <= took < 8
@@ -130,12 +130,12 @@ def test_a_channel_that_does_not_end_is_ended_at_its_timeout(manner: str) -> Non
 
 def test_a_channel_that_hangs_does_not_delay_another_one() -> None:
     with bark("hang") as slow, bark() as quick:
-        begun = time.monotonic()
+        started = time.monotonic()
         answered: list[float] = []
 
         def watch() -> None:
             quick.asked.wait(20)
-            answered.append(time.monotonic() - begun)
+            answered.append(time.monotonic() - started)
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -150,13 +150,13 @@ def test_a_channel_that_hangs_does_not_delay_another_one() -> None:
     assert answered[0] < 6
 
 
-def test_an_answer_later_than_the_four_seconds_of_apprise_is_waited_for() -> None:
+def test_an_answer_is_waited_for_longer_than_the_four_seconds_of_apprise() -> None:
     with bark("late") as server:
         assert send(server.channel(), "title", "body", urgent=False) is None
     assert len(server.posts) == 1
 
 
-def test_the_callers_proxy_and_netrc_do_not_matter(
+def test_the_callers_proxy_and_netrc_are_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / ".netrc"
@@ -183,20 +183,22 @@ def test_a_mail_with_a_subject_that_is_not_ascii_arrives_as_plain_text() -> None
     assert part.get_content().split() == ["Tür", "<b>✓", "by", "alice"]
 
 
-def test_a_mail_server_that_wants_a_password_gets_it() -> None:
+def test_a_mail_server_that_requires_a_password_gets_it() -> None:
     mailbox, seen = Mailbox(), []
 
-    def check(server: SMTP, session: Session, envelope: Envelope, how: str, who: Any) -> AuthResult:
-        seen.append((who.login, who.password))
+    def authenticate(
+        server: SMTP, session: Session, envelope: Envelope, mechanism: str, credentials: Any
+    ) -> AuthResult:
+        seen.append((credentials.login, credentials.password))
         return AuthResult(success=True)
 
-    with smtp(mailbox, authenticator=check, auth_require_tls=False) as port:
+    with smtp(mailbox, authenticator=authenticate, auth_require_tls=False) as port:
         assert send(mail_channel(port, "alice:hunter2@"), "title", "body", urgent=False) is None
     assert seen == [(b"alice", b"hunter2")]
     assert len(mailbox.mails) == 1
 
 
-def test_a_mail_server_that_refuses_the_password_is_quoted_without_it() -> None:
+def test_the_answer_of_a_mail_server_is_quoted_without_the_password() -> None:
     def refuse(*_: object) -> AuthResult:
         return AuthResult(success=False, message="535 5.7.8 hunter2 is wrong", handled=False)
 
@@ -207,7 +209,7 @@ def test_a_mail_server_that_refuses_the_password_is_quoted_without_it() -> None:
     assert "hunter2" not in error
 
 
-def test_a_secret_that_is_not_there_is_named_with_its_channel() -> None:
+def test_a_missing_secret_is_reported_with_its_channel() -> None:
     channel = Channel("phone", Secret("env:DEPLOYCTL_TEST_NO_SUCH_VARIABLE"))
     assert send(channel, "title", "body", urgent=False) == (
         "channel phone: the environment variable DEPLOYCTL_TEST_NO_SUCH_VARIABLE"
@@ -216,7 +218,7 @@ def test_a_secret_that_is_not_there_is_named_with_its_channel() -> None:
 
 
 @pytest.mark.parametrize("url", ["nosuch://host/key", "no url", "bark://"])
-def test_a_url_that_is_none_is_said_with_its_channel(url: str) -> None:
+def test_an_unusable_url_is_reported_with_its_channel(url: str) -> None:
     assert send(Channel("phone", Secret(url)), "title", "body", urgent=False) == (
         "channel phone: its url is not one Apprise knows:"
         " write it as on https://appriseit.com/services/"
@@ -229,13 +231,13 @@ def test_nothing_is_written_to_the_terminal(capfd: pytest.CaptureFixture[str]) -
             [
                 Message(server.channel(), "title", "body"),
                 Message(server.channel(extra="?sound=nosuch"), "title", "body", urgent=True),
-                Message(Channel("odd", Secret("nosuch://host/key")), "title", "body"),
+                Message(Channel("unknown", Secret("nosuch://host/key")), "title", "body"),
             ]
         )
     assert capfd.readouterr() == ("", "")
 
 
-HANGING = """
+SENDER_PROGRAM = """
 import sys
 from deployctl.notices.messenger import send
 from deployctl.values.repo import Channel
@@ -245,9 +247,9 @@ print(send(channel, "title", "body", urgent=False))
 """
 
 
-def sender(server: Bark, timeout: float) -> subprocess.Popen[str]:
+def start_sender(server: Bark, timeout: float) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", HANGING, server.url(), str(timeout)],
+        [sys.executable, "-c", SENDER_PROGRAM, server.url(), str(timeout)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -256,8 +258,8 @@ def sender(server: Bark, timeout: float) -> subprocess.Popen[str]:
     )
 
 
-def nobody_is_left(session: int) -> bool:
-    """Whether every process of that session has ended, within a few seconds."""
+def session_has_ended(session: int) -> bool:
+    """Tell whether every process of a session ends within 8 seconds."""
     deadline = time.monotonic() + 8
     while running := [state for sid, state in _processes() if sid == session and state not in "ZX"]:
         if time.monotonic() > deadline:
@@ -267,34 +269,37 @@ def nobody_is_left(session: int) -> bool:
 
 
 def _processes() -> Iterator[tuple[int, str]]:
-    """(session, state) of each; an orphan may stay a zombie where nobody collects it."""
+    """Yield (session, state) of every process.
+
+    An orphan remains a zombie, state Z, if no process waits for it.
+    """
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
             yield int(session), state
 
 
-def test_a_hung_sending_does_not_keep_the_process_from_its_end() -> None:
-    with bark("hang") as server, sender(server, 1) as process:
-        begun = time.monotonic()
+def test_a_sending_that_hangs_does_not_delay_the_end_of_its_caller() -> None:
+    with bark("hang") as server, start_sender(server, 1) as process:
+        started = time.monotonic()
         output, errors = process.communicate(timeout=20)
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - started < 8
         assert (output, errors) == ("channel phone: not sent within 1 s\n", "")
-        assert nobody_is_left(process.pid)
+        assert session_has_ended(process.pid)
 
 
-def test_an_interrupted_sending_ends_at_once_and_leaves_nothing() -> None:
-    with bark("hang") as server, sender(server, 60) as process:
+def test_an_interrupted_sending_ends_at_once_and_leaves_no_process() -> None:
+    with bark("hang") as server, start_sender(server, 60) as process:
         assert server.asked.wait(20)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
         assert "KeyboardInterrupt" in errors
-        assert nobody_is_left(process.pid)
+        assert session_has_ended(process.pid)
 
 
-def test_the_deadline_holds_when_nobody_is_left_to_keep_it() -> None:
-    with bark("hang") as server, sender(server, 4) as process:
+def test_a_sending_ends_at_its_deadline_even_if_its_caller_was_killed() -> None:
+    with bark("hang") as server, start_sender(server, 4) as process:
         assert server.asked.wait(20)
         process.kill()
         process.communicate(timeout=20)
-        assert nobody_is_left(process.pid)
+        assert session_has_ended(process.pid)

@@ -46,34 +46,34 @@ def repo(*subscriptions: tuple[str, tuple[str, ...]]) -> Repo:
     return Repo(name="blog", url="ssh://host/blog", path="/srv/blog", notify=entries)
 
 
-EVERYTHING = ("started", "succeeded", "failed", "rolled_back", "degraded", "recovered")
+ALL_EVENTS = ("started", "succeeded", "failed", "rolled_back", "degraded", "recovered")
 
 
-def tell(db: Database, deployment: Deployment, *channels: str, at: float = 100) -> None:
+def enqueue(db: Database, deployment: Deployment, *channels: str, at: float = 100) -> None:
     with db.writing() as connection:
         outbox.enqueue(
             connection,
-            repo(*((channel, EVERYTHING) for channel in channels)),
+            repo(*((channel, ALL_EVENTS) for channel in channels)),
             deployment,
             recovered=False,
             now=at,
         )
 
 
-def numbered(number: int) -> Deployment:
-    """The title tells it from the others."""
+def deployment_number(number: int) -> Deployment:
+    """Return a deployment whose notice has a title of its own."""
     return replace(DEPLOYED, number=number, revision=f"{number:07}")
 
 
-def clock(moment: float) -> Callable[[], float]:
-    return lambda: moment
+def clock(instant: float) -> Callable[[], float]:
+    return lambda: instant
 
 
 def sendings(db: Database) -> list[Sending]:
     return [sending for notice in store.history(db, 100) for sending in notice.sendings]
 
 
-def test_a_channel_is_told_of_the_events_it_asked_for() -> None:
+def test_a_channel_gets_the_events_that_it_subscribed_to() -> None:
     wanted = repo(
         ("phone", ("failed", "degraded")), ("mail", ("succeeded",)), ("phone", ("failed",))
     )
@@ -82,21 +82,21 @@ def test_a_channel_is_told_of_the_events_it_asked_for() -> None:
     assert outbox.subscribers(wanted, "started") == []
 
 
-def test_a_recovery_reaches_who_asked_for_it_and_who_asked_for_success_each_once() -> None:
+def test_a_recovery_goes_once_to_each_subscriber_of_recovered_or_succeeded() -> None:
     wanted = repo(("phone", ("failed", "recovered")), ("mail", ("succeeded", "recovered")))
     assert outbox.subscribers(wanted, "recovered") == ["phone", "mail"]
     assert outbox.subscribers(repo(("mail", ("succeeded",))), "recovered") == ["mail"]
     assert outbox.subscribers(wanted, "succeeded") == ["mail"]
 
 
-def test_a_notice_that_nobody_wants_is_not_kept(db: Database) -> None:
-    tell(db, DEPLOYED)
-    tell(db, replace(DEPLOYED, status="cancelled"), "phone")
+def test_a_notice_without_subscribers_is_not_stored(db: Database) -> None:
+    enqueue(db, DEPLOYED)
+    enqueue(db, replace(DEPLOYED, status="cancelled"), "phone")
     assert store.history(db, 10) == []
 
 
-def test_a_notice_is_kept_with_its_deployment_and_sent_once(db: Database) -> None:
-    tell(db, DEPLOYED, "phone")
+def test_a_notice_is_stored_with_its_deployment_and_sent_once(db: Database) -> None:
+    enqueue(db, DEPLOYED, "phone")
     with bark() as server:
         channels = {"phone": server.channel()}
         assert outbox.send_due(db, channels, now=clock(105)) == 1
@@ -108,16 +108,16 @@ def test_a_notice_is_kept_with_its_deployment_and_sent_once(db: Database) -> Non
     assert notice.sendings == (Sending("phone", "sent", 1, None, 105),)
 
 
-def test_several_notices_arrive_in_their_order(db: Database) -> None:
+def test_notices_arrive_in_the_order_of_their_deployments(db: Database) -> None:
     for number in (1, 2, 3):
-        tell(db, numbered(number), "phone")
+        enqueue(db, deployment_number(number), "phone")
     with bark() as server:
         assert outbox.send_due(db, {"phone": server.channel()}, now=clock(100)) == 3
     assert server.titles == [f"blog: deployed 000000{number}" for number in (1, 2, 3)]
 
 
-def test_a_failed_attempt_is_made_again_later_and_its_error_has_no_secret(db: Database) -> None:
-    tell(db, DEPLOYED, "phone")
+def test_a_failed_attempt_is_repeated_later_and_its_error_contains_no_secret(db: Database) -> None:
+    enqueue(db, DEPLOYED, "phone")
     with bark("error", "well") as server:
         channels = {"phone": server.channel()}
         assert outbox.send_due(db, channels, now=clock(100)) == 0
@@ -132,7 +132,7 @@ def test_a_failed_attempt_is_made_again_later_and_its_error_has_no_secret(db: Da
 
 
 def test_after_five_attempts_a_sending_is_given_up(db: Database) -> None:
-    tell(db, DEPLOYED, "phone")
+    enqueue(db, DEPLOYED, "phone")
     channels = {"phone": Channel("phone", Secret("env:DEPLOYCTL_TEST_NO_SUCH_VARIABLE"))}
     waits, now = [], 100.0
     while (due_at := sendings(db)[0].due_at) is not None:
@@ -148,11 +148,11 @@ def test_after_five_attempts_a_sending_is_given_up(db: Database) -> None:
     )
 
 
-def test_a_channel_that_fails_keeps_neither_the_others_nor_its_own_later_notices(
+def test_a_failed_sending_delays_neither_other_channels_nor_later_notices(
     db: Database,
 ) -> None:
     for number in (1, 2):
-        tell(db, numbered(number), "phone", "watch")
+        enqueue(db, deployment_number(number), "phone", "watch")
     with bark("error", "well") as bad, bark() as good:
         channels = {"phone": bad.channel(), "watch": good.channel("watch")}
         assert outbox.send_due(db, channels, now=clock(100)) == 2
@@ -162,8 +162,8 @@ def test_a_channel_that_fails_keeps_neither_the_others_nor_its_own_later_notices
     assert bad.titles[1:] == ["blog: deployed 0000002", "blog: deployed 0000001"]
 
 
-def test_a_channel_that_is_gone_is_given_up_with_the_way_back(db: Database) -> None:
-    tell(db, DEPLOYED, "phone")
+def test_a_sending_to_an_unknown_channel_is_given_up_and_the_fix_is_named(db: Database) -> None:
+    enqueue(db, DEPLOYED, "phone")
     assert outbox.send_due(db, {}, now=clock(100)) == 0
     (sending,) = sendings(db)
     assert (sending.state, sending.last_error) == (
@@ -172,17 +172,17 @@ def test_a_channel_that_is_gone_is_given_up_with_the_way_back(db: Database) -> N
     )
 
 
-def test_two_senders_at_once_send_it_once(db: Database, tmp_path: Path) -> None:
+def test_concurrent_senders_send_each_notice_once(db: Database, tmp_path: Path) -> None:
     for number in (1, 2, 3):
-        tell(db, numbered(number), "phone")
+        enqueue(db, deployment_number(number), "phone")
     with bark() as server:
         channels = {"phone": server.channel()}
 
-        def work() -> None:
+        def send_all_due() -> None:
             with Database(str(tmp_path / "state")) as own:
                 outbox.send_due(own, channels, now=clock(100))
 
-        workers = [threading.Thread(target=work) for _ in range(3)]
+        workers = [threading.Thread(target=send_all_due) for _ in range(3)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -191,8 +191,8 @@ def test_two_senders_at_once_send_it_once(db: Database, tmp_path: Path) -> None:
     assert {(sending.state, sending.attempts) for sending in sendings(db)} == {("sent", 1)}
 
 
-def test_what_a_dead_sender_had_begun_is_sent_after_its_time(db: Database) -> None:
-    tell(db, DEPLOYED, "phone")
+def test_a_sending_that_a_dead_process_reserved_is_sent_after_that_time(db: Database) -> None:
+    enqueue(db, DEPLOYED, "phone")
     with bark() as server:
         channels = {"phone": server.channel(timeout=20)}
         number = store.history(db, 1)[0].id
@@ -201,7 +201,7 @@ def test_what_a_dead_sender_had_begun_is_sent_after_its_time(db: Database) -> No
         assert outbox.send_due(db, channels, now=clock(180)) == 1
 
 
-def test_a_channel_can_be_tried_without_a_deployment() -> None:
+def test_a_test_message_needs_no_deployment() -> None:
     with bark() as server:
         assert outbox.test_notice(server.channel()) is None
     assert len(server.titles) == 1

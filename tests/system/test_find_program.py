@@ -1,4 +1,4 @@
-"""Where a program is that a step did not find, and what to write so that it is found."""
+"""Tests of the advice for a program that a step did not find on its PATH."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deployctl.system.find_program import advice, missing_program
 from tests.support.app import App
 
 
-def put(directory: Path, name: str = "toolx") -> str:
+def put_program(directory: Path, name: str = "toolx") -> str:
     directory.mkdir(parents=True)
     (directory / name).write_text("#!/bin/sh\n")
     (directory / name).chmod(0o755)
@@ -32,7 +32,7 @@ def put(directory: Path, name: str = "toolx") -> str:
         ("npm ci", "the page was not found here", "npm"),
     ],
 )
-def test_the_last_word_of_whoever_looked_for_it_names_the_program(
+def test_the_last_not_found_message_names_the_program(
     command: str | tuple[str, ...], tail: str, program: str | None
 ) -> None:
     assert missing_program(command, tail) == program
@@ -40,13 +40,13 @@ def test_the_last_word_of_whoever_looked_for_it_names_the_program(
 
 @pytest.mark.parametrize("run", ["true; toolx ci", ["toolx", "ci"]])
 @pytest.mark.parametrize("limits", [{}, {"nice": 5}])
-def test_a_step_that_finds_no_program_is_told_where_it_is(
+def test_the_failure_of_a_step_says_where_the_missing_program_is(
     app: App, run: Any, limits: dict[str, Any]
 ) -> None:
     home = app.directory / "home of deploy"
     for version in ("v9.11.2", "v20.1.0", "v20.1.0-rc.1/lib"):
-        found = home / ".nvm/versions/node" / version / "bin"
-        put(found)
+        directory = home / ".nvm/versions/node" / version / "bin"
+        put_program(directory)
     newest = home / ".nvm/versions/node/v20.1.0/bin"
     app.configure(stages=[{"name": "build", "run": run}], env={"HOME": str(home)}, **limits)
     app.push("1")
@@ -60,24 +60,24 @@ def test_a_step_that_finds_no_program_is_told_where_it_is(
     assert app.deploy()["status"] == "succeeded"
 
 
-def test_a_program_of_the_project_itself_is_called_by_its_path(tmp_path: Path) -> None:
+def test_for_a_program_of_the_project_its_relative_path_is_advised(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path / "home"), "PATH": "/bin"}
-    put(tmp_path / "home/.local/bin")
-    put(tmp_path / "release/node_modules/.bin")
+    put_program(tmp_path / "home/.local/bin")
+    put_program(tmp_path / "release/node_modules/.bin")
     assert advice("toolx", env, str(tmp_path / "release")) == (
         "toolx is in node_modules/.bin: call it node_modules/.bin/toolx"
     )
     assert advice("tooly", env, str(tmp_path / "release")) is None
 
 
-def test_check_looks_in_the_same_places(app: App) -> None:
+def test_deployctl_check_searches_the_same_directories(app: App) -> None:
     home = app.directory / "home2"
-    place = put(home / ".cargo/bin")
+    place = put_program(home / ".cargo/bin")
     app.configure(restart="toolx now", env={"HOME": str(home)})
-    (found,) = (
-        each
-        for each in app.cli.json("check", code=0)["findings"]
-        if each["check"] == "programs" and each["repo"] == "app"
+    (finding,) = (
+        finding
+        for finding in app.cli.json("check", code=0)["findings"]
+        if finding["check"] == "programs" and finding["repo"] == "app"
     )
-    assert found["message"] == f"toolx is not on the PATH of the steps: {PATH}"
-    assert found["fix"] == f'toolx is in {place}: set env: {{PATH: "{PATH}:{place}"}}'
+    assert finding["message"] == f"toolx is not on the PATH of the steps: {PATH}"
+    assert finding["fix"] == f'toolx is in {place}: set env: {{PATH: "{PATH}:{place}"}}'

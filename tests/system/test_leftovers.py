@@ -1,4 +1,4 @@
-"""What a dead runner left at work is ended, and nobody else is."""
+"""Tests that processes left by a dead deployctl process are ended, and no other processes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from deployctl.system.leftovers import (
     end_helpers,
     end_step,
     marker_of_helpers,
-    note_step,
     noted_holder,
+    write_note,
 )
 from deployctl.system.process_tree import MARKER, Identity, end_marked, identity
 from tests.support.cli import is_running
 from tests.support.workers import wait_until
 
-# A step: its leader waits, one child stays in the group, another got away from it.
+# A step: its leader waits, one child stays in its process group, another one leaves it.
 TREE = "sleep 60 & echo $!; setsid sleep 60 & echo $!; wait"
 
 
 class Tree:
-    """A step as it runs: a leader and two children."""
+    """A running step: a leader and two children."""
 
     def __init__(self, script: str = TREE) -> None:
         self.marker = f"test-{uuid.uuid4().hex}"
@@ -43,7 +43,8 @@ class Tree:
         self.leader = identity(self.process.pid)
 
     @property
-    def living(self) -> list[bool]:
+    def running(self) -> list[bool]:
+        """Tell for the leader, the first and the second child whether it runs."""
         return [is_running(pid) for pid in (self.process.pid, *self.children)]
 
     def end(self) -> None:
@@ -55,9 +56,9 @@ class Tree:
 
 @pytest.fixture
 def tree() -> Iterator[Tree]:
-    made = Tree()
-    yield made
-    made.end()
+    tree = Tree()
+    yield tree
+    tree.end()
 
 
 @pytest.fixture
@@ -66,18 +67,18 @@ def note(tmp_path: Path) -> str:
 
 
 def test_a_step_that_still_runs_is_ended_with_its_whole_tree(tree: Tree, note: str) -> None:
-    note_step(note, tree.leader, f"{tree.marker}/build/1")
+    write_note(note, tree.leader, f"{tree.marker}/build/1")
     end_step(note)
-    assert tree.living == [False, False, False]
+    assert tree.running == [False, False, False]
 
 
-def test_what_a_step_that_has_ended_left_behind_stays(note: str) -> None:
+def test_processes_that_a_finished_step_left_behind_are_not_ended(note: str) -> None:
     tree = Tree("sleep 60 & echo $!; setsid sleep 60 & echo $!")
     try:
-        note_step(note, tree.leader, f"{tree.marker}/build/1")
+        write_note(note, tree.leader, f"{tree.marker}/build/1")
         wait_until(lambda: not is_running(tree.process.pid))
         end_step(note)
-        assert tree.living == [False, True, True]
+        assert tree.running == [False, True, True]
     finally:
         tree.end()
 
@@ -85,34 +86,34 @@ def test_what_a_step_that_has_ended_left_behind_stays(note: str) -> None:
 @pytest.mark.parametrize(
     "change", [{"started": 1}, {"boot_id": "another boot"}], ids=["reused pid", "after a reboot"]
 )
-def test_a_stranger_with_the_pid_of_the_step_lives_on(
+def test_another_process_with_the_pid_of_the_step_is_not_ended(
     tree: Tree, note: str, change: dict[str, int | str]
 ) -> None:
-    stranger = Identity(**{**dataclasses.asdict(tree.leader), **change})
-    note_step(note, stranger, f"{tree.marker}/build/1")
+    other = Identity(**{**dataclasses.asdict(tree.leader), **change})
+    write_note(note, other, f"{tree.marker}/build/1")
     end_step(note)
-    assert tree.living == [True, True, True]
+    assert tree.running == [True, True, True]
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"pid": 1}', '"text"'], ids=["empty", "torn", "list", "half", "text"]
 )
-def test_a_note_that_was_not_written_to_its_end_ends_nothing(note: str, text: str) -> None:
+def test_an_incomplete_note_ends_no_process(note: str, text: str) -> None:
     Path(note).write_text(text)
     end_step(note)
 
 
 def test_a_note_that_cannot_be_written_is_no_error(tmp_path: Path, tree: Tree) -> None:
-    note_step(str(tmp_path / "missing" / "note"), tree.leader, tree.marker)
+    write_note(str(tmp_path / "missing" / "note"), tree.leader, tree.marker)
 
 
 def test_a_note_is_private_and_names_the_step(tree: Tree, note: str) -> None:
-    note_step(note, tree.leader, "m")
+    write_note(note, tree.leader, "m")
     assert json.loads(Path(note).read_text()) == {**dataclasses.asdict(tree.leader), "marker": "m"}
     assert Path(note).stat().st_mode & 0o777 == 0o600
 
 
-def test_the_git_of_a_dead_process_is_ended_unless_the_machine_was_restarted() -> None:
+def test_the_helpers_of_a_dead_process_are_ended_unless_the_machine_was_rebooted() -> None:
     code = (
         "import os, time; from deployctl.system.process import run; "
         "from deployctl.system.process_tree import identity; import threading;"
@@ -122,55 +123,56 @@ def test_the_git_of_a_dead_process_is_ended_unless_the_machine_was_restarted() -
     )
     runner = subprocess.Popen([sys.executable, "-c", code])
     try:
-        who = identity(runner.pid)
-        helpers = f"{MARKER}={marker_of_helpers(who)}".encode()
-        wait_until(lambda: bool(_carrying(helpers)))
+        runner_identity = identity(runner.pid)
+        entry = f"{MARKER}={marker_of_helpers(runner_identity)}".encode()
+        wait_until(lambda: bool(_pids_with(entry)))
         runner.kill()
         runner.wait()
-        end_helpers(dataclasses.replace(who, boot_id="another boot"))
-        assert len(_carrying(helpers)) == 1
-        end_helpers(who)
-        assert _carrying(helpers) == []
+        end_helpers(dataclasses.replace(runner_identity, boot_id="another boot"))
+        assert len(_pids_with(entry)) == 1
+        end_helpers(runner_identity)
+        assert _pids_with(entry) == []
     finally:
         runner.kill()
         runner.wait()
 
 
-def _carrying(entry: bytes) -> list[int]:
-    found = []
-    for place in Path("/proc").glob("[0-9]*/environ"):
+def _pids_with(entry: bytes) -> list[int]:
+    """Return the pids of the processes with this entry, ``b"NAME=value"``, in their environment."""
+    pids = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if entry in place.read_bytes().split(b"\0"):
-                found.append(int(place.parent.name))
+            if entry in environ.read_bytes().split(b"\0"):
+                pids.append(int(environ.parent.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
-def test_the_git_of_a_process_that_lives_goes_on() -> None:
-    mine = identity()
-    git = subprocess.Popen(
-        ["sleep", "60"], env={"PATH": "/usr/bin:/bin", MARKER: marker_of_helpers(mine)}
+def test_the_helpers_of_a_running_process_are_not_ended() -> None:
+    this_process = identity()
+    helper = subprocess.Popen(
+        ["sleep", "60"], env={"PATH": "/usr/bin:/bin", MARKER: marker_of_helpers(this_process)}
     )
     try:
-        end_helpers(mine)
-        assert git.poll() is None
+        end_helpers(this_process)
+        assert helper.poll() is None
     finally:
-        git.kill()
-        git.wait()
+        helper.kill()
+        helper.wait()
 
 
-def test_the_git_of_a_holder_that_died_is_ended_by_the_next_one(tmp_path: Path) -> None:
+def test_the_helpers_of_a_dead_lock_holder_are_ended_by_the_next_holder(tmp_path: Path) -> None:
     note = tmp_path / "holder"
-    dead = subprocess.Popen(["sleep", "60"])
-    who = identity(dead.pid)
-    dead.kill()
-    dead.wait()
-    git = subprocess.Popen(
-        ["sleep", "60"], env={"PATH": "/usr/bin:/bin", MARKER: marker_of_helpers(who)}
+    holder = subprocess.Popen(["sleep", "60"])
+    holder_identity = identity(holder.pid)
+    holder.kill()
+    holder.wait()
+    helper = subprocess.Popen(
+        ["sleep", "60"], env={"PATH": "/usr/bin:/bin", MARKER: marker_of_helpers(holder_identity)}
     )
-    note_step(str(note), who, "")
+    write_note(str(note), holder_identity, "")
     with noted_holder(str(note)):
-        assert git.wait() == -9
+        assert helper.wait() == -9
         assert json.loads(note.read_text())["pid"] == identity().pid
     assert not note.exists()

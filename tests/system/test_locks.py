@@ -1,4 +1,4 @@
-"""flock: held by one, freed by death, never in the way of what it does not concern."""
+"""Tests of the locks: one holder at a time, free after its death, independent of each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from deployctl.system.locks import FileLock, Slot, mirror_lock, repo_lock, wait_for
 from tests.support.paths import ROOT
 
-HOLD = """
+HOLDER_PROGRAM = """
 import sys, time
 from deployctl.system.locks import FileLock
 lock = FileLock(sys.argv[1])
@@ -29,18 +29,18 @@ def path(tmp_path: Path) -> str:
 
 
 def test_a_lock_is_held_by_one_at_a_time(path: str) -> None:
-    mine, other = FileLock(path), FileLock(path)
-    assert mine.acquire()
-    assert mine.acquire()
-    assert not other.acquire()
-    mine.release()
-    mine.release()
-    assert other.acquire()
-    assert not mine.acquire()
-    other.release()
+    first, second = FileLock(path), FileLock(path)
+    assert first.acquire()
+    assert first.acquire()
+    assert not second.acquire()
+    first.release()
+    first.release()
+    assert second.acquire()
+    assert not first.acquire()
+    second.release()
 
 
-def test_the_file_of_a_lock_stays_and_is_private(path: str) -> None:
+def test_a_lock_file_is_private_and_is_not_deleted(path: str) -> None:
     before = os.umask(0)
     try:
         with FileLock(path):
@@ -66,33 +66,33 @@ def test_a_with_block_waits_until_the_lock_is_free(path: str) -> None:
     assert order == ["first", "second"]
 
 
-def test_the_death_of_its_holder_frees_a_lock(path: str) -> None:
+def test_a_lock_is_free_after_the_death_of_its_holder(path: str) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, path], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER_PROGRAM, path], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    mine = FileLock(path)
-    assert not mine.acquire()
+    lock = FileLock(path)
+    assert not lock.acquire()
     holder.kill()
     holder.communicate()
-    assert mine.acquire()
-    mine.release()
+    assert lock.acquire()
+    lock.release()
 
 
-def test_a_command_that_is_started_does_not_keep_the_lock(path: str) -> None:
-    mine = FileLock(path)
-    mine.acquire()
+def test_a_started_command_does_not_inherit_the_lock(path: str) -> None:
+    lock = FileLock(path)
+    lock.acquire()
     command = subprocess.Popen(["sleep", "60"], close_fds=False)
     try:
-        mine.release()
+        lock.release()
         assert FileLock(path).acquire()
     finally:
         command.kill()
         command.wait()
 
 
-def test_a_lock_in_a_directory_that_is_missing_is_an_error_and_leaves_nothing_open(
+def test_a_lock_in_a_missing_directory_is_an_error_and_leaves_no_file_open(
     tmp_path: Path,
 ) -> None:
     before = len(os.listdir("/proc/self/fd"))
@@ -101,7 +101,7 @@ def test_a_lock_in_a_directory_that_is_missing_is_an_error_and_leaves_nothing_op
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_repos_and_mirrors_have_locks_of_their_own(tmp_path: Path) -> None:
+def test_every_repo_and_every_mirror_has_a_lock_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
     state = str(tmp_path)
     locks = [repo_lock(state, "a"), repo_lock(state, "b"), mirror_lock(state, "a")]
@@ -116,7 +116,7 @@ def test_repos_and_mirrors_have_locks_of_their_own(tmp_path: Path) -> None:
     ]
 
 
-def test_there_are_as_many_places_as_may_run(tmp_path: Path) -> None:
+def test_there_are_max_running_slots(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
     slots = [Slot(str(tmp_path), 2) for _ in range(3)]
     assert [slot.acquire() for slot in slots] == [True, True, False]
@@ -128,7 +128,7 @@ def test_there_are_as_many_places_as_may_run(tmp_path: Path) -> None:
         slot.release()
 
 
-def test_waiting_grows_slower_up_to_twice_a_second() -> None:
+def test_the_pauses_of_wait_for_grow_to_half_a_second() -> None:
     answers, pauses = iter([False] * 9 + [True]), list[float]()
     wait_for(lambda: next(answers), pause=0.1, sleep=pauses.append)
     assert pauses == pytest.approx([0.1, 0.15, 0.225, 0.3375, *[0.5] * 5])

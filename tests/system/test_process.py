@@ -1,4 +1,4 @@
-"""Steps and helpers as real processes, the ill-behaved ones above all."""
+"""Tests of steps and helpers with real processes, most of which misbehave."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
 class Steps:
-    """Runs steps in one directory under one marker and keeps what they wrote."""
+    """Runs steps in one directory with one marker and keeps their output."""
 
     def __init__(self, directory: Path, marker: str) -> None:
         self.directory = directory
@@ -46,7 +46,8 @@ class Steps:
         context = process.StepContext(marker=self.marker, timeout=timeout, **facts)
         return process.run_step(command, context, write=write, stop=stop)
 
-    def left(self) -> set[int]:
+    def running(self) -> set[int]:
+        """Return the pids of the steps' processes that still run."""
         return signal_marked(self.marker, 0)
 
 
@@ -57,8 +58,8 @@ def steps(tmp_path: Path) -> Iterator[Steps]:
     end_marked(marker)
 
 
-def eventually(path: Path) -> str:
-    """The content of a file that another process is about to write."""
+def wait_for_line(path: Path) -> str:
+    """Wait until another process has written a file that ends with a newline; return its text."""
     until = time.monotonic() + 10
     while time.monotonic() < until:
         if path.exists() and (text := path.read_text()).endswith("\n"):
@@ -67,15 +68,15 @@ def eventually(path: Path) -> str:
     raise AssertionError(f"{path} was not written")
 
 
-def alive(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return is_alive(identity(pid))
     except ProcessLookupError:
         return False
 
 
-def python(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """The code in an interpreter of its own, whose signals and memory are its own affair."""
+def run_python(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run code in a separate interpreter, because it changes signal handlers or measures memory."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         cwd=ROOT,
@@ -100,11 +101,11 @@ def test_a_step_succeeds_and_its_output_is_passed_on(steps: Steps) -> None:
     assert steps.output == b"to stdout\nto stderr\n"
 
 
-def test_output_comes_while_the_step_runs(steps: Steps) -> None:
-    moments = []
-    steps.run("echo a; sleep 0.3; echo b", write=lambda _: moments.append(time.monotonic()))
-    assert len(moments) == 2
-    assert moments[1] - moments[0] > 0.2
+def test_output_is_passed_on_while_the_step_runs(steps: Steps) -> None:
+    times = []
+    steps.run("echo a; sleep 0.3; echo b", write=lambda _: times.append(time.monotonic()))
+    assert len(times) == 2
+    assert times[1] - times[0] > 0.2
 
 
 @pytest.mark.parametrize("script", ["false; echo late", 'echo "$nowhere"; echo late'])
@@ -115,7 +116,7 @@ def test_a_script_stops_at_the_first_error_and_at_unset_variables(
     assert b"late" not in steps.output
 
 
-def test_no_shell_sees_an_argument_list(steps: Steps) -> None:
+def test_an_argument_list_is_run_without_a_shell(steps: Steps) -> None:
     assert steps.run(("printf", "%s|", "$HOME", "a b", ";")).tail == "$HOME|a b|;|"
 
 
@@ -127,14 +128,14 @@ def test_a_program_is_looked_up_in_the_path_of_the_step(steps: Steps) -> None:
     assert steps.run(("my-tool",), env={"PATH": str(tool.parent)}).tail == "mine"
 
 
-def test_the_environment_is_the_given_one_and_the_marker(steps: Steps) -> None:
+def test_a_step_gets_exactly_the_given_environment_and_the_marker(steps: Steps) -> None:
     steps.run(("env",), env={**ENV, "A": "b"})
     first, marker, path = sorted(steps.output.decode().splitlines())
     assert (first, path) == ("A=b", f"PATH={ENV['PATH']}")
     assert marker.startswith(f"DEPLOYCTL_RUN={steps.marker}/")
 
 
-def test_a_step_leads_a_session_of_its_own_reads_nothing_and_writes_with_umask_022(
+def test_a_step_has_a_session_of_its_own_an_empty_stdin_and_the_umask_022(
     steps: Steps,
 ) -> None:
     outcome = steps.run("umask; cat; cut -d' ' -f6 /proc/$$/stat; echo $$", timeout=5)
@@ -144,7 +145,7 @@ def test_a_step_leads_a_session_of_its_own_reads_nothing_and_writes_with_umask_0
 
 
 def test_a_step_starts_with_default_signals_whatever_its_caller_ignores_and_blocks() -> None:
-    done = python(
+    done = run_python(
         """
         import signal
         from deployctl.system.process import StepContext, run_step
@@ -161,13 +162,13 @@ def test_a_step_starts_with_default_signals_whatever_its_caller_ignores_and_bloc
         """
     )
     _, blocked, _, ignored = done.stdout.split()
-    named = range(1, 32)  # above are those that the C library keeps for itself
+    named = range(1, 32)  # higher ones are real-time signals, some of them used by the C library
     kept = int(blocked, 16) | int(ignored, 16)
     assert [number for number in named if kept & 1 << (number - 1)] == []
 
 
 def test_a_step_may_be_run_in_another_thread() -> None:
-    done = python(
+    done = run_python(
         """
         import signal, threading
         from deployctl.system.process import StepContext, run_step
@@ -188,31 +189,31 @@ def test_a_step_inherits_no_open_file_so_a_lock_ends_with_its_holder(steps: Step
     fcntl.flock(lock, fcntl.LOCK_EX)
     assert steps.run("sleep 30 &").ok
     os.close(lock)
-    with (steps.directory / "lock").open() as again:
-        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert steps.left()
+    with (steps.directory / "lock").open() as reopened:
+        fcntl.flock(reopened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert steps.running()
 
 
 # How a step fails
 
 
-def test_an_exit_code_is_told(steps: Steps) -> None:
+def test_an_exit_code_is_reported(steps: Steps) -> None:
     outcome = steps.run("echo why >&2; exit 3")
     assert (outcome.exit_code, outcome.signal, outcome.tail) == (3, None, "why")
     assert outcome.describe() == "exit code 3"
 
 
-def test_the_signal_that_ended_a_step_is_told(steps: Steps) -> None:
+def test_the_signal_that_ended_a_step_is_reported(steps: Steps) -> None:
     outcome = steps.run("kill -9 $$")
     assert (outcome.exit_code, outcome.signal, outcome.ok) == (None, "SIGKILL", False)
     assert outcome.describe() == "killed by SIGKILL"
 
 
-def test_the_signal_that_ended_a_command_of_a_script_is_told(steps: Steps) -> None:
+def test_the_signal_that_ended_a_command_of_a_script_is_reported(steps: Steps) -> None:
     assert steps.run("sh -c 'kill -9 $$'; true").describe() == "exit code 137: 128 + SIGKILL"
 
 
-def test_a_script_that_names_an_unknown_command_is_told_the_path(steps: Steps) -> None:
+def test_the_path_is_reported_if_a_script_calls_an_unknown_command(steps: Steps) -> None:
     outcome = steps.run("no-such-command")
     assert outcome.describe() == f"exit code 127: command not found (PATH was {ENV['PATH']})"
     assert "no-such-command" in outcome.tail
@@ -247,18 +248,18 @@ def test_a_command_that_cannot_start_fails_as_in_a_shell(
     assert steps.output.decode() == f"{tail}\n"
 
 
-def test_a_script_that_may_not_be_executed_is_told(steps: Steps) -> None:
+def test_a_missing_execute_permission_is_reported(steps: Steps) -> None:
     assert steps.run("/etc/passwd").describe() == "exit code 126: not executable"
 
 
-def test_a_directory_that_is_gone_fails_the_step(steps: Steps) -> None:
+def test_a_missing_working_directory_fails_the_step(steps: Steps) -> None:
     outcome = steps.run("true", directory="/no/such/directory")
-    why = "cannot enter /no/such/directory: No such file or directory"
-    assert (outcome.exit_code, outcome.tail) == (126, why)
-    assert outcome.describe() == f"exit code 126: {why}"
+    reason = "cannot enter /no/such/directory: No such file or directory"
+    assert (outcome.exit_code, outcome.tail) == (126, reason)
+    assert outcome.describe() == f"exit code 126: {reason}"
 
 
-# How a step is ended
+# How the processes of a step are ended
 
 
 def test_a_step_that_ignores_sigterm_is_killed_at_its_deadline(steps: Steps) -> None:
@@ -267,7 +268,7 @@ def test_a_step_that_ignores_sigterm_is_killed_at_its_deadline(steps: Steps) -> 
     assert outcome.describe() == "timed out after 0.3s"
     assert outcome.tail == "stubborn"
     assert 2 < outcome.duration < 4
-    assert not steps.left()
+    assert not steps.running()
 
 
 def test_children_may_clean_up_before_they_are_killed(steps: Steps) -> None:
@@ -278,34 +279,34 @@ def test_children_may_clean_up_before_they_are_killed(steps: Steps) -> None:
     assert outcome.duration < 2
 
 
-def test_what_escaped_may_clean_up_too(steps: Steps) -> None:
+def test_processes_in_another_session_may_clean_up_too(steps: Steps) -> None:
     clean = "trap 'sleep 0.2; echo cleaned >note; exit' TERM; while :; do sleep 0.05; done"
     assert steps.run(f'setsid sh -c "{clean}" & sleep 60', timeout=0.3).timed_out
-    assert eventually(steps.directory / "note") == "cleaned"
+    assert wait_for_line(steps.directory / "note") == "cleaned"
 
 
 ESCAPE = "setsid sh -c 'trap \"\" TERM; (sleep 60 & echo $$ >escaped; exec sleep 60)' & "
 
 
-def test_what_escaped_into_another_session_is_ended_after_a_timeout(steps: Steps) -> None:
+def test_a_process_in_another_session_is_ended_after_a_timeout(steps: Steps) -> None:
     assert steps.run(f"{ESCAPE} sleep 60", timeout=0.5).timed_out
-    assert eventually(steps.directory / "escaped")
-    assert not steps.left()
+    assert wait_for_line(steps.directory / "escaped")
+    assert not steps.running()
 
 
-def test_what_escaped_into_another_session_is_ended_after_a_failure(steps: Steps) -> None:
+def test_a_process_in_another_session_is_ended_after_a_failure(steps: Steps) -> None:
     outcome = steps.run(f"{ESCAPE} while ! [ -s escaped ]; do sleep 0.01; done; exit 3")
     assert outcome.describe() == "exit code 3"
-    assert not steps.left()
+    assert not steps.running()
 
 
 def test_a_child_without_the_marker_is_ended_with_the_group(steps: Steps) -> None:
     stubborn = "trap '' TERM; echo $$ >child; while :; do sleep 1; done"
     assert steps.run(f'env -i sh -c "{stubborn.replace("$", chr(92) + "$")}" & wait', 0.5).timed_out
-    assert not alive(int(eventually(steps.directory / "child")))
+    assert not is_running(int(wait_for_line(steps.directory / "child")))
 
 
-def test_an_exception_from_the_writer_ends_the_tree_and_passes_through(steps: Steps) -> None:
+def test_an_exception_of_the_write_function_ends_the_tree_and_is_raised(steps: Steps) -> None:
     def write(chunk: bytes) -> None:
         written.append(chunk)
         raise Interrupted("SIGTERM")
@@ -314,11 +315,11 @@ def test_an_exception_from_the_writer_ends_the_tree_and_passes_through(steps: St
     with pytest.raises(Interrupted):
         steps.run("trap 'echo bye; exit' TERM; setsid sleep 60 & echo go; wait", write=write)
     assert written == [b"go\n"]
-    assert not steps.left()
+    assert not steps.running()
 
 
-def test_a_signal_in_the_middle_ends_the_tree_and_passes_through(steps: Steps) -> None:
-    done = python(
+def test_an_exception_of_a_signal_handler_ends_the_tree_and_is_raised(steps: Steps) -> None:
+    done = run_python(
         """
         import os, signal, sys
         from deployctl.errors import Interrupted
@@ -339,11 +340,11 @@ def test_a_signal_in_the_middle_ends_the_tree_and_passes_through(steps: Steps) -
         steps.marker,
     )
     assert (done.stdout, done.stderr) == ("ended by SIGALRM\n", "")
-    assert not steps.left()
+    assert not steps.running()
 
 
-def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(steps: Steps) -> None:
-    done = python(
+def test_a_signal_at_any_time_during_the_start_leaves_no_process(steps: Steps) -> None:
+    done = run_python(
         """
         import os, signal, sys, threading
         from deployctl.errors import Interrupted
@@ -354,9 +355,9 @@ def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(steps: Steps)
 
         signal.signal(signal.SIGTERM, interrupt)
         ended = 0
-        for moment in range(150):
+        for step in range(150):
             try:
-                timer = threading.Timer(moment * 0.00002, os.kill, (os.getpid(), signal.SIGTERM))
+                timer = threading.Timer(step * 0.00002, os.kill, (os.getpid(), signal.SIGTERM))
                 timer.start()
                 context = StepContext("/", {"PATH": "/usr/bin:/bin"}, sys.argv[1], timeout=50)
                 run_step("sleep 60", context, write=lambda _: None)
@@ -367,7 +368,7 @@ def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(steps: Steps)
         steps.marker,
     )
     assert (done.stdout, done.stderr) == ("150\n", "")
-    assert not steps.left()
+    assert not steps.running()
 
 
 # What a step leaves behind
@@ -377,14 +378,14 @@ def test_a_daemon_that_holds_the_output_open_is_not_waited_for(steps: Steps) -> 
     outcome = steps.run("sleep 30 & echo started")
     assert (outcome.ok, outcome.tail) == (True, "started")
     assert outcome.duration < 2
-    assert len(steps.left()) == 1
+    assert len(steps.running()) == 1
 
 
-def test_a_daemon_is_spared_when_a_later_step_fails(steps: Steps) -> None:
+def test_a_daemon_is_not_ended_when_a_later_step_fails(steps: Steps) -> None:
     assert steps.run("sleep 30 &").ok
-    daemon = steps.left()
+    daemon = steps.running()
     assert not steps.run("sleep 30 & exit 1").ok
-    assert steps.left() == daemon
+    assert steps.running() == daemon
 
 
 def test_a_daemon_that_keeps_printing_survives_a_successful_step(steps: Steps) -> None:
@@ -397,13 +398,13 @@ def test_a_daemon_that_keeps_printing_survives_a_successful_step(steps: Steps) -
     assert end_marked(steps.marker) >= 1
 
 
-def test_a_daemon_that_floods_its_output_delays_nobody_and_is_never_blocked(steps: Steps) -> None:
+def test_a_daemon_with_much_output_delays_no_step_and_is_never_blocked(steps: Steps) -> None:
     outcome = steps.run("(head -c 50000000 /dev/zero; echo done >flooded) & echo started")
     assert outcome.duration < 2
-    assert eventually(steps.directory / "flooded") == "done"
+    assert wait_for_line(steps.directory / "flooded") == "done"
 
 
-def test_who_swallows_a_daemons_output_ends_with_the_daemon(steps: Steps) -> None:
+def test_the_process_that_discards_a_daemons_output_ends_with_the_daemon(steps: Steps) -> None:
     steps.run("readlink /proc/$$/fd/1; sleep 30 &")
     pipe = steps.output.decode().strip()
     assert len(holders(pipe)) == 2
@@ -415,7 +416,7 @@ def test_who_swallows_a_daemons_output_ends_with_the_daemon(steps: Steps) -> Non
 
 
 def holders(pipe: str) -> set[str]:
-    """The processes that have the pipe open."""
+    """Return the pids of the processes that have a pipe open."""
     found = set()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
@@ -424,11 +425,11 @@ def holders(pipe: str) -> set[str]:
     return found
 
 
-# What becomes of the output
+# The output of a step
 
 
-def test_a_gigabyte_without_a_newline_takes_little_memory_and_time() -> None:
-    done = python(
+def test_a_gigabyte_of_output_without_a_newline_takes_little_memory() -> None:
+    done = run_python(
         """
         import re
         from deployctl.system.process import StepContext, run_step
@@ -441,7 +442,7 @@ def test_a_gigabyte_without_a_newline_takes_little_memory_and_time() -> None:
     assert (done.stdout, done.stderr) == ("True 1073741824 4096 True\n", "")
 
 
-def test_all_output_arrives_though_the_step_ends_at_once(steps: Steps) -> None:
+def test_all_output_is_passed_on_although_the_step_ends_at_once(steps: Steps) -> None:
     assert steps.run("head -c 300000 /dev/zero").output_bytes == 300_000 == len(steps.output)
 
 
@@ -473,13 +474,13 @@ def test_the_tail_is_whole_lines_of_the_last_four_kibibytes(steps: Steps) -> Non
 def sleeper(steps: Steps) -> Iterator[subprocess.Popen[bytes]]:
     env = {**ENV, "DEPLOYCTL_RUN": steps.marker}
     with subprocess.Popen(["sleep", "60"], env=env, start_new_session=True) as child:
-        # The kernel fills in a new program's environment a moment after Popen hears of the exec.
+        # It takes a short time after Popen has returned until /proc shows the new environment.
         wait_until(lambda: bool(Path(f"/proc/{child.pid}/environ").read_bytes()))
         yield child
         child.kill()
 
 
-def test_what_carries_the_marker_is_ended_and_counted(
+def test_processes_with_the_marker_are_ended_and_counted(
     steps: Steps, sleeper: subprocess.Popen[bytes]
 ) -> None:
     assert end_marked(f"{steps.marker}0") == 0
@@ -489,12 +490,12 @@ def test_what_carries_the_marker_is_ended_and_counted(
     assert end_marked(steps.marker) == 0
 
 
-def test_whoever_ends_the_marked_does_not_end_itself(steps: Steps) -> None:
+def test_a_process_with_the_marker_does_not_end_itself(steps: Steps) -> None:
     code = (
         "import sys; from deployctl.system.process_tree import end_marked; "
         "print(end_marked(sys.argv[1]))"
     )
-    done = python(code, steps.marker, env={**os.environ, "DEPLOYCTL_RUN": steps.marker})
+    done = run_python(code, steps.marker, env={**os.environ, "DEPLOYCTL_RUN": steps.marker})
     assert (done.returncode, done.stdout) == (0, "0\n")
 
 
@@ -503,7 +504,7 @@ def test_this_process_is_alive() -> None:
     assert is_alive(identity())
 
 
-def test_a_process_with_parentheses_in_its_name_is_known(tmp_path: Path) -> None:
+def test_a_process_with_parentheses_in_its_name_is_identified(tmp_path: Path) -> None:
     program = tmp_path / "a) R (b"
     program.symlink_to("/bin/sleep")
     with subprocess.Popen([str(program), "60"]) as child:
@@ -512,15 +513,15 @@ def test_a_process_with_parentheses_in_its_name_is_known(tmp_path: Path) -> None
 
 
 def test_a_zombie_is_not_alive(sleeper: subprocess.Popen[bytes]) -> None:
-    who = identity(sleeper.pid)
-    assert is_alive(who)
+    target = identity(sleeper.pid)
+    assert is_alive(target)
     sleeper.kill()
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
-    assert not is_alive(who)
-    assert not send_signal(who, signal.SIGTERM)
+    assert not is_alive(target)
+    assert not send_signal(target, signal.SIGTERM)
     sleeper.wait()
-    assert not is_alive(who)
-    assert not send_signal(who, signal.SIGTERM)
+    assert not is_alive(target)
+    assert not send_signal(target, signal.SIGTERM)
 
 
 def test_a_process_that_is_gone_has_no_identity(sleeper: subprocess.Popen[bytes]) -> None:
@@ -530,43 +531,46 @@ def test_a_process_that_is_gone_has_no_identity(sleeper: subprocess.Popen[bytes]
         identity(sleeper.pid)
 
 
-def test_a_stranger_with_the_same_pid_gets_no_signal(sleeper: subprocess.Popen[bytes]) -> None:
-    who = identity(sleeper.pid)
-    for other in (replace(who, started=who.started - 1), replace(who, boot_id="another boot")):
+def test_another_process_with_the_same_pid_gets_no_signal(sleeper: subprocess.Popen[bytes]) -> None:
+    target = identity(sleeper.pid)
+    for other in (
+        replace(target, started=target.started - 1),
+        replace(target, boot_id="another boot"),
+    ):
         assert not is_alive(other)
         assert not send_signal(other, signal.SIGKILL)
     assert sleeper.poll() is None
-    assert send_signal(who, signal.SIGTERM)
+    assert send_signal(target, signal.SIGTERM)
     assert sleeper.wait() == -signal.SIGTERM
 
 
-# Helpers of our own
+# Helpers
 
 
 def run(*argv: str, timeout: float = 20.0, **options: Any) -> Completed:
     return process.run(argv, env=options.pop("env", ENV), timeout=timeout, **options)
 
 
-def test_a_helper_answers_on_both_outputs(tmp_path: Path) -> None:
+def test_exit_code_stdout_and_stderr_of_a_helper_are_returned(tmp_path: Path) -> None:
     done = run("sh", "-c", "pwd; umask; echo oops >&2; exit 3", cwd=str(tmp_path))
     assert done == Completed(3, f"{tmp_path}\n0077\n".encode(), b"oops\n")
 
 
-def test_a_helper_reads_its_input_or_nothing() -> None:
+def test_a_helper_reads_the_given_input_or_an_empty_stdin() -> None:
     assert run("cat", input=b"x" * 1_000_000).stdout == b"x" * 1_000_000
     assert run("cat").stdout == b""
 
 
-def test_a_helper_sees_only_the_given_environment() -> None:
-    mine = identity()
+def test_a_helper_gets_exactly_the_given_environment_and_a_marker() -> None:
+    this_process = identity()
     assert run("env", env={"PATH": ENV["PATH"], "A": "b"}).stdout.split() == [
         f"PATH={ENV['PATH']}".encode(),
         b"A=b",
-        f"DEPLOYCTL_RUN=helper-{mine.pid}-{mine.started}".encode(),
+        f"DEPLOYCTL_RUN=helper-{this_process.pid}-{this_process.started}".encode(),
     ]
 
 
-def test_a_helper_that_is_missing_is_exit_code_127() -> None:
+def test_a_helper_that_is_not_found_has_exit_code_127() -> None:
     message = b"no-such-helper: command not found (PATH was /usr/local/bin:/usr/bin:/bin)\n"
     assert run("no-such-helper") == Completed(127, b"", message)
 
@@ -575,11 +579,11 @@ def test_a_helper_is_ended_with_its_group_at_the_deadline(tmp_path: Path) -> Non
     script = "sleep 60 & echo $! >child; echo partial; wait"
     done = run("sh", "-c", script, cwd=str(tmp_path), timeout=0.5)
     assert done == Completed(-signal.SIGTERM, b"partial\n", b"", timed_out=True)
-    assert not alive(int((tmp_path / "child").read_text()))
+    assert not is_running(int((tmp_path / "child").read_text()))
 
 
-def test_a_helper_is_ended_with_its_group_when_we_are_interrupted(tmp_path: Path) -> None:
-    done = python(
+def test_a_helper_is_ended_with_its_group_when_its_caller_is_interrupted(tmp_path: Path) -> None:
+    done = run_python(
         """
         import signal, sys
         from deployctl.errors import Interrupted
@@ -599,16 +603,16 @@ def test_a_helper_is_ended_with_its_group_when_we_are_interrupted(tmp_path: Path
         str(tmp_path),
     )
     assert (done.stdout, done.stderr) == ("ended by SIGALRM\n", "")
-    assert not alive(int((tmp_path / "child").read_text()))
+    assert not is_running(int((tmp_path / "child").read_text()))
 
 
-def test_of_a_helpers_errors_the_end_is_kept() -> None:
+def test_the_end_of_a_helpers_stderr_is_kept() -> None:
     done = run("sh", "-c", "head -c 200000 /dev/zero >&2; echo last >&2")
     assert len(done.stderr) == 64 * 1024
     assert done.stderr.endswith(b"\0last\n")
 
 
-def test_half_of_a_helpers_answer_is_a_failure() -> None:
+def test_more_than_64_mib_of_a_helpers_output_are_a_failure() -> None:
     wanted = Completed(1, b"", b"more than 64 MiB of output\n")
     assert run("head", "-c", "70000000", "/dev/zero") == wanted
 
@@ -619,7 +623,7 @@ def test_a_helper_that_leaves_a_daemon_is_not_waited_for() -> None:
     assert time.monotonic() - began < 2
 
 
-# For people
+# Commands as text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Files that decide what this account runs, and who else may have a hand in them."""
+"""Tests that files which decide what this account runs are refused if others can change them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.support.front import deliver
 
 NOBODY = 65534
 ME = account_name(os.geteuid())
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the account of a file")
 
 
 @pytest.fixture
 def config(tmp_path: Path, write_config: WriteConfig) -> Path:
-    """A repos.yml of which there is a compiled copy."""
+    """A repos.yml with a compiled copy in its state directory."""
     (tmp_path / "state").mkdir(mode=0o700)
     path = write_config({"app": {}})
     load_webhook_config(str(path))
@@ -34,12 +34,12 @@ def config(tmp_path: Path, write_config: WriteConfig) -> Path:
     return path
 
 
-def complaints(path: Path) -> set[str]:
-    """What commands and the webhook say of a repos.yml."""
-    return {_complaint(load, path), _complaint(load_webhook_config, path)}
+def config_errors(path: Path) -> set[str]:
+    """Return the errors with which commands and the webhook refuse a repos.yml; empty: accepted."""
+    return {_config_error(load, path), _config_error(load_webhook_config, path)}
 
 
-def _complaint(read: Callable[[str], object], path: Path) -> str:
+def _config_error(read: Callable[[str], object], path: Path) -> str:
     try:
         read(str(path))
     except ConfigError as error:
@@ -48,67 +48,67 @@ def _complaint(read: Callable[[str], object], path: Path) -> str:
 
 
 @pytest.mark.parametrize("mode", [0o602, 0o666, 0o777])
-def test_a_config_that_everybody_can_change_is_refused(config: Path, mode: int) -> None:
+def test_a_config_that_every_account_can_change_is_refused(config: Path, mode: int) -> None:
     config.chmod(mode)
-    said = f"{config} can be changed by other accounts (mode {mode:04o}): chmod go-w {config}"
-    assert complaints(config) == {said}
+    message = f"{config} can be changed by other accounts (mode {mode:04o}): chmod go-w {config}"
+    assert config_errors(config) == {message}
 
 
 @as_root
-def test_a_config_of_a_stranger_is_refused_and_roots_is_not(
+def test_a_config_of_another_account_is_refused_and_one_of_root_is_accepted(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.chown(config, NOBODY, -1)
-    owner = account_name(NOBODY)
-    said = f"{config} belongs to {owner}, who is neither root nor this account, root"
-    assert complaints(config) == {f"{said}: sudo chown root {config}"}
+    other_name = account_name(NOBODY)
+    message = f"{config} belongs to {other_name}, who is neither root nor this account, root"
+    assert config_errors(config) == {f"{message}: sudo chown root {config}"}
     os.chown(config, 0, 0)
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     assert load(str(config)).path == str(config)
 
 
 @pytest.mark.parametrize("mode", [0o660, 0o664, 0o644, 0o400])
-def test_a_group_that_is_the_accounts_own_may_write(config: Path, mode: int) -> None:
+def test_the_private_group_of_the_account_may_write(config: Path, mode: int) -> None:
     mine = pwd.getpwuid(os.geteuid())
-    if any(each.pw_gid == mine.pw_gid and each != mine for each in pwd.getpwall()):
+    if any(entry.pw_gid == mine.pw_gid and entry != mine for entry in pwd.getpwall()):
         pytest.skip(f"the group of {mine.pw_name} is not its own here")
     config.chmod(mode)
-    assert complaints(config) == {""}
+    assert config_errors(config) == {""}
 
 
-def test_a_group_with_somebody_else_in_it_may_not_write(
+def test_a_group_with_another_member_may_not_write(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = pwd.getpwuid(os.geteuid())
-    other = pwd.struct_passwd(("ada", "x", 4711, mine.pw_gid, "", "/", "/bin/sh"))
-    monkeypatch.setattr(pwd, "getpwall", lambda: [mine, other])
+    other_account = pwd.struct_passwd(("ada", "x", 4711, mine.pw_gid, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [mine, other_account])
     config.chmod(0o664)
-    (said,) = complaints(config)
-    assert said.startswith(f"{config} can be changed by the group ")
-    assert said.endswith(f" (mode 0664): chmod g-w {config}")
+    (message,) = config_errors(config)
+    assert message.startswith(f"{config} can be changed by the group ")
+    assert message.endswith(f" (mode 0664): chmod g-w {config}")
 
 
 @as_root
 def test_any_other_group_may_not_write(config: Path) -> None:
     os.chown(config, -1, 54321)
     config.chmod(0o620)
-    said = f"{config} can be changed by the group #54321 (mode 0620): chmod g-w {config}"
-    assert complaints(config) == {said}
+    message = f"{config} can be changed by the group #54321 (mode 0620): chmod g-w {config}"
+    assert config_errors(config) == {message}
 
 
-def test_of_a_link_the_target_counts(config: Path) -> None:
-    real = config.parent / "a checkout" / "repos.yml"
-    real.parent.mkdir()
-    config.rename(real)
-    config.symlink_to(real)
+def test_for_a_symlink_the_mode_of_its_target_counts(config: Path) -> None:
+    target = config.parent / "a checkout" / "repos.yml"
+    target.parent.mkdir()
+    config.rename(target)
+    config.symlink_to(target)
     assert stat.S_IMODE(config.lstat().st_mode) == 0o777
-    assert complaints(config) == {""}
-    real.chmod(0o666)
-    said = f"{config} (a link to {real}) can be changed by other accounts (mode 0666)"
-    assert complaints(config) == {f"{said}: chmod go-w '{real}'"}
+    assert config_errors(config) == {""}
+    target.chmod(0o666)
+    message = f"{config} (a link to {target}) can be changed by other accounts (mode 0666)"
+    assert config_errors(config) == {f"{message}: chmod go-w '{target}'"}
 
 
-def test_a_secret_that_others_can_write_is_refused(tmp_path: Path) -> None:
+def test_a_secret_file_that_other_accounts_can_change_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("s3cret\n")
     path.chmod(0o600)
@@ -121,14 +121,14 @@ def test_a_secret_that_others_can_write_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_commands_exit_with_2_and_the_webhook_answers_503_and_says_why_in_its_log(
+def test_commands_exit_with_2_and_the_webhook_answers_503_and_logs_the_reason(
     app: App,
 ) -> None:
     app.release("1")
     path = app.cli.config
     path.chmod(0o666)
-    said = f"{path} can be changed by other accounts (mode 0666): chmod go-w {path}"
+    message = f"{path} can be changed by other accounts (mode 0666): chmod go-w {path}"
     done = app.cli("status")
-    assert (done.code, done.error) == (2, said)
+    assert (done.code, done.error) == (2, message)
     assert deliver(app.cli, b"{}").status == 503
-    assert (app.state / "logs" / "webhook.log").read_text().endswith(f" webhook\n{said}\n")
+    assert (app.state / "logs" / "webhook.log").read_text().endswith(f" webhook\n{message}\n")

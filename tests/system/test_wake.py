@@ -15,7 +15,7 @@ from deployctl.system.environment import base_environment
 from tests.support.paths import ROOT
 from tests.support.workers import StubWorker, wait_until
 
-STARTER = """
+STARTER_PROGRAM = """
 import sys
 from deployctl.system import wake
 wake.PACKAGE = sys.argv[1]
@@ -27,10 +27,10 @@ print("children:", children)
 """
 
 
-def starter(stub: StubWorker) -> subprocess.Popen[str]:
-    """A process of its own that starts the worker and stays until its stdin is closed."""
+def run_starter(stub: StubWorker) -> subprocess.Popen[str]:
+    """Run a process that starts the worker and ends when its stdin is closed."""
     process = subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(stub.package), "/etc/repos.yml"],
+        [sys.executable, "-c", STARTER_PROGRAM, str(stub.package), "/etc/repos.yml"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -53,7 +53,7 @@ def test_the_worker_is_run_with_the_config_by_the_same_interpreter(
     assert report["executable"] == sys.executable
 
 
-def test_the_worker_is_tied_to_nothing_of_its_starter(
+def test_the_worker_has_its_own_session_directory_umask_and_no_files_of_its_starter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub = StubWorker(tmp_path)
@@ -84,18 +84,20 @@ def test_nothing_of_the_callers_environment_reaches_the_worker(
     monkeypatch.setenv("PYTHONSTARTUP", "/tmp/evil.py")
     assert wake.start_worker("/etc/repos.yml", "/nonexistent")
     env = stub.report()["env"]
-    env.pop("LC_CTYPE", None)  # Python's own, where the locale is C (PEP 538)
+    env.pop("LC_CTYPE", None)  # Python sets it if the locale is C (PEP 538)
     assert env == {**base_environment(), "PYTHONPATH": str(stub.package.parent)}
 
 
-def test_an_installed_package_needs_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worker_of_an_installed_package_gets_no_pythonpath(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(wake, "PACKAGE", "/opt/venv/lib/python3.11/site-packages/deployctl")
     assert wake.worker_environment() == base_environment()
 
 
 def test_the_worker_outlives_the_process_group_that_started_it(tmp_path: Path) -> None:
     stub = StubWorker(tmp_path, seconds=1)
-    process = starter(stub)
+    process = run_starter(stub)
     stub.report()
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait(10) == -signal.SIGKILL
@@ -103,19 +105,21 @@ def test_the_worker_outlives_the_process_group_that_started_it(tmp_path: Path) -
     wait_until(stub.has_ended)
 
 
-def test_a_starter_that_lives_on_keeps_no_zombie(tmp_path: Path) -> None:
+def test_a_starter_that_keeps_running_has_no_zombie_child(tmp_path: Path) -> None:
     stub = StubWorker(tmp_path)
-    process = starter(stub)
+    process = run_starter(stub)
     wait_until(stub.has_ended)
     assert process.communicate("", 10)[0] == "children: \n"
 
 
-def test_a_worker_that_cannot_be_started_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_worker_returns_false_if_the_program_does_not_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     assert not wake.start_worker("/etc/repos.yml", "/nonexistent")
 
 
-def test_a_machine_without_room_for_a_process_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_worker_returns_false_if_fork_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def fork() -> int:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
@@ -123,27 +127,27 @@ def test_a_machine_without_room_for_a_process_is_no_error(monkeypatch: pytest.Mo
     assert not wake.start_worker("/etc/repos.yml", "/nonexistent")
 
 
-# ---- who is woken by a delivery -------------------------------------------------------------
+# ---- When a delivery starts a worker ---------------------------------------------------------
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> str:
-    place = tmp_path / "state"
-    (place / "locks").mkdir(parents=True)
-    return str(place)
+    directory = tmp_path / "state"
+    (directory / "locks").mkdir(parents=True)
+    return str(directory)
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """The file that each worker inherited, in the place of its start."""
-    found: list[int | None] = []
+    """Instead of starting workers, keep the file that each of them would have inherited."""
+    inherited: list[int | None] = []
 
     def spawn(_argv: list[str], _env: dict[str, str], *, inherit: int | None = None) -> bool:
-        found.append(inherit)
+        inherited.append(inherit)
         return True
 
     monkeypatch.setattr(wake, "spawn_detached", spawn)
-    return found
+    return inherited
 
 
 def wake_up(state: str) -> bool:
@@ -158,7 +162,7 @@ def test_a_delivery_starts_a_worker_that_holds_the_wake_lock(
     assert started[0] is not None
 
 
-def test_none_is_started_while_one_that_was_started_has_not_looked(
+def test_no_worker_is_started_until_the_previous_one_has_read_the_queue(
     state: str, started: list[int | None]
 ) -> None:
     with locks.wake_lock(state):
@@ -168,7 +172,7 @@ def test_none_is_started_while_one_that_was_started_has_not_looked(
     assert len(started) == 1
 
 
-def test_none_is_started_while_a_deployment_of_the_repo_runs(
+def test_no_worker_is_started_while_a_deployment_of_the_repo_runs(
     state: str, started: list[int | None]
 ) -> None:
     with locks.repo_lock(state, "other"):
@@ -179,8 +183,10 @@ def test_none_is_started_while_a_deployment_of_the_repo_runs(
     assert len(started) == 1
 
 
-def test_a_burst_starts_one_worker_until_that_looks(tmp_path: Path, state: str) -> None:
-    """A real worker's process: it holds the lock from its start until it is about to look."""
+def test_a_worker_holds_the_wake_lock_until_it_is_about_to_read_the_queue(
+    tmp_path: Path, state: str
+) -> None:
+    """With a real process, which holds the lock from its start on."""
     code = (
         "import os, sys, time\nfrom deployctl.system import wake\n"
         "open(sys.argv[1] + '/began', 'w').close()\n"
@@ -199,24 +205,25 @@ def test_a_burst_starts_one_worker_until_that_looks(tmp_path: Path, state: str) 
     assert not locks.wake_lock(state).acquire()
     (tmp_path / "look").touch()
     wait_until((tmp_path / "looks").exists)
-    again = locks.wake_lock(state)
-    assert again.acquire()
-    again.release()
-    (pid,) = [pid for pid in os.listdir("/proc") if pid.isdigit() and _is(pid, str(tmp_path))]
+    lock = locks.wake_lock(state)
+    assert lock.acquire()
+    lock.release()
+    pids = filter(str.isdigit, os.listdir("/proc"))
+    (pid,) = [pid for pid in pids if _has_argument(pid, str(tmp_path))]
     os.kill(int(pid), signal.SIGKILL)
 
 
-def _is(pid: str, word: str) -> bool:
+def _has_argument(pid: str, argument: str) -> bool:
     try:
-        return word in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        return argument in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
         return False
 
 
-# ---- by which way ---------------------------------------------------------------------------
+# ---- In which way a worker is started --------------------------------------------------------
 
 
-def test_where_a_path_unit_answers_a_file_is_all_that_is_left_for_it(
+def test_with_an_active_path_unit_a_file_is_written_and_no_process_started(
     state: str, started: list[int | None]
 ) -> None:
     wake_dir = Path(state) / "wake"
@@ -231,21 +238,21 @@ def test_where_a_path_unit_answers_a_file_is_all_that_is_left_for_it(
 
 
 @pytest.mark.parametrize("ago", [60, -60])
-def test_a_path_unit_that_left_a_file_is_not_waited_for(
+def test_with_an_inactive_path_unit_a_process_is_started(
     state: str, started: list[int | None], ago: int
 ) -> None:
     wake_dir = Path(state) / "wake"
     wake_dir.mkdir()
     (wake_dir / "now").touch()
-    left = time.time() - ago
-    os.utime(wake_dir / "now", (left, left))
+    written_at = time.time() - ago
+    os.utime(wake_dir / "now", (written_at, written_at))
     assert wake_up(state)
     assert wake.start_worker("/etc/repos.yml", state)
-    assert [inherited is not None for inherited in started] == [True, False]
-    assert (wake_dir / "now").stat().st_mtime == pytest.approx(left), "it tells since when"
+    assert [file is not None for file in started] == [True, False]
+    assert (wake_dir / "now").stat().st_mtime == pytest.approx(written_at), "its age must remain"
 
 
-def test_what_the_file_is_put_into_may_not_be_a_link(
+def test_a_symlink_in_place_of_the_wake_file_is_not_followed(
     tmp_path: Path, state: str, started: list[int | None]
 ) -> None:
     (Path(state) / "wake").mkdir()
@@ -266,51 +273,54 @@ shift
 
 @pytest.fixture
 def lingering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The account's own systemd, as the file system shows it; there is none that would answer."""
-    who = environment.account()
+    """Files that show a lingering systemd of this account, which does not run; its runtime dir."""
+    current = environment.account()
     (tmp_path / "linger").mkdir()
-    (tmp_path / "linger" / who.user).touch()
-    (tmp_path / "runtime" / str(who.uid) / "systemd").mkdir(parents=True)
+    (tmp_path / "linger" / current.user).touch()
+    (tmp_path / "runtime" / str(current.uid) / "systemd").mkdir(parents=True)
     monkeypatch.setattr(wake, "LINGER", str(tmp_path / "linger"))
     monkeypatch.setattr(wake, "RUNTIME", str(tmp_path / "runtime"))
     monkeypatch.setattr(wake, "SYSTEMD_RUN", str(tmp_path / "systemd-run"))
-    return tmp_path / "runtime" / str(who.uid)
+    return tmp_path / "runtime" / str(current.uid)
 
 
-def stand_in(tmp_path: Path, runtime: Path, then: str) -> Path:
-    """A program in the place of systemd-run, which needs a systemd: it notes its words."""
-    log, program = tmp_path / "words", tmp_path / "systemd-run"
+def fake_systemd_run(tmp_path: Path, runtime: Path, then: str) -> Path:
+    """Write a program in the place of systemd-run, which needs a systemd; return its log.
+
+    It writes its arguments to the log, one per line, and then runs the shell code ``then``.
+    """
+    log, program = tmp_path / "arguments", tmp_path / "systemd-run"
     program.write_text(SYSTEMD_RUN.format(runtime=runtime, log=log, then=then))
     program.chmod(0o755)
     return log
 
 
-def test_a_systemd_that_lingers_is_asked_for_a_scope(
+def test_with_lingering_the_worker_is_started_in_a_scope(
     tmp_path: Path, state: str, lingering: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wake lock goes through, and nobody else keeps it; the environment is the same."""
+    """The worker has the usual environment, and it alone holds the wake lock."""
     stub = StubWorker(tmp_path, seconds=1)
     monkeypatch.setattr(wake, "PACKAGE", str(stub.package))
-    log = stand_in(tmp_path, lingering, 'exec "$@"')
+    log = fake_systemd_run(tmp_path, lingering, 'exec "$@"')
     assert wake_up(state)
     report = stub.report()
-    ours = [sys.executable, "-m", "deployctl", "--config", "/etc/repos.yml", "run"]
+    command = [sys.executable, "-m", "deployctl", "--config", "/etc/repos.yml", "run"]
     assert log.read_text().splitlines() == [
         *("--user", "--scope", "--collect", "--quiet", "--"),
-        *("/usr/bin/env", "-u", "XDG_RUNTIME_DIR", *ours),
+        *("/usr/bin/env", "-u", "XDG_RUNTIME_DIR", *command),
     ]
     assert report["files"] == [os.devnull] * 3 + [f"{state}/locks/wake.lock"]
     report["env"].pop("LC_CTYPE", None)
-    report["env"].pop("PWD", None)  # that of the stand-in's shell
+    report["env"].pop("PWD", None)  # set by the shell of the fake systemd-run
     report["env"].pop("OLDPWD", None)
-    path = {"PYTHONPATH": str(stub.package.parent), wake.WAKE_FD: "3"}
-    assert report["env"] == {**base_environment(), **path}
+    added = {"PYTHONPATH": str(stub.package.parent), wake.WAKE_FD: "3"}
+    assert report["env"] == {**base_environment(), **added}
     wait_until(stub.has_ended)
     wait_until(lambda: locks.wake_lock(state).acquire())
 
 
 @pytest.mark.parametrize("then", ["exit 1", None])
-def test_where_it_gives_none_the_worker_runs_all_the_same(
+def test_if_no_scope_can_be_created_the_worker_is_started_without_one(
     tmp_path: Path,
     state: str,
     lingering: Path,
@@ -320,7 +330,7 @@ def test_where_it_gives_none_the_worker_runs_all_the_same(
     stub = StubWorker(tmp_path)
     monkeypatch.setattr(wake, "PACKAGE", str(stub.package))
     if then:
-        stand_in(tmp_path, lingering, then)
+        fake_systemd_run(tmp_path, lingering, then)
     assert wake_up(state)
     report = stub.report()
     held = [] if then else [f"{state}/locks/wake.lock"]
@@ -329,14 +339,14 @@ def test_where_it_gives_none_the_worker_runs_all_the_same(
     assert "XDG_RUNTIME_DIR" not in report["env"]
 
 
-def test_one_that_ends_with_the_last_login_is_not_asked(lingering: Path, tmp_path: Path) -> None:
+def test_without_lingering_no_scope_is_used(lingering: Path, tmp_path: Path) -> None:
     assert wake.method_without_unit() == "scope"
     (tmp_path / "linger" / environment.account().user).unlink()
     assert wake.method_without_unit() == "session"
 
 
 @pytest.mark.parametrize("value", ["", "x", "99", "-1"])
-def test_a_variable_of_somebody_else_closes_nothing(
+def test_an_invalid_wake_fd_variable_closes_no_file(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     closed: list[int] = []
