@@ -37,7 +37,7 @@ import yaml
 from tests.support.deliveries import SECRET, push
 from tests.support.nginx import WebServer
 from tests.support.paths import ROOT
-from tests.support.servers import free_port, installed, stop, wait
+from tests.support.servers import free_port, installed_program, stop, wait_for_start
 from tests.support.upstream import Upstream
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -214,13 +214,21 @@ def _webhook(directory: Path, port: int) -> subprocess.Popen[bytes]:
     hooks = directory / "hooks.json"
     hooks.write_text(json.dumps(HOOKS))
     process = subprocess.Popen(
-        [installed("webhook"), "-hooks", str(hooks), "-ip", "127.0.0.1", "-port", str(port)],
+        [
+            installed_program("webhook"),
+            "-hooks",
+            str(hooks),
+            "-ip",
+            "127.0.0.1",
+            "-port",
+            str(port),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    wait(lambda: _listens(port), process)
+    wait_for_start(lambda: _listens(port), process)
     return process
 
 

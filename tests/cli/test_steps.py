@@ -14,7 +14,7 @@ import pytest
 from deployctl.system.environment import PATH, system_locale
 from tests.conftest import WriteConfig
 from tests.support.app import App
-from tests.support.cli import end, is_running
+from tests.support.cli import is_running, kill
 from tests.support.upstream import Upstream
 
 DUMP = """
@@ -155,8 +155,8 @@ def test_a_daemon_that_a_restart_leaves_behind_keeps_nobody_waiting(app: App) ->
         assert app.cli("deploy", "app", "--no-wait").code == 0
         assert is_running(daemon)
     finally:
-        end(daemon)
-        end(int((app.path / "pid").read_text()))
+        kill(daemon)
+        kill(int((app.path / "pid").read_text()))
 
 
 def test_a_daemon_that_outlives_a_failed_restart_is_ended(app: App) -> None:

@@ -19,7 +19,7 @@ from deployctl.values.deployment import Failure
 from tests.support.app import App
 from tests.support.bark import bark
 from tests.support.cli import Gate, finish, is_running
-from tests.support.unwell import unwell
+from tests.support.failing_server import failing_server
 
 QUICK = {"deadline": 0.2, "interval": 0.1}
 
@@ -192,7 +192,7 @@ def test_it_is_checked_with_what_it_was_built_with(app: App, sick: Path, strateg
 
 
 def test_a_url_that_answers_500_is_evidence(app: App, sick: Path) -> None:
-    with unwell(lambda _: "the pool is empty") as port:
+    with failing_server(lambda _: "the pool is empty") as port:
         url = f"http://127.0.0.1:{port}/"
         app.configure(probation="10m", healthcheck={"url": url, "status": 500, **QUICK})
         _released(app, "1")

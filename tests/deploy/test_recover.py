@@ -19,7 +19,7 @@ import yaml
 
 from deployctl.system.process_tree import identity
 from tests.conftest import WriteConfig
-from tests.support.cli import end, is_running
+from tests.support.cli import is_running, kill
 from tests.support.upstream import Upstream, git
 from tests.support.workers import wait_until
 
@@ -298,7 +298,7 @@ def test_the_daemon_that_a_restart_left_on_purpose_survives_the_death_of_its_run
         assert [is_running(pid) for pid in restarted] == [True, True, True]
     finally:
         for pid in {*started, *restarted}:
-            end(pid)
+            kill(pid)
 
 
 def test_after_a_reboot_nobody_is_taken_for_a_process_of_before(

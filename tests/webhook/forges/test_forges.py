@@ -226,7 +226,7 @@ def test_a_test_is_told_from_a_push(
     assert (event.kind, event.pushes) == ("ping", [])
 
 
-@pytest.mark.parametrize(("forge", "changes", "document"), cases("others"))
+@pytest.mark.parametrize(("forge", "changes", "document"), cases("other_events"))
 def test_another_event_is_no_push(
     forge: Forge, changes: dict[str, str], document: Document
 ) -> None:
@@ -241,7 +241,7 @@ def test_another_event_is_no_push(
     [
         pytest.param(forge, document, id=f"{forge.name}-{number}")
         for forge in FORGES
-        for number, document in enumerate(forge.types)
+        for number, document in enumerate(forge.malformed)
     ],
 )
 def test_a_value_of_the_wrong_type_is_malformed(forge: Forge, document: Document) -> None:
