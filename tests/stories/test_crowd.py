@@ -101,7 +101,7 @@ def test_fifty_deliveries_at_once_are_all_answered_kept_and_deployed_one_at_a_ti
     assert ended.keys() == {"succeeded", "superseded"}
     assert sum(ended.values()) == CROWD
     assert len(built_without_overlap(crowd.directory / "steps")) == 2, (
-        "a live revision was built again"
+        "a revision that was live already was built again"
     )
     for name in ("app", "blog"):
         live = crowd.directory / name / "current" / "REVISION"
