@@ -72,7 +72,7 @@ class World:
         self._push(self._choose.choice(("bad", "broken")))
 
     def _deliver(self, name: str = "") -> None:
-        """Start deploy.cgi as a web server does; ``name`` is the delivery's id (empty: a new one)."""
+        """Run deploy.cgi as a web server does; ``name`` is the delivery's id; empty: a new one."""
         self._count += 1
         name = name or f"delivery-{self._count}"
         body = json.dumps(deliveries.push(after=self.scene.revisions[-1])).encode()

@@ -158,9 +158,8 @@ def _is_caught(mutant: Mutant, scenes: Scenes) -> bool:
         result, violations = attempt(scene, operation, Fault(kind, number))
         found = next((each for each in violations if each.startswith(mutant.violation)), None)
         if found is not None:
-            print(
-                f"{mutant.name}: caught at point {tried}, at {result.faulted_call}\n    {found[:200]}"
-            )
+            call = result.faulted_call
+            print(f"{mutant.name}: caught at point {tried}, at {call}\n    {found[:200]}")
             return True
     print(f"{mutant.name}: ESCAPED {len(numbers)} points")
     return False
