@@ -3,10 +3,10 @@
     sudo apt-get install -y nginx fcgiwrap
     .venv/bin/python -m tests.bench.durability [ROUNDS]
 
-(a) 50 deliveries at once, each verified, synced and answered by its own process of deploy.cgi behind
-nginx and fcgiwrap, while the worker deploys. (b) `deployctl run` with nothing to do, and the part of
-it that looks for traces of a crash, with a short and a long history. (c) The most memory that
-deployctl takes while a step prints 1 GB.
+(a) 50 deliveries at once, each verified, synced and answered by its own process of deploy.cgi
+behind nginx and fcgiwrap, while the worker deploys. (b) `deployctl run` with nothing to do, and the
+part of it that looks for traces of a crash, with a short and a long history. (c) The most memory
+that deployctl takes while a step prints 1 GB.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ class Cut:
 class Scene:
     """An operation and a power cut.
 
-    ``play`` ends with the cut; its last argument is how many seconds a deployment takes. ``empty``: the disks are empty at the start, else two versions were deployed.
+    ``play`` ends with the cut; its last argument is how many seconds a deployment takes.
+    ``empty``: the disks are empty at the start, else two versions were deployed.
     """
 
     name: str

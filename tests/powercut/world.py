@@ -79,7 +79,7 @@ class World:
         self.config.chmod(0o600)
 
     def push(self) -> str:
-        """Commit and push the next version; some of its small and big files change. Return its sha."""
+        """Commit and push the next version, in which some files change; return its sha."""
         version = len(self.revisions)
         files = {
             f"src/{number % 6}/{number}": f"{number}, {version if number % 2 else 'ever'}\n" * 9
@@ -125,7 +125,7 @@ class World:
             yield db
 
     def tree(self, revision: str) -> Tree:
-        """Return the files that must be on disk if this revision is live: tracked and built ones."""
+        """Return the files that must be on disk if this revision is live: also the built ones."""
         lines = git(self.upstream.work, "ls-tree", "-r", "-z", revision).split("\0")
         found: Tree = {}
         for line in filter(None, lines):
@@ -136,7 +136,7 @@ class World:
         return found | {f"built/{name.rpartition('/')[2]}": file for name, file in copied.items()}
 
     def snapshot(self) -> dict[str, tuple[int, int, int]]:
-        """Return inode, modification time and size of every file of the state and below the path."""
+        """Return inode, modification time and size of all files of the state and the path."""
         found = {}
         for path in [*self.state.rglob("*"), *self.path.rglob("*")]:
             status = path.lstat()
