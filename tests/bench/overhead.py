@@ -53,7 +53,7 @@ def _deployments(directory: Path, files: int, rounds: int) -> None:
     for round_ in range(1, rounds + 1):
         upstream.commit({"src/0/0": f"{round_}\n"})
         hand = partial(_by_hand, directory, mirror, upstream.url, round_)
-        if round_ % 2:  # the second one is slower: the disk still writes data of the first one
+        if round_ % 2:  # alternate: while the second one runs, the disk writes data of the first
             by_hand.append(_timed(hand))
         began = time.time()
         document = json.loads(_deployctl(config, "deploy", "app", "--json"))

@@ -13,7 +13,7 @@ from pathlib import Path
 EXT4_IOC_SHUTDOWN = 0x8004587D
 EXT4_GOING_FLAGS_NOLOGFLUSH = 2
 TOOLS = ("mkfs.ext4", "e2fsck", "mount", "umount", "unshare")
-SIZE = 768 * 1024 * 1024  # bytes of a sparse file; deployctl refuses to deploy with less free space
+SIZE = 768 * 1024 * 1024  # bytes of a sparse file; deployctl needs some free space
 SMALL = ("-N", "16384", "-J", "size=8", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard")
 
 

@@ -166,7 +166,10 @@ def test_a_secret_that_a_step_prints_is_hidden_everywhere(canary: App) -> None:
 
 
 def test_no_process_names_a_secret_in_its_command_line(canary: App) -> None:
-    """Every account on the machine may read command lines; steps' own are the operator's affair."""
+    """Every account on the machine may read command lines.
+
+    A secret that the operator writes into the command of a step cannot be hidden, and is not tested.
+    """
     watcher = CommandLineWatcher()
     with bark() as phone:
         run = 'printf %s "$TOKEN" | base64; sleep 0.1'
