@@ -97,7 +97,7 @@ def follows(repo: WebhookRepo, event: Event) -> bool:
     """Tell whether a repo of repos.yml follows the repository of an event.
 
     Ids are compared where both sides have one, as an id stays when a repository is renamed; else
-    the full names, in any case of letters.
+    the full names, without regard to upper and lower case.
     """
     if repo.id is not None and event.repository_ids:
         return _normalised_id(repo.id) in map(_normalised_id, event.repository_ids)

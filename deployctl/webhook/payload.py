@@ -20,7 +20,7 @@ MAX_DIGITS = 20
 
 
 class MalformedError(DeployctlError):
-    """A request that is refused for its form, signed or not; ``status`` is the HTTP status."""
+    """A request that is not allowed or cannot be read, signed or not; ``status`` is for HTTP."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ def member(document: dict[str, Any], name: str, kind: type[T]) -> T | None:
 
 
 def printable(text: str, limit: int = 100) -> str:
-    """Return untrusted text safe to store and show.
+    """Return untrusted text in a form that is safe to store and show.
 
     Control characters and line ends are removed, and the text is cut to ``limit`` characters.
     """

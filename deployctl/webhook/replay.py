@@ -80,8 +80,9 @@ def replay(
 
 
 def _repos_of(config: WebhookConfig, record: DeliveryRecord, event: Event) -> list[WebhookRepo]:
-    """Return the repo that the delivery was recorded for or names, else those that follow its
-    repository today.
+    """Return the repo that a recorded delivery names, else those that follow its repository.
+
+    Which repo it names is in its record, its control message, or its URL.
     """
     path = (record.facts or {}).get("path")
     name = record.repo or (event.control.repo if event.control else path)

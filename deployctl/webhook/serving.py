@@ -51,7 +51,7 @@ _PHRASES = {
 
 
 class OutOfTime(BaseException):
-    """The end of the time that this process has, raised once by the handler of SIGALRM."""
+    """The end of the time limit of this process, raised once by the handler of SIGALRM."""
 
 
 def run(serve: Callable[[BinaryIO, BinaryIO], None]) -> NoReturn:

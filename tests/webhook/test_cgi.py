@@ -26,7 +26,7 @@ UNAVAILABLE = {
     "delivery": None,
     "deployment": None,
 }
-# Importing any of these takes longer than all the rest of a delivery, or is the beginning of that.
+# Importing any of these takes longer than all the rest of a delivery, or leads to such imports.
 HEAVY = {
     *("apprise", "asyncio", "click", "dataclasses", "email", "git", "inspect", "logging"),
     *("pathlib", "requests", "shutil", "subprocess", "tempfile", "threading", "traceback"),
@@ -309,7 +309,7 @@ def test_a_delivery_imports_nothing_heavy(config: Path) -> None:
     code = (
         "import sys; before = set(sys.modules)\nfrom deployctl.webhook import cgi, serving\n"
         "from deployctl.system import wake\n"
-        "import os, io\ndoor.wake_worker = lambda *_: wake.worker_environment()\n"
+        "import os, io\nserving.wake_worker = lambda *_: wake.worker_environment()\n"
         f"cgi.serve({str(config)!r}, os.environ, sys.stdin.buffer, io.BytesIO())\n"
         "print(*sorted(set(sys.modules) - before))"
     )

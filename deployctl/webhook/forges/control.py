@@ -46,7 +46,7 @@ def read(delivery: Delivery) -> Event:
     message_id = delivery.headers.get("webhook-id", "")
     event = Event("control", action, message_id)
     event.control = Control(action, repo, _target(document))
-    # The time stamp may be as much in the future as in the past.
+    # The time stamp may be TOLERANCE ahead; then the message is valid for twice that long from now.
     remember_until = delivery.received_at + 2 * standard_webhooks.TOLERANCE
     event.single_use = (f"control {message_id}", remember_until)
     set_actor(event, text(document, "actor"), "control")

@@ -30,10 +30,10 @@ def text(document: dict[str, Any], *names: str) -> str:
 
 
 def object_list(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return the list of object_list with this name; empty where there is none."""
+    """Return the list of objects with this name; empty where there is none."""
     items = member(document, name, list) or []
     if not all(isinstance(item, dict) for item in items):
-        raise MalformedError(f"{name} is not a list of object_list")
+        raise MalformedError(f"{name} is not a list of objects")
     return items
 
 

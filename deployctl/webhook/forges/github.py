@@ -46,7 +46,7 @@ def read(delivery: Delivery) -> Event:
 def _read_run(event: Event, name: str, run: dict[str, Any]) -> None:
     """Set the check of an event from a check suite of an app or from a run of a workflow.
 
-    A run for a pull request is ignored: it is not about a commit of a branch.
+    A run for a pull request is ignored.
     """
     if text(run, "event").startswith("pull_request"):
         return

@@ -82,7 +82,7 @@ def read_event(name: str, forge_id: str | None, document: dict[str, Any]) -> Eve
 def _read_pipeline(event: Event, pipeline: dict[str, Any]) -> None:
     """Set the check of an event from a pipeline.
 
-    The pipeline of a merge request is ignored: it names a branch, but tests the merged result.
+    The pipeline of a merge request is ignored: it names the branch, but is not about it.
     """
     source = text(pipeline, "source")
     if source == "merge_request_event":
