@@ -107,7 +107,7 @@ def test_a_delivery_for_an_unknown_repository_can_be_run_once_it_is_known(hooked
     hooked.configure(webhook_secret=SECRET, id=7)
     assert deliver(hooked).status == 401
     refused = hooked.refused("delivery", "replay", "1")
-    assert refused.startswith("no repo of repos.yml is meant by delivery 1: set id or full_name")
+    assert refused.startswith("no repo of repos.yml matches delivery 1: set id or full_name")
     hooked.configure(webhook_secret=SECRET, full_name="Octo/hello-world")
     assert hooked.cli.json("delivery", "replay", "1")["result"] == "queued"
     wait_until(lambda: hooked.live == "1")
@@ -140,7 +140,8 @@ def test_a_fate_is_told_in_one_sentence(hooked: App) -> None:
     hooked.push("")
     deliver(hooked)
     assert (
-        "; deployment #1 waits: its turn will come" in hooked.cli("delivery", "explain", "1").stdout
+        "; deployment #1 waits: a worker will run it"
+        in hooked.cli("delivery", "explain", "1").stdout
     )
     hooked.cli("run")
     told = hooked.cli("delivery", "explain", "1").stdout
