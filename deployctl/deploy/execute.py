@@ -50,9 +50,10 @@ def execute(site: Site, deployment: Deployment, output: Output) -> Deployment:
 
     The caller holds the repo's lock file. A failed stage raises nothing: it is in the returned
     deployment. Any other DeployctlError, a bug, Ctrl-C and a signal are raised again, after the
-    release that was live before is live again and the outcome is recorded (an interrupted
-    automatic deployment is put back into the queue instead). The signal that `deployctl cancel`
-    sends is not raised again: it ends this one deployment, not the process.
+    release that was live before is live again and the outcome is recorded. An automatic deployment
+    that a signal interrupted gets no outcome but goes back into the queue, up to its last attempt.
+    The signal that `deployctl cancel` sends is not raised again: it ends this one deployment, not
+    the process.
     """
     with begin(site, deployment, output) as attempt:
         outcome, raised = _run_or_undo(attempt)

@@ -124,13 +124,10 @@ def run_commands(
 def check_health(
     journal: Journal, name: str, healthcheck: HealthCheck | None, context: StageContext
 ) -> None:
-    """Check the health of what is live, as a stage called ``name``; return when it is healthy.
+    """Check the health of what is live, as a stage called ``name``; do nothing without a check.
 
-    Without a health check (None) there is no such stage. A command of the check runs as a step in
-    ``context.directory``, with the time limit of the check in seconds. Raises StageFailed if what
-    is live is not healthy before ``deadline``; its failure holds the exit code or signal of the
-    last try and, in ``tail``, the evidence: the end of the log files, or of the output of the
-    commands, that ``evidence`` names.
+    Raises StageFailed if it is not healthy within ``deadline`` seconds. The failure has the exit
+    code or signal of the last try, and in ``tail`` the evidence (see health/evidence.py).
     """
     if healthcheck is None:
         return
