@@ -12,7 +12,8 @@ import signal
 import time
 
 from deployctl.deploy.fetch import named_revision
-from deployctl.errors import BusyError, RefusedError, UsageError
+from deployctl.errors import BusyError, RefusedError
+from deployctl.output.status import get_deployment
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.system.process_tree import Identity, send_signal
@@ -34,7 +35,7 @@ def cancel(db: Database, number: int, actor: str, config: Config) -> Deployment:
     no such deployment, RefusedError if it has ended already, and BusyError if it still runs after
     60 seconds.
     """
-    deployment = _get(db, number)
+    deployment = get_deployment(db, number)
     if deployment.finished:
         raise RefusedError(f"#{number} is over: {deployment.status}; nothing is left to cancel")
     reason = f"cancelled by {actor}"
@@ -60,17 +61,10 @@ def _wait_until_finished(db: Database, number: int) -> Deployment:
     """Return the deployment once it has ended; BusyError if it still runs after the timeout."""
     until = time.monotonic() + _TIMEOUT
     while time.monotonic() < until:
-        deployment = _get(db, number)
+        deployment = get_deployment(db, number)
         if deployment.finished:
             return deployment
         time.sleep(_PAUSE)
     raise BusyError(
         f"#{number} was told to stop and is still putting things back; see: deployctl show {number}"
     )
-
-
-def _get(db: Database, number: int) -> Deployment:
-    deployment = deployments.get(db, number)
-    if deployment is None:
-        raise UsageError(f"no deployment #{number}; see: deployctl history")
-    return deployment

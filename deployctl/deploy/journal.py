@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from deployctl.errors import DeployctlError, RefusedError, in_words
 from deployctl.output.screen import Output, ending, heading, prompt
-from deployctl.store import deployments, revisions
+from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.store.logs import LogFile, log_path
 from deployctl.system.process import LastLines, Outcome
@@ -234,7 +234,7 @@ class Journal:
         stage is "succeeded", "failed", or "cancelled" after RefusedError or any other exception.
         ``last_lines`` makes the object that keeps the last lines of each step's output.
         """
-        usual = revisions.usual_duration(self._db, self._number, name)
+        usual = deployments.usual_duration(self._db, self._number, name)
         start = self._log.position()
         record = StageRecord(name, "running", time.time(), log_start=start, usual=usual)
         # Urgent writes free the reserve file on a full disk: the way back, and a stage that did

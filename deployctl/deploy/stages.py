@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from deployctl.deploy.journal import Journal, StageFailed
+from deployctl.deploy.journal import Journal, StageFailed, StageJournal
 from deployctl.deploy.steps import (
     StageContext,
     require_success,
@@ -17,9 +17,10 @@ from deployctl.deploy.steps import (
 )
 from deployctl.git.patterns import any_watched
 from deployctl.health import evidence
-from deployctl.health.check import check
+from deployctl.health.check import HealthResult, check
 from deployctl.system.command import Command
 from deployctl.system.process import Outcome, command_text
+from deployctl.values.deployment import Failure
 from deployctl.values.repo import HealthCheck, Stage
 
 # Parts of a step's marker. Processes that a restart leaves behind, such as a daemon, are there on
@@ -139,24 +140,24 @@ def check_health(
 
         result = check(healthcheck, run_command=run_command)
         if not result.ok:
-            failure = stage_journal.failure(
-                result.message,
-                command=command_text(result.command) if result.command else None,
-                tail=evidence.explain(
-                    healthcheck,
-                    result,
-                    directory=context.directory,
-                    run_command=run_command,
-                    mask=journal.masked,
-                    tell=stage_journal.line,
-                ),
+            tail = evidence.explain(
+                healthcheck,
+                result,
+                directory=context.directory,
+                run_command=run_command,
+                mask=journal.masked,
+                tell=stage_journal.line,
             )
-            raise StageFailed(
-                replace(
-                    failure,
-                    exit_code=result.exit_code,
-                    signal=result.signal,
-                    timed_out=result.timed_out,
-                )
-            )
+            raise StageFailed(_health_failure(stage_journal, result, tail))
         stage_journal.line(result.message)
+
+
+def _health_failure(stage_journal: StageJournal, result: HealthResult, tail: str) -> Failure:
+    """Return the failure of a health check; exit code or signal are those of its last try."""
+    command = command_text(result.command) if result.command else None
+    return replace(
+        stage_journal.failure(result.message, command=command, tail=tail),
+        exit_code=result.exit_code,
+        signal=result.signal,
+        timed_out=result.timed_out,
+    )
