@@ -16,7 +16,7 @@ _PAUSE = 0.2  # seconds between two reads of the log
 
 
 class Follower:
-    """Shows what has been added to the log of a deployment, each time it is called."""
+    """A reader that shows, at each call, what was added to the log of a deployment."""
 
     def __init__(self, db: Database, output: Output) -> None:
         self._db = db

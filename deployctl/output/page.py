@@ -82,7 +82,7 @@ def refresh_page(site: Site, lines: Lines) -> None:
 def with_recent(
     db: Database, found: Sequence[RepoStatus]
 ) -> list[tuple[RepoStatus, Sequence[Deployment]]]:
-    """Return each status with the repo's newest deployments, newest first, for :func:`write_page`."""
+    """Return each status with the newest deployments of its repo, newest first."""
     return [(repo, deployments.history(db, repo.site.repo.name, _RECENT)) for repo in found]
 
 

@@ -52,7 +52,7 @@ class Region:
             self._stream.write(f"\r{_ERASE_BELOW}")
 
     def _is_writable(self) -> bool:
-        """Tell whether the terminal takes output at once and this is its foreground process group."""
+        """Tell whether the terminal takes output at once and this process is in its foreground."""
         fd = self._stream.fileno()
         if fd is None:
             return False

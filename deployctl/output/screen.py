@@ -89,7 +89,7 @@ class Stream:
 
 
 class Screen(Output):
-    """Shows everything in plain lines."""
+    """An output that shows everything in plain lines."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

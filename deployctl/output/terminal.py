@@ -27,7 +27,7 @@ _COLOURS = {"succeeded": _GREEN, "skipped": _DIM}
 
 
 class Terminal(Output):
-    """Shows the progress in place; the output of a stage is removed once it has succeeded.
+    """An output that shows the progress in place, and of a stage that succeeded only one line.
 
     A thread of its own repaints. The thread that deploys only stores what is new, so that a step
     which prints a gigabyte costs a few repaints a second.

@@ -31,9 +31,9 @@ _MAX_SIZE = MB  # of a pipeline file, in bytes; the same as of repos.yml
 class ReleaseConfig:
     """The configuration that a release is built and run with.
 
-    ``env`` and ``secrets`` are by the names of variables: ``env`` has those of the project and, with
-    precedence, those of the operator. ``project`` is the text of the project's own pipeline file,
-    None where it has none.
+    ``env`` and ``secrets`` are by the names of variables: ``env`` has those of the project and,
+    with precedence, those of the operator. ``project`` is the text of the project's own pipeline
+    file, None where it has none.
     """
 
     pipeline: Pipeline
