@@ -21,9 +21,9 @@ def complaints(error: ConfigError, path: str | None) -> Iterator[Finding]:
     ``path`` is that of repos.yml, None where it was not found.
     """
     for line in str(error).splitlines():
-        place = re.match(r"(.+?):(\d+): ", line)
-        if place:
-            yield fail("config", line, f"edit {place[1]}, line {place[2]}")
+        location = re.match(r"(.+?):(\d+): ", line)
+        if location:
+            yield fail("config", line, f"edit {location[1]}, line {location[2]}")
         elif path and os.path.exists(path) and not os.access(path, os.R_OK):
             owner = account_name(os.stat(path).st_uid)
             yield fail("config", split_advice(line)[0], this_command_as(owner, path))

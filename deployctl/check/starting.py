@@ -61,7 +61,7 @@ class Places:
 class _Starter:
     """A line that starts the worker: its file, and the account (None: this account)."""
 
-    place: str
+    file: str
     user: str | None = None
 
 
@@ -73,13 +73,13 @@ def worker(config: Config, places: Places | None = None) -> Iterator[Finding]:
     """
     found = list(_starters(places or Places()))
     me = account().user
-    ours = [starter for starter in found if starter.user in (None, me)]
-    if ours:
+    own = [starter for starter in found if starter.user in (None, me)]
+    if own:
         yield ok(
-            "worker", f"started by {', '.join(dict.fromkeys(starter.place for starter in ours))}"
+            "worker", f"started by {', '.join(dict.fromkeys(starter.file for starter in own))}"
         )
     elif found:
-        others = ", ".join(f"{starter.user} ({starter.place})" for starter in found)
+        others = ", ".join(f"{starter.user} ({starter.file})" for starter in found)
         what = f"started for {others}, and not for {me}{_probation_warning(config)}"
         yield warn("worker", what, _fix(config))
     else:

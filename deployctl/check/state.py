@@ -28,26 +28,26 @@ FAIL_BELOW = 100 * MB
 
 def state(config: Config) -> Iterator[Finding]:
     """Check that the state directory exists or can be made, and is closed to other accounts."""
-    place = config.state_dir
-    if not os.path.isdir(place):
-        yield _missing_directory(place)
+    directory = config.state_dir
+    if not os.path.isdir(directory):
+        yield _missing_directory(directory)
         return
-    mode = stat.S_IMODE(os.stat(place).st_mode)
+    mode = stat.S_IMODE(os.stat(directory).st_mode)
     if mode & 0o077:
-        what = f"{place} is open to other accounts (mode {mode:04o})"
+        what = f"{directory} is open to other accounts (mode {mode:04o})"
         level = fail if mode & 0o022 else warn
-        yield level("state", what, f"chmod 700 {shlex.quote(place)}")
+        yield level("state", what, f"chmod 700 {shlex.quote(directory)}")
     else:
-        yield ok("state", place)
+        yield ok("state", directory)
 
 
-def _missing_directory(place: str) -> Finding:
-    error = why_not_makeable(place)
+def _missing_directory(directory: str) -> Finding:
+    error = why_not_makeable(directory)
     if error is None:
-        return ok("state", f"{place} will be made by the first deployment")
+        return ok("state", f"{directory} will be made by the first deployment")
     user = shlex.quote(environment.account().user)
-    fix = f"sudo install -d -m 700 -o {user} {shlex.quote(place)}"
-    return fail("state", f"cannot create {place}: {error.strerror}", fix)
+    fix = f"sudo install -d -m 700 -o {user} {shlex.quote(directory)}"
+    return fail("state", f"cannot create {directory}: {error.strerror}", fix)
 
 
 def file_system(config: Config, mounts: str = MOUNTS) -> Iterator[Finding]:
@@ -55,10 +55,10 @@ def file_system(config: Config, mounts: str = MOUNTS) -> Iterator[Finding]:
 
     ``mounts`` is a file in the format of /proc/self/mountinfo, see proc(5).
     """
-    place = os.path.realpath(config.state_dir)
-    kind, point = mounted_at(place, mounts)
+    directory = os.path.realpath(config.state_dir)
+    kind, point = mounted_at(directory, mounts)
     if is_unsafe(kind):
-        what = f"{place} is on {kind} (mounted at {point}), where locks cannot be relied on"
+        what = f"{directory} is on {kind} (mounted at {point}), where locks cannot be relied on"
         yield fail("file_system", what, "set state_dir in repos.yml to a local disk's directory")
     else:
         yield ok("file_system", f"{kind}, mounted at {point}")
@@ -88,12 +88,12 @@ def _last_size(config: Config, repo: Repo) -> int | None:
 
 
 def _room(path: str) -> Finding:
-    place, free = free_bytes(path)
+    directory, free = free_bytes(path)
     if free >= WARN_BELOW:
         return ok("disk", f"{in_bytes(free)} free for {path}")
     level = fail if free < FAIL_BELOW else warn
     what = f"only {in_bytes(free)} free for {path}"
-    return level("disk", what, f"free some: df -h {shlex.quote(place)}")
+    return level("disk", what, f"free some: df -h {shlex.quote(directory)}")
 
 
 def database(config: Config) -> Iterator[Finding]:

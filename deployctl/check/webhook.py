@@ -91,7 +91,9 @@ def _same_at_other_forges(config: Config, repo: Repo) -> Iterator[Finding]:
             value = getattr(repo, key)
             if value is not None and _is_same(value, getattr(other, key)):
                 what = f"{other.name} has the same {key} at another forge ({other.forge})"
-                fix = f"make sure of both, or let each URL end in its name: /{repo.name}"
+                fix = (
+                    f"check both, or let each webhook URL end in the name of its repo: /{repo.name}"
+                )
                 yield warn("webhook", what, fix)
 
 

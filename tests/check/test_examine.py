@@ -156,13 +156,13 @@ def test_each_finding_is_a_line_with_the_fix_below_and_the_last_line_has_the_cou
     done = app.cli("check")
     assert done.code == 1
     lines = done.stdout.splitlines()
-    place = lines.index(f"FAIL  remote       app: {app.upstream.url} has no branch gone")
-    assert lines[place + 1] == "      push it, or set branch of app in repos.yml"
-    place = lines.index(
+    index = lines.index(f"FAIL  remote       app: {app.upstream.url} has no branch gone")
+    assert lines[index + 1] == "      push it, or set branch of app in repos.yml"
+    index = lines.index(
         f"FAIL  secrets      app: cannot read the secret file {app.directory}/gone.secret: "
         "No such file or directory"
     )
-    assert lines[place + 1] == "      create it, readable by this account"
+    assert lines[index + 1] == "      create it, readable by this account"
     marks = [line.split()[0] for line in lines if not line.startswith(" ")][:-1]
     failed, warned = marks.count("FAIL"), marks.count("warn")
     assert set(marks) == {"ok", "warn", "FAIL"}

@@ -132,12 +132,12 @@ def test_secrets_that_can_be_read_are_counted_and_never_shown(
 def test_a_secret_file_that_is_open_is_reported_with_the_command_that_closes_it(
     tmp_path: Path, write_config: WriteConfig, mode: int, level: str, what: str, fix: str
 ) -> None:
-    place = tmp_path / "a secret"
-    place.write_text("s3cret\n")
-    place.chmod(mode)
-    for keys in ({"secrets": {"A": f"file:{place}"}}, {"webhook_secret": f"file:{place}"}):
+    path = tmp_path / "a secret"
+    path.write_text("s3cret\n")
+    path.chmod(mode)
+    for keys in ({"secrets": {"A": f"file:{path}"}}, {"webhook_secret": f"file:{path}"}):
         found = only(secrets(configured(write_config, **keys)))
-        assert (found[0], found[2]) == (level, f"{fix} '{place}'")
+        assert (found[0], found[2]) == (level, f"{fix} '{path}'")
         assert what in found[1]
 
 
@@ -145,16 +145,16 @@ def test_a_secret_file_that_is_open_is_reported_with_the_command_that_closes_it(
 def test_a_secret_file_of_root_may_be_readable_for_the_group_of_this_account(
     tmp_path: Path, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "secret"
-    place.write_text("s3cret\n")
-    os.chown(place, -1, NOBODY)
-    place.chmod(0o640)
-    loaded = configured(write_config, secrets={"A": f"file:{place}"})
-    assert only(secrets(loaded))[::2] == ("warn", f"chmod go-r {place}")
+    path = tmp_path / "secret"
+    path.write_text("s3cret\n")
+    os.chown(path, -1, NOBODY)
+    path.chmod(0o640)
+    loaded = configured(write_config, secrets={"A": f"file:{path}"})
+    assert only(secrets(loaded))[::2] == ("warn", f"chmod go-r {path}")
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)  # root's file, this account's group
     assert levels(secrets(loaded)) == ["ok"]
-    place.chmod(0o644)
-    assert only(secrets(loaded))[::2] == ("warn", f"chmod o-r {place}")
+    path.chmod(0o644)
+    assert only(secrets(loaded))[::2] == ("warn", f"chmod o-r {path}")
 
 
 def test_a_missing_secret_is_a_failure(tmp_path: Path, write_config: WriteConfig) -> None:
@@ -187,16 +187,16 @@ def test_a_missing_variable_for_the_webhook_is_only_a_warning(
 
 
 def test_a_state_directory_must_be_closed_to_other_accounts(tmp_path: Path, loaded: Config) -> None:
-    place = tmp_path / "state"
-    assert only(state.state(loaded))[:2] == ("ok", f"{place} will be made by the first deployment")
-    place.mkdir(0o700)
-    assert only(state.state(loaded)) == ("ok", str(place), None)
+    path = tmp_path / "state"
+    assert only(state.state(loaded))[:2] == ("ok", f"{path} will be made by the first deployment")
+    path.mkdir(0o700)
+    assert only(state.state(loaded)) == ("ok", str(path), None)
     for mode, level in ((0o750, "warn"), (0o711, "warn"), (0o770, "fail")):
-        place.chmod(mode)
+        path.chmod(mode)
         assert only(state.state(loaded)) == (
             level,
-            f"{place} is open to other accounts (mode {mode:04o})",
-            f"chmod 700 {place}",
+            f"{path} is open to other accounts (mode {mode:04o})",
+            f"chmod 700 {path}",
         )
 
 
@@ -212,7 +212,7 @@ def test_a_state_directory_that_cannot_be_made_is_reported_with_the_command_that
 
 
 @pytest.mark.parametrize(
-    ("place", "found"),
+    ("path", "found"),
     [
         ("/var/lib", ("ext4", "/")),
         ("/srv", ("nfs4", "/srv")),
@@ -224,10 +224,10 @@ def test_a_state_directory_that_cannot_be_made_is_reported_with_the_command_that
     ],
 )
 def test_the_file_system_of_a_path_is_that_of_the_nearest_and_latest_mount(
-    tmp_path: Path, place: str, found: tuple[str, str]
+    tmp_path: Path, path: str, found: tuple[str, str]
 ) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTS)
-    assert mounted_at(place, str(tmp_path / "mountinfo")) == found
+    assert mounted_at(path, str(tmp_path / "mountinfo")) == found
 
 
 def test_a_state_directory_on_a_network_file_system_is_a_failure(
@@ -235,8 +235,8 @@ def test_a_state_directory_on_a_network_file_system_is_a_failure(
 ) -> None:
     assert levels(state.file_system(loaded)) == ["ok"], "the one that this test runs on"
     (tmp_path / "mountinfo").write_text(MOUNTS)
-    for place, level in (("/srv/state", "fail"), ("/over", "fail"), ("/srv/local", "ok")):
-        moved = dataclasses.replace(loaded, state_dir=place)
+    for path, level in (("/srv/state", "fail"), ("/over", "fail"), ("/srv/local", "ok")):
+        moved = dataclasses.replace(loaded, state_dir=path)
         assert levels(state.file_system(moved, str(tmp_path / "mountinfo"))) == [level]
     moved = dataclasses.replace(loaded, state_dir="/srv/state")
     assert only(state.file_system(moved, str(tmp_path / "mountinfo")))[1:] == (

@@ -166,11 +166,11 @@ def test_the_key_of_the_host_must_be_in_known_hosts(
     known.chmod(0o600)
     assert only(checked.findings(remote.known_hosts)) == missing
     known.write_text(f"[example.org]:2222 {public}")
-    well = ("ok", "the key of [example.org]:2222 is known", None)
-    assert only(checked.findings(remote.known_hosts)) == well
+    known_key = ("ok", "the key of [example.org]:2222 is known", None)
+    assert only(checked.findings(remote.known_hosts)) == known_key
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(known)], check=True, capture_output=True)
     assert "example.org" not in known.read_text(), "hashed"
-    assert only(checked.findings(remote.known_hosts)) == well
+    assert only(checked.findings(remote.known_hosts)) == known_key
     known.chmod(0o666)
     assert only(checked.findings(remote.known_hosts))[::2] == ("fail", f"chmod go-w {known}")
 

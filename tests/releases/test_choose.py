@@ -187,9 +187,9 @@ def test_another_revision_is_preferred_to_another_release_of_the_live_one(
     history: History,
 ) -> None:
     a, _, c = (history.deployed(digit) for digit in "abc")
-    again = history.deployed("c")
+    rebuilt = history.deployed("c")
     assert history.default() == c - 1
-    history.rolled_back_to(a, left=again)
+    history.rolled_back_to(a, left=rebuilt)
     assert history.default() is None
 
 
@@ -205,13 +205,13 @@ def test_an_older_release_of_the_live_revision_is_the_default_if_there_is_no_oth
 def test_an_older_release_of_a_revision_that_was_rolled_back_from_is_not_the_default(
     history: History,
 ) -> None:
-    a, b, again = (history.deployed(digit) for digit in "abb")
-    history.rolled_back_to(a, left=again)
+    a, b, rebuilt = (history.deployed(digit) for digit in "abb")
+    history.rolled_back_to(a, left=rebuilt)
     history.deployed("c")
     assert history.default() == a
     history.deployed("b")
     history.deployed("d")
-    assert history.default() == again + 3, "it was good again"
+    assert history.default() == rebuilt + 3, "it was good again"
     assert b in history.candidates()
 
 
@@ -410,19 +410,19 @@ def journal_of(history: History, number: int) -> Journal:
 
 
 def test_in_place_a_revision_counts_once(in_place: History) -> None:
-    a, b, again, c = (in_place.deployed(digit) for digit in "abac")
-    assert in_place.candidates() == [again, b]
-    assert in_place.default() == again
+    a, b, rebuilt, c = (in_place.deployed(digit) for digit in "abac")
+    assert in_place.candidates() == [rebuilt, b]
+    assert in_place.default() == rebuilt
     assert in_place.surplus() == [a]
     d = in_place.deployed("d")
-    assert in_place.candidates() == [c, again, b]
+    assert in_place.candidates() == [c, rebuilt, b]
     assert in_place.surplus() == [a, b]
     assert d not in in_place.candidates()
 
 
 def test_in_place_every_number_of_a_revision_names_that_revision(in_place: History) -> None:
-    a, b, again, c = (in_place.deployed(digit) for digit in "abac")
-    for number in (a, again):
+    a, b, rebuilt, c = (in_place.deployed(digit) for digit in "abac")
+    for number in (a, rebuilt):
         assert choose_target(in_place.site, str(number)).revision == in_place.revision("a")
     back = in_place.rolled_back_to(b, left=c)
     with pytest.raises(RefusedError):
@@ -443,8 +443,8 @@ def test_in_place_an_older_record_of_a_revision_that_was_rolled_back_from_is_no_
 ) -> None:
     in_place.deployed("c")
     in_place.deployed("a")
-    b, again = in_place.deployed("b"), in_place.deployed("a")
-    in_place.rolled_back_to(b, left=again)
+    b, rebuilt = in_place.deployed("b"), in_place.deployed("a")
+    in_place.rolled_back_to(b, left=rebuilt)
     target = default_target(in_place.site, in_place.known())
     assert target is not None
     assert target.revision == in_place.revision("c")

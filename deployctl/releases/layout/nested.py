@@ -70,18 +70,18 @@ def saved_message(path: str, ref: str | None) -> list[str]:
 
 
 def _move_submodule(root: str, part: Part, number: int) -> list[str]:
-    place = os.path.join(root, part.place)
-    if os.path.realpath(place) != os.path.join(os.path.realpath(root), part.place):
-        raise GitError(f"{place} is behind a symlink: remove that, then deploy again")
+    directory = os.path.join(root, part.place)
+    if os.path.realpath(directory) != os.path.join(os.path.realpath(root), part.place):
+        raise GitError(f"{directory} is behind a symlink: remove that, then deploy again")
     settings = lfs.settings(part.mirror) if part.mirror.repo.lfs else ()
-    inner = Checkout(place, settings)
+    inner = Checkout(directory, settings)
     if not inner.exists():
         inner.create()
     inner.receive(part.mirror.directory, part.revision)
     saved = inner.save_changes(part.revision, number)
     inner.move(part.revision)
     _write_lfs_files(inner, part)
-    return saved_message(place, saved)
+    return saved_message(directory, saved)
 
 
 def _write_lfs_files(checkout: Checkout, part: Part) -> None:
