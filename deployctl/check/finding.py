@@ -1,4 +1,4 @@
-"""The finding of a check: what is well or wrong, and what a person can do about it."""
+"""The findings of checks: what is right or wrong, and what a person can do about it."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def live(config: Config, repo: Repo) -> Iterator[Finding]:
 
 
 def health(config: Config, repo: Repo) -> Iterator[Finding]:
-    """Run the health check that what is live was deployed with, with one try."""
+    """Run, with a single try, the health check that the live release was deployed with."""
     with Database(config.state_dir, read_only=True) as db:
         site = open_site(config, db, repo.name)
         found = site.layout.live()

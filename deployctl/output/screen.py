@@ -27,7 +27,7 @@ class Output:
         """Show output of a step, unchanged; a chunk may end within a line or a character."""
 
     def waiting(self, text: str) -> None:
-        """Show what the deployment waits for; called repeatedly with a text that is shown once."""
+        """Show what the deployment waits for; a call with the same text again shows nothing."""
 
     def begin_stage(self, stage: StageRecord) -> None:
         """Show that a stage begins; lines and output belong to it until end_stage."""

@@ -135,7 +135,7 @@ def get_deployment(db: Database, number: int) -> Deployment:
 
 
 def newest_deployment(db: Database, repo: str | None) -> Deployment:
-    """Return the newest deployment of a repo or, where it is None, of all; UsageError: none yet."""
+    """Return the newest deployment of a repo (None: of all repos), else UsageError."""
     found = deployments.history(db, repo, 1)
     if not found:
         what = f"{repo} was never deployed" if repo else "nothing was ever deployed"

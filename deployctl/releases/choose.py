@@ -47,7 +47,7 @@ def live_release(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord | 
 
 
 def find_release(site: Site, revision: str | None, name: str | None) -> ReleaseRecord | None:
-    """Return the newest release of a revision and of a directory (None in place), or None."""
+    """Return the newest release of a revision in directory ``name`` (None: in place), or None."""
     return _match(releases.of_repo(site.db, site.repo.name), revision, name)
 
 

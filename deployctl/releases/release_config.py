@@ -77,7 +77,7 @@ def config_of_release(site: Site, release: ReleaseRecord | None) -> ReleaseConfi
         return _assemble(repo, None, repo.env, repo.secrets)
     kept = json.loads(release.config)
     references = {name: Secret(text) for name, text in kept["secrets"].items() if text}
-    secrets = {**repo.secrets, **references}  # the present restart may need present ones
+    secrets = {**repo.secrets, **references}  # the present restart may need the present secrets
     try:
         return _assemble(repo, kept["project"], kept["env"], secrets)
     except ConfigError:  # it was valid for an older version: the rollback must work all the same
@@ -85,7 +85,7 @@ def config_of_release(site: Site, release: ReleaseRecord | None) -> ReleaseConfi
 
 
 def config_of_live(site: Site, revision: str | None, name: str | None) -> ReleaseConfig:
-    """Return the configuration that what is live was built with.
+    """Return the configuration that the live release was built with.
 
     ``revision`` and ``name``, the release's directory (None in place), are those of
     :class:`deployctl.values.deployment.Live`. Where the record has no such release, it is what

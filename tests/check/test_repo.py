@@ -71,7 +71,7 @@ def test_a_missing_remote_is_reported_with_the_words_of_git_and_advice(
     level, message, fix = only(found)
     assert (level, fix) == ("fail", "check url and what this account may read")
     assert message == (
-        f"cannot findings {tmp_path}/nothing for refs/heads/main: '{tmp_path}/nothing' does not "
+        f"cannot ask {tmp_path}/nothing for refs/heads/main: '{tmp_path}/nothing' does not "
         "appear to be a git repository"
     )
 

@@ -128,7 +128,7 @@ class Releases:
         elif live is None or live.link != previous.link:
             self._point(previous.link)
         else:
-            sync(self.root)  # the process that restored it may have been killed before this
+            sync(self.root)  # an earlier restore may have been killed before its sync
 
     def strays(self, recorded: Collection[str | None]) -> list[str]:
         if not os.path.isdir(self.releases):
