@@ -199,13 +199,13 @@ def test_what_the_real_url_refuses_is_an_error(hooked: App, server: WebServer) -
     hooked.cli.config = other
     done = hooked.cli("delivery", "send", "app", "--url", url(server))
     assert (done.code, "401" in done.stdout) == (1, True)
-    assert done.error == "what was decided there, and why, tells: deployctl delivery list"
+    assert done.error == "see there what was decided, and why: deployctl delivery list"
 
 
 def test_a_url_that_leads_elsewhere_is_told(hooked: App, server: WebServer) -> None:
     done = hooked.cli("delivery", "send", "app", "--url", url(server, "/alive"))
     assert done.code == 1
-    assert done.error == "that is no answer of deployctl: does the URL lead to deploy.cgi?"
+    assert done.error == "that answer is not from deployctl: does the URL lead to deploy.cgi?"
     done = hooked.cli("delivery", "send", "app", "--url", "http://127.0.0.1:1/")
     assert (done.code, "cannot reach http://127.0.0.1:1/" in done.error) == (1, True)
 
