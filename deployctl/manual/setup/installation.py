@@ -26,9 +26,9 @@ class Installation:
     """An installation of deployctl and the accounts and programs that it works with.
 
     ``program`` and ``cgi`` are the paths of ``deployctl`` and ``deploy.cgi``, ``config`` is that of
-    repos.yml. ``account`` runs deployctl, ``web_account`` runs nginx. ``env_names`` are the variables
-    that ``env:`` secrets in repos.yml name. ``fcgiwrap`` is the path of that program; None if it is
-    not installed.
+    repos.yml. ``account`` runs deployctl, ``web_account`` runs nginx. ``env_names`` are the
+    variables that ``env:`` secrets in repos.yml name. ``fcgiwrap`` is the path of that program;
+    None if it is not installed.
     """
 
     program: str
