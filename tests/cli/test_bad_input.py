@@ -20,9 +20,9 @@ from tests.support.upstream import Upstream
 
 @pytest.fixture
 def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> App:
-    made = App(tmp_path, upstream, write_config)
-    made.release("1")
-    return made
+    app = App(tmp_path, upstream, write_config)
+    app.release("1")
+    return app
 
 
 def failure_in(app: App, stage: str) -> str:
