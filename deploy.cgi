@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The webhook: what a web server (by CGI), or inetd and its like, runs for each delivery."""
+"""Answer one delivery; started by a web server (CGI) or by inetd, xinetd or systemd."""
 
 import gc
 import os
 
-gc.disable()  # it ends before there would be anything to collect
+gc.disable()  # the process ends before there is garbage to collect
 
 from deployctl.webhook.cgi import is_cgi
 

@@ -1,4 +1,4 @@
-"""The README is true: its two commands, its setup and its tables, with the real programs."""
+"""The README is correct: its two commands, its setup and its tables, with the real programs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ TRY, TEST, SETUP, DEPLOY, FROM_ELSEWHERE = re.findall(r"(?ms)^```sh\n(.*?)^```$"
 GROUPS = ("delivery",)
 TABLE = README.partition("### Commands")[2].partition("Every command takes")[0]
 PROGRAMS = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-# What the test run was started with, before a fixture took anything away: pip needs some of it.
-STARTED_WITH = dict(os.environ)
+# The environment before a fixture removes variables from it: pip needs some of them.
+ENVIRONMENT = dict(os.environ)
 HOME = Path.home()
 
 
@@ -47,7 +47,10 @@ HOME = Path.home()
 
 @pytest.fixture
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of what git would have of this tree; its short path fits a script's #! line."""
+    """A repository with the files of this tree that git does not ignore.
+
+    Its path is short, so that it fits into the #! line of a script.
+    """
     directory = tmp_path_factory.mktemp("clone")
     safe = ("-c", "safe.directory=*")
     listed = git(ROOT, *safe, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -61,11 +64,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def typed(command: str, clone: Path) -> str:
-    """Type a line in the clone and see it succeed, with nothing left at home -> what it printed."""
+def run_in_clone(command: str, clone: Path) -> str:
+    """Run a shell command in the clone and return its output.
+
+    Assert that it succeeds and leaves no file of deployctl in the home directory.
+    """
     foreign = ("DEPLOYCTL_", "GIT_", "PYTHON", "SSH_")
-    kept = {name: value for name, value in STARTED_WITH.items() if not name.startswith(foreign)}
-    # pip's own settings and cache are those of the machine.
+    kept = {name: value for name, value in ENVIRONMENT.items() if not name.startswith(foreign)}
+    # pip uses the settings and the cache of the machine.
     pip = {"XDG_CONFIG_HOME": str(HOME / ".config"), "XDG_CACHE_HOME": str(HOME / ".cache")}
     home = clone.with_name(f"{clone.name}-home")
     home.mkdir(exist_ok=True)
@@ -88,16 +94,16 @@ def test_the_first_command_deploys_its_own_clone_twice_and_touches_nothing_else(
     clone: Path,
 ) -> None:
     revision = git(clone, "rev-parse", "--short=12", "HEAD")
-    deployed = typed(TRY, clone).splitlines()
+    deployed = run_in_clone(TRY, clone).splitlines()
     assert [line for line in deployed if line.startswith("demo #") and "is live" in line] == [
         f"demo #1: {revision} is live",
         f"demo #2: {revision} is live",
     ]
     status, rollback = re.findall(r"`(\.venv/bin/deployctl \w[^`]*)`", README)
-    assert f"  live      {revision} As it stands (#2, " in typed(status, clone)
-    assert typed(rollback, clone).splitlines()[-1] == f"demo #3: {revision} is live"
-    typed(".venv/bin/deployctl deploy demo", clone)
-    assert typed(".venv/bin/deployctl docs webhooks", clone).startswith("# Webhooks: ")
+    assert f"  live      {revision} As it stands (#2, " in run_in_clone(status, clone)
+    assert run_in_clone(rollback, clone).splitlines()[-1] == f"demo #3: {revision} is live"
+    run_in_clone(".venv/bin/deployctl deploy demo", clone)
+    assert run_in_clone(".venv/bin/deployctl docs webhooks", clone).startswith("# Webhooks: ")
     assert git(clone, "status", "--porcelain") == ""
     assert_answers_a_request(clone / ".venv" / "bin" / "deploy.cgi", clone / "repos.yml")
 
@@ -117,7 +123,7 @@ def test_every_installation_from_one_clone_runs_deploy_cgi_by_its_own_interprete
     clone: Path,
 ) -> None:
     for place in (".venv", "other"):
-        typed(f"python3 -m venv {place} && {place}/bin/pip install -q --no-deps .", clone)
+        run_in_clone(f"python3 -m venv {place} && {place}/bin/pip install -q --no-deps .", clone)
         first = (clone / place / "bin" / "deploy.cgi").read_text().splitlines()[0]
         assert first.startswith(f"#!{clone}/{place}/bin/python")
 
@@ -132,7 +138,7 @@ def test_continuous_integration_runs_the_second_command() -> None:
     assert os.access(script, os.X_OK)
 
 
-def test_the_test_script_installs_the_programs_that_the_readme_names_and_starts_none() -> None:
+def test_the_test_script_installs_the_programs_in_the_readme_and_starts_none() -> None:
     script = (ROOT / "tests" / "run").read_text()
     assert "missing (nginx, fcgiwrap and sshd, with apt" in README
     assert {"nginx", "fcgiwrap", "sshd"} <= set(re.findall(r"\[(\w+)\]=", script))
@@ -141,26 +147,27 @@ def test_the_test_script_installs_the_programs_that_the_readme_names_and_starts_
 
 # ---- The setup ------------------------------------------------------------------------------
 
-# As another account is as this one; what would change the machine is noted and not done.
+# Runs commands for other accounts as this account. Commands that would change the machine are only
+# logged.
 SUDO = """#!/bin/sh
 case $1 in -u | -iu) shift 2 ;; esac
-# What deployctl prints names the places of the system: put them in the directory too.
-here() {{ sed -E 's#(^|[^A-Za-z0-9_.])/(etc|run)/#\\1{root}/\\2/#g'; }}
+# The output of deployctl has paths below /etc and /run: move them below the directory.
+moved() {{ sed -E 's#(^|[^A-Za-z0-9_.])/(etc|run)/#\\1{root}/\\2/#g'; }}
 case $1 in
 apt-get | adduser | systemctl | python3 | */pip) echo "$*" >>{root}/sudo.log ;;
-sh) [ $# = 1 ] || exec "$@"; here | sh ;;
-tee) here | "$@" ;;
+sh) [ $# = 1 ] || exec "$@"; moved | sh ;;
+tee) moved | "$@" ;;
 install) shift; exec install $(echo "$@" | sed 's/-[og] deploy//g') ;;
 *) exec "$@" ;;
 esac
 """
-# The places where an installed deployctl finds itself and, last, its configuration.
+# Starts the deployctl of this tree as if it were installed in the directory.
 DEPLOYCTL = """#!/bin/sh
 export PYTHONPATH={project}:{packages} DEPLOYCTL_CONFIG={root}/etc/deployctl/repos.yml
 grep -q ^state_dir: "$DEPLOYCTL_CONFIG" || sed -i "1i state_dir: {root}/state" "$DEPLOYCTL_CONFIG"
 exec {root}/opt/deployctl/bin/python3 -m deployctl "$@"
 """
-# What the script of "setup systemd" calls.
+# Stubs for programs that the script of "setup systemd" calls.
 SYSTEMCTL = """#!/bin/sh
 echo "systemctl $*" >>{root}/sudo.log
 """
@@ -168,7 +175,7 @@ RUNUSER = """#!/bin/sh
 [ "$1 $2 $3" = "-u {me} --" ] && shift 3 && exec "$@"
 """
 ME = pwd.getpwuid(os.geteuid()).pw_name
-EXISTING = (
+DIRECTORIES = (
     "bin",
     "etc/nginx/snippets",
     "etc/sudoers.d",
@@ -181,18 +188,18 @@ EXISTING = (
 
 
 class Unit(configparser.ConfigParser):
-    """A unit of systemd: its keys keep their case."""
+    """A parser for a unit of systemd that keeps the case of the keys."""
 
     def optionxform(self, optionstr: str) -> str:
         return optionstr
 
 
 class Machine:
-    """The setup block, run line by line, in a directory that stands for ``/``."""
+    """A directory that stands for ``/``, in which the setup block of the README was run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in EXISTING:
+        for name in DIRECTORIES:
             (root / name).mkdir(parents=True)
         for name, text in (("sudo", SUDO), ("systemctl", SYSTEMCTL), ("runuser", RUNUSER)):
             self._write(f"bin/{name}", text.format(root=root, me=ME))
@@ -203,17 +210,17 @@ class Machine:
         (root / "opt/deployctl/bin/python3").symlink_to(sys.executable)
         (root / "bin/deployctl").symlink_to(root / "opt/deployctl/bin/deployctl")
         subprocess.run(
-            ["/bin/sh", "-euc", self.here(SETUP)],
+            ["/bin/sh", "-euc", self.moved(SETUP)],
             check=True,
             env={"PATH": f"{root}/bin:{PROGRAMS}", "HOME": str(root / "var/lib/deploy")},
             stdin=subprocess.DEVNULL,
         )
         self.config = root / "etc/deployctl/repos.yml"
 
-    def here(self, text: str) -> str:
-        """The text with this directory in front of the paths that the setup writes to."""
-        places = "etc|opt|run|srv|usr/local|var/lib"
-        return re.sub(rf"(?<![\w.])/(?=({places})/)", f"{self.root}/", text)
+    def moved(self, text: str) -> str:
+        """Return the text with this directory in front of the paths that the setup writes to."""
+        tops = "etc|opt|run|srv|usr/local|var/lib"
+        return re.sub(rf"(?<![\w.])/(?=({tops})/)", f"{self.root}/", text)
 
     def read(self, path: str) -> str:
         return (self.root / path).read_text()
@@ -228,8 +235,8 @@ class Machine:
         return load(str(self.config)).repos["blog"]
 
     def serve(self, upstream: Upstream) -> None:
-        """Let the blog be one that can be built here."""
-        real = {
+        """Change the blog in repos.yml to one that can be built here."""
+        replacements = {
             "git@github.com:you/blog.git": upstream.url,
             "npm ci": "test -f README",
             "npm run build": "true",
@@ -237,7 +244,7 @@ class Machine:
             "url: http://127.0.0.1:8000/ping": "command: test -f REVISION",
         }
         text = self.config.read_text()
-        for example, replacement in real.items():
+        for example, replacement in replacements.items():
             assert example in text
             text = text.replace(example, replacement)
         self.config.write_text(text)
@@ -249,7 +256,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """Its path is short: that of a socket has at most 107 bytes."""
+    """A machine in a directory with a short path: that of a socket has at most 107 bytes."""
     return Machine(tmp_path_factory.mktemp("machine"))
 
 
@@ -257,16 +264,16 @@ def test_the_setup_is_short() -> None:
     assert len(SETUP.splitlines()) < 32
 
 
-def test_the_setup_has_the_machine_changed_by_these_programs_only(machine: Machine) -> None:
-    watching = "deployctl.path deployctl-run.timer deployctl-sync.timer"
+def test_the_setup_changes_the_machine_by_these_programs_only(machine: Machine) -> None:
+    enabled = "deployctl.path deployctl-run.timer deployctl-sync.timer"
     assert machine.read("sudo.log").splitlines() == [
         "apt-get install -y git python3-venv nginx fcgiwrap openssl",
         f"adduser --system --group --shell /bin/bash --home {machine.root}/var/lib/deploy deploy",
         f"python3 -m venv {machine.root}/opt/deployctl",
         f"{machine.root}/opt/deployctl/bin/pip install .",
         "systemctl daemon-reload",
-        f"systemctl enable {watching}",
-        f"systemctl restart {watching}",
+        f"systemctl enable {enabled}",
+        f"systemctl restart {enabled}",
         "systemctl enable --now deployctl-cgi.socket",
         "systemctl try-restart deployctl-cgi.service",
     ]
@@ -281,19 +288,19 @@ def test_the_setup_writes_a_repos_yml_that_loads(machine: Machine) -> None:
     assert re.fullmatch("[0-9a-f]{64}", secret.reveal())
 
 
-def test_the_setup_keeps_what_is_secret_from_others(machine: Machine) -> None:
+def test_only_the_account_can_read_the_config_and_the_secret(machine: Machine) -> None:
     for path in ("etc/deployctl/repos.yml", "etc/deployctl/webhook.secret"):
         assert (machine.root / path).stat().st_mode & 0o777 == 0o600
 
 
-def test_the_restart_is_what_sudo_allows_and_nothing_more(machine: Machine) -> None:
+def test_sudo_allows_the_restart_command_and_nothing_else(machine: Machine) -> None:
     assert machine.blog.pipeline.restart == ("sudo -n systemctl restart blog",)
     rule = machine.root / "etc/sudoers.d/deployctl"
     assert rule.read_text() == "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl restart blog\n"
     assert rule.stat().st_mode & 0o777 == 0o440
 
 
-def test_the_units_say_what_systemd_understands(machine: Machine) -> None:
+def test_the_units_have_the_settings_that_systemd_needs(machine: Machine) -> None:
     sockets, service = machine.unit("deployctl-cgi.socket"), machine.unit("deployctl-cgi.service")
     assert {name: dict(section) for name, section in sockets.items() if section} == {
         "Socket": {
@@ -312,11 +319,14 @@ def test_the_units_say_what_systemd_understands(machine: Machine) -> None:
         },
     }
     if shutil.which("systemd-analyze"):
-        assert complaints_of_systemd(machine) == []
+        assert systemd_errors(machine) == []
 
 
-def complaints_of_systemd(machine: Machine) -> list[str]:
-    """About our units; it also looks at those of the machine that they need."""
+def systemd_errors(machine: Machine) -> list[str]:
+    """Return the lines of ``systemd-analyze verify`` about the units of deployctl.
+
+    It also verifies units of the machine that these need.
+    """
     directory = machine.root / "etc/systemd/system"
     done = subprocess.run(
         ["systemd-analyze", "verify", *map(str, sorted(directory.iterdir()))],
@@ -331,23 +341,23 @@ def complaints_of_systemd(machine: Machine) -> list[str]:
 
 
 class Site(WebServer):
-    """nginx with the snippet, fcgiwrap started as systemd does by the two units."""
+    """nginx with the snippet of the setup, and fcgiwrap started as the two units say."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         super().__init__(machine.root / "etc/nginx", machine.config)
 
     def _start_fcgiwrap(self) -> subprocess.Popen[bytes]:
-        """The listening socket is descriptor 3: sd_listen_fds(3)."""
+        """Start fcgiwrap with the listening socket as descriptor 3: sd_listen_fds(3)."""
         service = self.machine.unit("deployctl-cgi.service")["Service"]
         name, _, value = service["Environment"].partition("=")
-        hand_on = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 </dev/null'
+        pass_socket = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 </dev/null'
         with socket.socket(socket.AF_UNIX) as listening:
-            place = self.machine.unit("deployctl-cgi.socket")["Socket"]["ListenStream"]
-            listening.bind(place)
+            path = self.machine.unit("deployctl-cgi.socket")["Socket"]["ListenStream"]
+            listening.bind(path)
             listening.listen()
             return subprocess.Popen(
-                ["/bin/sh", "-c", hand_on, "sh", *shlex.split(service["ExecStart"])],
+                ["/bin/sh", "-c", pass_socket, "sh", *shlex.split(service["ExecStart"])],
                 env={"PATH": os.defpath, name: value},
                 stdin=listening.fileno(),
                 start_new_session=True,
@@ -356,7 +366,7 @@ class Site(WebServer):
 
 @pytest.fixture
 def site(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], WebServer]]:
-    """Start it, once its ``deploy.cgi`` is there; ended afterwards."""
+    """Return a function that starts the web server; call it once ``deploy.cgi`` exists."""
     include = "include snippets/deployctl.conf;"
     assert f"`{include}`" in README
     conf = re.sub(r"(?s)location /deploy\.cgi \{\{.*?\n        \}\}", include, nginx.NGINX_CONF)
@@ -396,7 +406,9 @@ def test_a_signed_push_is_queued_whether_or_not_the_url_names_the_repo(
     assert [path.name for path in (machine.root / "state" / "wake").iterdir()] == ["now"]
 
 
-def test_the_header_proxy_does_not_arrive(machine: Machine, site: Callable[[], WebServer]) -> None:
+def test_the_header_proxy_does_not_become_a_variable(
+    machine: Machine, site: Callable[[], WebServer]
+) -> None:
     script = machine.root / "opt/deployctl/bin/deploy.cgi"
     script.write_text("#!/bin/sh\necho Content-Type: text/plain\necho\nenv\n")
     script.chmod(0o755)
@@ -414,7 +426,6 @@ def test_the_header_proxy_does_not_arrive(machine: Machine, site: Callable[[], W
 def test_the_commands_of_the_timers_work_silently_in_the_environment_of_systemd(
     machine: Machine, upstream: Upstream
 ) -> None:
-    """What systemd-run is told to run; as the account that it is told."""
     machine.serve(upstream)
     for command in ("run", "sync"):
         service = machine.unit(f"deployctl-{command}.service")["Service"]
@@ -441,10 +452,10 @@ def test_status_answers_over_ssh(machine: Machine, upstream: Upstream) -> None:
 
 
 def over_ssh(machine: Machine, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """As this account, the only one that sshd can give without being root.
+    """Run a command over ssh as this account: sshd without root can log in no other.
 
     sshd talks over the pipe of a ProxyCommand (``-i``, as inetd would start it), so it needs no
-    port. ``SetEnv`` keeps the shell from the files in the account's real home.
+    port. ``SetEnv`` keeps the shell from reading files in the account's real home.
     """
     directory = machine.root / "var/lib/deploy/.ssh"
     for name in ("host", "key"):
@@ -466,10 +477,10 @@ def over_ssh(machine: Machine, command: Sequence[str]) -> subprocess.CompletedPr
         "UserKnownHostsFile": "/dev/null",
         "ProxyCommand": f"{shlex.join(unprivileged(sshd))} 2>{directory}/log",
     }
-    given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     me = pwd.getpwuid(os.getuid()).pw_name
     return subprocess.run(
-        ["ssh", "-F", "none", *given, f"{me}@localhost", *command],
+        ["ssh", "-F", "none", *words, f"{me}@localhost", *command],
         check=False,
         capture_output=True,
         text=True,
@@ -478,7 +489,11 @@ def over_ssh(machine: Machine, command: Sequence[str]) -> subprocess.CompletedPr
 
 
 def unprivileged(sshd: list[str]) -> list[str]:
-    """sshd started by root wants /run/sshd: in a /run that nobody else sees, if it is not there."""
+    """Return the command that starts sshd.
+
+    As root, sshd needs the directory /run/sshd. If it does not exist, it is made in a private
+    mount of /run.
+    """
     if os.getuid() != 0 or os.path.isdir("/run/sshd"):
         return sshd
     prepare = 'mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec "$@"'
@@ -522,8 +537,8 @@ def test_the_status_at_the_top_is_what_the_command_prints(
 
 
 def shape(text: str) -> str:
-    """The words without what differs from one deployment, and from one terminal, to the next."""
-    changes = {
+    """Replace what differs between deployments (shas, numbers, times) and collapse white space."""
+    patterns = {
         r"\s+": " ",
         r"\b[0-9a-f]{12}\b": "SHA",
         r"#\d+": "#N",
@@ -531,12 +546,12 @@ def shape(text: str) -> str:
         r"127\.0\.0\.1:\d+": "SERVER",
         r"\d+ tries in [\d.]+s": "TRIES",
     }
-    for pattern, name in changes.items():
+    for pattern, name in patterns.items():
         text = re.sub(pattern, name, text)
     return text
 
 
-def test_steps_see_the_variables_that_are_named(
+def test_steps_get_the_variables_that_the_readme_names(
     tmp_path: Path, upstream: Upstream, write_config: WriteConfig
 ) -> None:
     named = README.partition("- Steps see ")[2].partition(", and what")[0]
@@ -560,7 +575,9 @@ def test_the_options_in_the_table_exist(helps: Mapping[str, str]) -> None:
             assert any(has(helps[command], option) for command in commands), (row, option)
 
 
-def test_every_command_takes_what_the_readme_says_of_all(helps: Mapping[str, str]) -> None:
+def test_every_command_takes_the_options_that_the_readme_names_for_all(
+    helps: Mapping[str, str],
+) -> None:
     for command, text in helps.items():
         assert has(text, "-c")
         assert has(text, "-h")
@@ -568,7 +585,7 @@ def test_every_command_takes_what_the_readme_says_of_all(helps: Mapping[str, str
 
 
 @pytest.mark.parametrize("command", GROUPS)
-def test_so_do_the_commands_of_a_group(command: str) -> None:
+def test_every_command_of_a_group_takes_json(command: str) -> None:
     text = help_of(command)
     names = re.findall(r"(?m)^  ([a-z]+) ", text.partition("Commands:\n")[2])
     assert len(names) > 2
@@ -583,7 +600,7 @@ def test_every_command_that_is_shown_exists(helps: Mapping[str, str]) -> None:
 
 
 def code_of(text: str) -> list[str]:
-    """What stands in fences and between backticks."""
+    """Return the text in code fences and between backticks."""
     fenced = re.findall(r"(?ms)^```\w*\n(.*?)^```$", text)
     plain = re.sub(r"(?ms)^```.*?^```$", "", text)
     return [*fenced, *(f"`{code}`" for code in re.findall(r"`([^`]+)`", plain))]
@@ -595,7 +612,7 @@ def has(text: str, option: str) -> bool:
 
 @pytest.fixture(scope="module")
 def helps() -> dict[str, str]:
-    """Each command's ``--help``."""
+    """The output of ``--help`` of each command."""
     overview = help_of()
     commands = overview.partition("Commands:\n")[2]
     return {name: help_of(name) for name in re.findall(r"(?m)^  (\w+)", commands)}
@@ -612,7 +629,7 @@ def help_of(*words: str) -> str:
     return done.stdout
 
 
-def test_the_exit_codes_are_those_of_the_code() -> None:
+def test_the_exit_codes_in_the_readme_are_those_of_the_code() -> None:
     listed = README.partition("Exit codes: ")[2].partition(". With several")[0]
     meanings = {
         int(code): meaning

@@ -1,5 +1,5 @@
-"""The doctor: what would keep a deployment from working, found out without changing anything.
+"""Find what would prevent a deployment from succeeding, without changing anything.
 
-Each check is a function that yields findings, of the machine or of one repo, and none needs
-another one to work. :func:`deployctl.check.examine.examine` asks them all.
+Each check is a function that yields findings about the machine or about one repo, and no check
+depends on another one. :func:`deployctl.check.examine.examine` runs them all.
 """

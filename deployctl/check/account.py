@@ -1,4 +1,4 @@
-"""Who this is, and whose the state directory is: one account owns what deployctl keeps."""
+"""Check that this account owns the state directory: one account owns all that deployctl keeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from deployctl.system import environment
 from deployctl.values.repo import Config
 
 
-def _foreign(config: Config) -> ForeignError | None:
+def _owner_error(config: Config) -> ForeignError | None:
+    """Return the error where another account owns the state directory, else None."""
     try:
         check_owner(config.state_dir)
     except ForeignError as error:
@@ -23,16 +24,19 @@ def _foreign(config: Config) -> ForeignError | None:
 
 
 def is_foreign(config: Config) -> bool:
-    """Whether the state is somebody else's: all else would be true of that account only."""
-    return _foreign(config) is not None
+    """Tell whether another account owns the state directory.
+
+    The results of most checks would then be wrong: they are true of the account that runs them.
+    """
+    return _owner_error(config) is not None
 
 
 def account(config: Config) -> Iterator[Finding]:
-    """Keys, known hosts and permissions are those of the account that runs deployctl."""
-    who, foreign = environment.account(), _foreign(config)
-    if foreign is not None:
-        what = f"{config.state_dir} belongs to {foreign.owner} and this is {who.user}"
-        fix = this_command_as(foreign.owner, config.path)
+    """Report the account: keys, known hosts and permissions are those of the one that runs this."""
+    me, error = environment.account(), _owner_error(config)
+    if error is not None:
+        what = f"{config.state_dir} belongs to {error.owner} and this is {me.user}"
+        fix = this_command_as(error.owner, config.path)
         yield fail("account", f"{what}; nothing else was looked at", fix)
     else:
-        yield ok("account", f"{who.user} (uid {who.uid}), at home in {who.home}")
+        yield ok("account", f"{me.user} (uid {me.uid}), at home in {me.home}")

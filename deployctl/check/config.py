@@ -1,4 +1,4 @@
-"""repos.yml itself, and the secrets that it points to."""
+"""Check repos.yml itself, and the secrets that it refers to."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
-from deployctl.check.finding import Finding, advised, fail, ok, warn
-from deployctl.check.permissions import readable, replaceable
+from deployctl.check.finding import Finding, fail, ok, split_advice, warn
+from deployctl.check.permissions import readable_by_others, replaceable_by_others
 from deployctl.errors import ConfigError
 from deployctl.manual.own_command import this_command_as
 from deployctl.system.trust import account_name
@@ -16,23 +16,29 @@ from deployctl.values.secret import Secret
 
 
 def complaints(error: ConfigError, path: str | None) -> Iterator[Finding]:
-    """A repos.yml that cannot be used: one finding for each complaint."""
+    """Report a repos.yml that cannot be used: one finding for each line of the error.
+
+    ``path`` is that of repos.yml, None where it was not found.
+    """
     for line in str(error).splitlines():
-        place = re.match(r"(.+?):(\d+): ", line)
-        if place:
-            yield fail("config", line, f"edit {place[1]}, line {place[2]}")
+        location = re.match(r"(.+?):(\d+): ", line)
+        if location:
+            yield fail("config", line, f"edit {location[1]}, line {location[2]}")
         elif path and os.path.exists(path) and not os.access(path, os.R_OK):
             owner = account_name(os.stat(path).st_uid)
-            yield fail("config", advised(line)[0], this_command_as(owner, path))
+            yield fail("config", split_advice(line)[0], this_command_as(owner, path))
         else:
-            yield fail("config", *advised(line))
+            yield fail("config", *split_advice(line))
 
 
 def config_file(config: Config) -> Iterator[Finding]:
-    """Which file it is, and that nobody else decides what this account runs."""
-    found = [*replaceable("config", config.path)]
+    """Report which repos.yml is used, and check that no other account can replace it.
+
+    Where it contains secrets, check also that no other account can read it.
+    """
+    found = [*replaceable_by_others("config", config.path)]
     if any(map(_is_literal, _all_secrets(config))):
-        found += readable("config", config.path)
+        found += readable_by_others("config", config.path)
     count = len(config.repos)
     yield from found or [
         ok("config", f"{config.path}: {count} {'repo' if count == 1 else 'repos'}")
@@ -40,10 +46,10 @@ def config_file(config: Config) -> Iterator[Finding]:
 
 
 def secrets(_config: Config, repo: Repo) -> Iterator[Finding]:
-    """The repo's secrets can be read, and by this account alone."""
+    """Check that this account, and no other, can read the secrets of a repo."""
     found = [
-        *(fault for each in repo.secrets.values() for fault in secret_faults("secrets", each)),
-        *(fault for each in repo.webhook_secrets for fault in _webhook_secret_faults(each)),
+        *(fault for secret in repo.secrets.values() for fault in secret_faults("secrets", secret)),
+        *(fault for secret in repo.webhook_secrets for fault in _webhook_secret_faults(secret)),
     ]
     count = len(repo.secrets) + len(repo.webhook_secrets)
     if count and not found:
@@ -52,19 +58,22 @@ def secrets(_config: Config, repo: Repo) -> Iterator[Finding]:
 
 
 def secret_faults(check: str, secret: Secret) -> Iterator[Finding]:
-    """Nothing where the secret has a value that is ours alone."""
+    """Report a secret that has no value, or whose file other accounts can read or change."""
     try:
         secret.reveal()
     except ConfigError as error:
-        yield fail(check, *advised(str(error)))
-    path = _file_of(secret)
+        yield fail(check, *split_advice(str(error)))
+    path = _secret_path(secret)
     if path and os.path.exists(path):
-        yield from readable(check, path)
-        yield from replaceable(check, path)
+        yield from readable_by_others(check, path)
+        yield from replaceable_by_others(check, path)
 
 
 def _webhook_secret_faults(secret: Secret) -> Iterator[Finding]:
-    """A variable for the webhook is set for the web server, and maybe only there."""
+    """Report what is wrong with a secret for the webhook.
+
+    A missing variable is only a warning: it may be set for the web server alone.
+    """
     name = secret.env_name
     if name and not os.environ.get(name):
         what = f"{name} is not set here, and the web server needs it"
@@ -76,15 +85,15 @@ def _webhook_secret_faults(secret: Secret) -> Iterator[Finding]:
 def _all_secrets(config: Config) -> Iterable[Secret]:
     for repo in config.repos.values():
         yield from repo.secrets.values()
-        if repo.forge != "sourcehut":  # what stands there is a public key
+        if repo.forge != "sourcehut":  # its webhook_secret is a public key
             yield from repo.webhook_secrets
     yield from (channel.url for channel in config.channels.values())
 
 
 def _is_literal(secret: Secret) -> bool:
-    return secret.env_name is None and _file_of(secret) is None
+    return secret.env_name is None and _secret_path(secret) is None
 
 
-def _file_of(secret: Secret) -> str | None:
+def _secret_path(secret: Secret) -> str | None:
     kind, _, path = secret.reference.partition(":")
     return path if kind == "file" else None

@@ -1,4 +1,4 @@
-"""All checks, one after the other: of the machine, then of each repo."""
+"""Run all checks: first those of the machine, then those of each repo."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from deployctl.manual.own_command import with_config
 from deployctl.releases.site import find_repo
 from deployctl.values.repo import Config, Repo
 
-_Machine = Callable[[Config], Iterable[Finding]]
-_Repo = Callable[[Config, Repo], Iterable[Finding]]
+_MachineCheck = Callable[[Config], Iterable[Finding]]
+_RepoCheck = Callable[[Config, Repo], Iterable[Finding]]
 
-# Under the names that findings have.
-_OF_THE_MACHINE: tuple[tuple[str, _Machine], ...] = (
+# By the names of their findings.
+_MACHINE_CHECKS: tuple[tuple[str, _MachineCheck], ...] = (
     ("config", config.config_file),
     ("account", account.account),
     ("state", state.state),
@@ -41,7 +41,7 @@ _OF_THE_MACHINE: tuple[tuple[str, _Machine], ...] = (
     ("worker", starting.worker),
     ("channels", channels.channels),
 )
-_OF_A_REPO: tuple[tuple[str, _Repo], ...] = (
+_REPO_CHECKS: tuple[tuple[str, _RepoCheck], ...] = (
     ("secrets", config.secrets),
     ("ssh_key", remote.ssh_key),
     ("known_hosts", remote.known_hosts),
@@ -55,15 +55,15 @@ _OF_A_REPO: tuple[tuple[str, _Repo], ...] = (
     ("webhook", webhook.webhook),
     ("channels", channels.notify),
 )
-# What is true of any account that may read repos.yml.
-_OF_ANY_ACCOUNT = ("config", "account")
+# The checks whose results are right for any account that can read repos.yml.
+_FOR_ANY_ACCOUNT = ("config", "account")
 
 
 def examine(named: str | None, repo: str | None) -> list[Finding]:
-    """Look at everything, or at the machine and one repo; ``named`` is a repos.yml, None: search.
+    """Run the checks of the machine and of one repo (None: of all repos); return their findings.
 
-    A config that cannot be used is all there is to find. :class:`UsageError` where it has no repo
-    of that name.
+    ``named`` is the path of a repos.yml, None: it is searched for. Where the config cannot be used,
+    only that is reported. :class:`UsageError` where it has no repo of that name.
     """
     path = None
     try:
@@ -75,27 +75,27 @@ def examine(named: str | None, repo: str | None) -> list[Finding]:
     foreign = account.is_foreign(loaded)
     found = [
         finding
-        for name, look in _OF_THE_MACHINE
-        if not foreign or name in _OF_ANY_ACCOUNT
-        for finding in _look(name, look, loaded)
+        for name, machine_check in _MACHINE_CHECKS
+        if not foreign or name in _FOR_ANY_ACCOUNT
+        for finding in _check_machine(name, machine_check, loaded)
     ]
-    for each in [] if foreign else repos:
-        for name, look_at in _OF_A_REPO:
-            found += _look_at(name, look_at, loaded, each)
+    for checked_repo in [] if foreign else repos:
+        for name, repo_check in _REPO_CHECKS:
+            found += _check_repo(name, repo_check, loaded, checked_repo)
     return found if named is None else [_with_config(finding, path) for finding in found]
 
 
 def _with_config(finding: Finding, path: str) -> Finding:
-    """A command of ours that mends it is for the repos.yml that was named."""
+    """Add the option for this repos.yml where the fix is a command of deployctl."""
     program, _, rest = (finding.fix or "").partition(" ")
     if program != "deployctl":
         return finding
     return replace(finding, fix=f"{shlex.join([program, *with_config(path)])} {rest}")
 
 
-def _look(name: str, look: _Machine, loaded: Config) -> list[Finding]:
-    return findings_of(name, None, lambda: look(loaded))
+def _check_machine(name: str, check: _MachineCheck, loaded: Config) -> list[Finding]:
+    return findings_of(name, None, lambda: check(loaded))
 
 
-def _look_at(name: str, look: _Repo, loaded: Config, repo: Repo) -> list[Finding]:
-    return findings_of(name, repo.name, lambda: look(loaded, repo))
+def _check_repo(name: str, check: _RepoCheck, loaded: Config, repo: Repo) -> list[Finding]:
+    return findings_of(name, repo.name, lambda: check(loaded, repo))

@@ -1,4 +1,4 @@
-"""What one check found out, and what a person does about it."""
+"""The findings of checks: what is right or wrong, and what a person can do about it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ Level = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line for people; ``fix`` is a command, or says what to do, None where all is well.
+    """One result of a check, in words for people.
 
-    ``repo`` is None for what concerns the whole machine.
+    ``check`` is the name of the check. ``fix`` is a command or says what to do; None where nothing
+    is to be done or no advice is known. ``repo`` is None for what concerns the whole machine.
     """
 
     check: str
@@ -36,39 +37,42 @@ class Finding:
 
 
 def ok(check: str, message: str) -> Finding:
+    """Return a finding that all is well."""
     return Finding(check, "ok", message)
 
 
 def warn(check: str, message: str, fix: str | None) -> Finding:
+    """Return a finding that a person should consider; deployments work all the same."""
     return Finding(check, "warn", message, fix)
 
 
 def fail(check: str, message: str, fix: str | None) -> Finding:
+    """Return a finding that prevents deployments from working."""
     return Finding(check, "fail", message, fix)
 
 
-def advised(text: str) -> tuple[str, str | None]:
-    """A sentence of ours -> what is wrong, and what to do about it.
+def split_advice(text: str) -> tuple[str, str | None]:
+    """Split an error message of deployctl into what is wrong and what to do (None: no advice).
 
-    They end in advice, behind the first semicolon or else behind the last colon.
+    The advice comes after the first semicolon or, without one, after the last colon.
     """
     what, _, advice = text.partition("; ") if "; " in text else text.rpartition(": ")
     return (what, advice) if what and advice else (text, None)
 
 
 def findings_of(
-    check: str, repo: str | None, look: Callable[[], Iterable[Finding]]
+    check: str, repo: str | None, run: Callable[[], Iterable[Finding]]
 ) -> list[Finding]:
-    """What one check finds; one that cannot be carried out is a finding itself."""
+    """Run a check and return its findings; an exception that it raises becomes one of them."""
     found: list[Finding] = []
     try:
-        found.extend(look())
+        found.extend(run())
     except GitError as error:
-        # Behind its last colon stand git's own words.
+        # After its last colon come git's own words and no advice.
         what, _, advice = str(error).partition("; ")
         found.append(fail(check, what, advice or None))
     except DeployctlError as error:
-        found.append(fail(check, *advised(str(error))))
+        found.append(fail(check, *split_advice(str(error))))
     except (OSError, sqlite3.Error) as error:
         found.append(fail(check, in_words(error), None))
     except Exception as bug:  # noqa: BLE001 - one check that breaks must not hide the others

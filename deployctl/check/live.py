@@ -1,4 +1,4 @@
-"""Where a repo is deployed to: nothing in the way, and what is live is whole and well."""
+"""Check where a repo is deployed to: no obstacles, and what is live is complete and healthy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Iterator
 
-from deployctl.check.finding import Finding, advised, fail, ok, warn
+from deployctl.check.finding import Finding, fail, ok, split_advice, warn
 from deployctl.deploy.probe import LiveRelease, probe, single_try
 from deployctl.git.mirror import Mirror
 from deployctl.releases.layout import Layout, layout_of
@@ -19,13 +19,13 @@ from deployctl.values.repo import Config, HealthCheck, Repo
 
 
 def path(config: Config, repo: Repo) -> Iterator[Finding]:
-    """All that a deployment would stumble over before its first stage."""
-    found = [fail("path", *advised(text)) for text in _layout(config, repo).obstacles()]
+    """Report all that would fail a deployment before its first stage."""
+    found = [fail("path", *split_advice(text)) for text in _layout(config, repo).obstacles()]
     yield from found or [ok("path", f"{repo.path} can be deployed to")]
 
 
 def live(config: Config, repo: Repo) -> Iterator[Finding]:
-    """What answers now is a whole release, so that a rollback can come back to it."""
+    """Check that what is live is a complete release, which a later rollback can return to."""
     layout = _layout(config, repo)
     found = layout.live()
     if found is None:
@@ -44,7 +44,7 @@ def live(config: Config, repo: Repo) -> Iterator[Finding]:
 
 
 def health(config: Config, repo: Repo) -> Iterator[Finding]:
-    """One try of the health check that what is live was deployed with."""
+    """Run, with a single try, the health check that the live release was deployed with."""
     with Database(config.state_dir, read_only=True) as db:
         site = open_site(config, db, repo.name)
         found = site.layout.live()
@@ -53,24 +53,24 @@ def health(config: Config, repo: Repo) -> Iterator[Finding]:
         running = config_of_live(site, found.revision, found.release)
         healthcheck = running.pipeline.healthcheck
         if healthcheck is None:
-            yield from _unchecked(repo)
+            yield from _probation_without_check(repo)
             return
-        brought = deployments.made_live(db, repo.name, found.revision, found.release)
-        release = LiveRelease(site, found, running, single_try(healthcheck), brought)
+        made_live_by = deployments.made_live(db, repo.name, found.revision, found.release)
+        release = LiveRelease(site, found, running, single_try(healthcheck), made_live_by)
         result = probe(release, trigger="cli", actor=account().user)
     if result.ok:
         yield ok("health", result.message)
     else:
-        yield warn("health", result.message, _by_hand(healthcheck, site.layout))
+        yield warn("health", result.message, _manual_test(healthcheck, site.layout))
 
 
-def _unchecked(repo: Repo) -> Iterator[Finding]:
+def _probation_without_check(repo: Repo) -> Iterator[Finding]:
     if repo.probation:
         what = "probation is set, and what is live has no health check that could fail"
         yield warn("health", what, f"add healthcheck to {repo.name} in repos.yml, and deploy it")
 
 
-def _by_hand(healthcheck: HealthCheck, layout: Layout) -> str:
+def _manual_test(healthcheck: HealthCheck, layout: Layout) -> str:
     if healthcheck.url:
         return f"see what answers: curl -i {shlex.quote(healthcheck.url)}"
     return f"run the command of healthcheck by hand, in {layout.live_directory()}"

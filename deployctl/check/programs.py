@@ -1,4 +1,4 @@
-"""The programs that deployments start: git, ssh, and what the steps of a repo call first."""
+"""Check for the programs that deployments start: git, ssh, and the first ones of all steps."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from deployctl.system.process import run
 from deployctl.values.repo import Config, Repo
 from deployctl.values.text import as_configured
 
-_TIMEOUT = 10.0
-# What a shell would not find; it knows its own words and functions best.
-_MISSING = 'for word do command -v "$word" >/dev/null 2>&1 || echo "$word"; done'
+_TIMEOUT = 10.0  # seconds
+# Prints the words that a shell does not find; only a shell knows its own keywords and builtins.
+_PRINT_MISSING = 'for word do command -v "$word" >/dev/null 2>&1 || echo "$word"; done'
 
 
 def programs(config: Config) -> Iterator[Finding]:
-    """git, and ssh where a url needs it, on the PATH that deployctl starts them with."""
+    """Check for git and, where a url needs it, ssh, on the PATH that deployctl starts them with."""
     yield ok("programs", git(["--version"], what="cannot run git"))
     if any(protocol(repo.url) == "ssh" for repo in config.repos.values()):
         base = base_environment()
@@ -33,23 +33,23 @@ def programs(config: Config) -> Iterator[Finding]:
 
 
 def step_programs(_config: Config, repo: Repo) -> Iterator[Finding]:
-    """What stages, restart and health check begin with, on the PATH of the steps."""
+    """Check for the programs that the commands of a repo start, on the PATH of its steps."""
     wanted = _by_path(repo)
     found: list[Finding] = []
-    place = os.path.join(repo.path, "current") if repo.strategy == "releases" else repo.path
+    directory = os.path.join(repo.path, "current") if repo.strategy == "releases" else repo.path
     for path, words in wanted.items():
         for word in missing(words, {**base_environment(), "PATH": path}):
             fix = f"install {word}, or set PATH under env of {repo.name}"
-            fix = advice(word, {**base_environment(), **repo.env, "PATH": path}, place) or fix
+            fix = advice(word, {**base_environment(), **repo.env, "PATH": path}, directory) or fix
             found.append(warn("programs", f"{word} is not on the PATH of the steps: {path}", fix))
-    every = sorted(set().union(*wanted.values()))
-    if every and not found:
-        found = [ok("programs", f"{', '.join(every)}: on the PATH of the steps")]
+    all_words = sorted(set().union(*wanted.values()))
+    if all_words and not found:
+        found = [ok("programs", f"{', '.join(all_words)}: on the PATH of the steps")]
     yield from found
 
 
 def memory(_config: Config, repo: Repo, systemd: Systemd | None = None) -> Iterator[Finding]:
-    """Whether a limit of memory would hold: it is tried out."""
+    """Check, by trying it out, that the limit ``memory`` of a repo would hold."""
     if repo.memory is None:
         return
     limit = as_configured(repo.memory)
@@ -64,23 +64,23 @@ def memory(_config: Config, repo: Repo, systemd: Systemd | None = None) -> Itera
 
 
 def missing(words: Iterable[str], env: Mapping[str, str]) -> list[str]:
-    """Those of the words that a shell with this environment could not run."""
-    argv = ["/bin/sh", "-c", _MISSING, "sh", *sorted(words)]
+    """Return those of the words that a shell with this environment could not run."""
+    argv = ["/bin/sh", "-c", _PRINT_MISSING, "sh", *sorted(words)]
     return run(argv, env=env, timeout=_TIMEOUT, cwd="/").stdout.decode().splitlines()
 
 
 def _by_path(repo: Repo) -> dict[str, set[str]]:
-    """The PATH that steps see -> the programs that they start by name."""
+    """Return, for each PATH that steps have, the programs that they start by name."""
     env = {**base_environment(), **repo.env}
     wanted: dict[str, set[str]] = defaultdict(set)
     for stage in repo.pipeline.stages:
-        _add(wanted[{**env, **stage.env}["PATH"]], stage.steps)
-    _add(wanted[env["PATH"]], repo.pipeline.restart)
+        _add_programs(wanted[{**env, **stage.env}["PATH"]], stage.steps)
+    _add_programs(wanted[env["PATH"]], repo.pipeline.restart)
     if health := repo.pipeline.healthcheck:
-        asked = [health.command, *(each.command for each in health.evidence)]
-        _add(wanted[env["PATH"]], (command for command in asked if command is not None))
+        commands = [health.command, *(evidence.command for evidence in health.evidence)]
+        _add_programs(wanted[env["PATH"]], (command for command in commands if command is not None))
     return wanted
 
 
-def _add(words: set[str], commands: Iterable[Command]) -> None:
+def _add_programs(words: set[str], commands: Iterable[Command]) -> None:
     words.update(word for command in commands if (word := first_word(command)) is not None)

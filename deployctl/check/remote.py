@@ -1,4 +1,4 @@
-"""Where git fetches from: reachable, with the right branch, by a private key, to a known host."""
+"""Check that git can fetch: the remote has the branch, the ssh key is private, the host known."""
 
 from __future__ import annotations
 
@@ -11,27 +11,32 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from deployctl.check.finding import Finding, fail, ok
-from deployctl.check.permissions import changeable
+from deployctl.check.permissions import changeable_by_others
 from deployctl.git.mirror import Mirror
 from deployctl.git.remote import protocol
 from deployctl.system.environment import account, base_environment
 from deployctl.system.process import run
 from deployctl.values.repo import Config, Repo
 
-# A remote that is well answers in a second; a person waits for this.
-PATIENCE = 30.0
+# Seconds. A healthy remote answers within one; a person waits for the result of this.
+_MAX_FETCH_TIMEOUT = 30.0
 _TIMEOUT = 10.0
-SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+# The exit code where ssh-keygen is not installed, and so nothing can be said.
+_NOT_FOUND = 127
+_SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 
 
 def remote(_config: Config, repo: Repo) -> Iterator[Finding]:
-    """Asks the remote as a deployment would. :class:`GitError` brings git's words and advice."""
+    """Ask the remote for the branch, as a deployment does.
+
+    :class:`GitError` has git's own words and advice.
+    """
     ref = f"refs/heads/{repo.branch}" if repo.tags is None else "HEAD"
-    asked = replace(repo, fetch_timeout=min(repo.fetch_timeout, PATIENCE))
-    # A mirror keeps a file beside it for git, and this must leave nothing in the state directory.
-    with tempfile.TemporaryDirectory(prefix="deployctl-") as aside:
-        os.mkdir(os.path.join(aside, "mirrors"))
-        tip = Mirror(asked, aside).remote_tip(ref)
+    impatient = replace(repo, fetch_timeout=min(repo.fetch_timeout, _MAX_FETCH_TIMEOUT))
+    # A mirror writes a file for git beside itself; a check must not write to the state directory.
+    with tempfile.TemporaryDirectory(prefix="deployctl-") as directory:
+        os.mkdir(os.path.join(directory, "mirrors"))
+        tip = Mirror(impatient, directory).remote_tip(ref)
     if repo.tags is not None:
         yield ok("remote", f"{repo.url} answers; tags like {repo.tags} are deployed")
     elif tip is None:
@@ -42,50 +47,54 @@ def remote(_config: Config, repo: Repo) -> Iterator[Finding]:
 
 
 def ssh_key(_config: Config, repo: Repo) -> Iterator[Finding]:
-    """ssh takes no key that others can read, and nobody is there to type a passphrase."""
+    """Check that ssh can use the key: others cannot read it, and it has no passphrase."""
     key = repo.ssh_key
     if key is None:
         return
-    place = shlex.quote(key)
+    quoted = shlex.quote(key)
     if not os.path.isfile(key):
         what = f"{key} does not exist"
-        fix = f"ssh-keygen -t ed25519 -N '' -f {place}, then add {place}.pub as a deploy key"
+        fix = f"ssh-keygen -t ed25519 -N '' -f {quoted}, then add {quoted}.pub as a deploy key"
         yield fail("ssh_key", what, fix)
     elif os.stat(key).st_mode & 0o077:
-        yield fail("ssh_key", f"ssh refuses {key}: others can read it", f"chmod 600 {place}")
+        yield fail("ssh_key", f"ssh refuses {key}: others can read it", f"chmod 600 {quoted}")
     elif not os.access(key, os.R_OK):
-        owner = f"sudo chown $(id -un) {place}"
-        yield fail("ssh_key", f"{key} cannot be read by this account", owner)
+        fix = f"sudo chown $(id -un) {quoted}"
+        yield fail("ssh_key", f"{key} cannot be read by this account", fix)
     elif not _opens_without_passphrase(key):
         what = f"{key} is no private key, or it has a passphrase that nobody can type"
-        yield fail("ssh_key", what, f"ssh-keygen -p -N '' -f {place}")
+        yield fail("ssh_key", what, f"ssh-keygen -p -N '' -f {quoted}")
     else:
         yield ok("ssh_key", key)
 
 
 def _opens_without_passphrase(key: str) -> bool:
     argv = ["ssh-keygen", "-y", "-P", "", "-f", key]
-    done = run(argv, env=base_environment(), timeout=_TIMEOUT, cwd="/")
-    return done.exit_code in (0, 127)  # without ssh-keygen nobody can tell
+    completed = run(argv, env=base_environment(), timeout=_TIMEOUT, cwd="/")
+    return completed.exit_code in (0, _NOT_FOUND)
 
 
 def known_hosts(_config: Config, repo: Repo) -> Iterator[Finding]:
-    """ssh asks nobody whether to trust a host, so its key must be known before."""
+    """Check that the host's key is in known_hosts: no person can be asked whether to trust it."""
     host = ssh_host(repo.url)
     if host is None:
         return
     own = repo.known_hosts or os.path.join(account().home, ".ssh", "known_hosts")
-    files = [path for path in (own, *SYSTEM_KNOWN_HOSTS) if os.path.exists(path)]
+    files = [path for path in (own, *_SYSTEM_KNOWN_HOSTS) if os.path.exists(path)]
     if not any(_is_known(host, path) for path in files):
-        fix = f"{_keyscan(host)} >>{shlex.quote(own)}, then compare its fingerprint: {_shown(own)}"
+        scan = f"{_keyscan(host)} >>{shlex.quote(own)}"
+        fix = f"{scan}, then compare its fingerprint: {_show_fingerprint(own)}"
         yield fail("known_hosts", f"the key of {host} is not in {own}", fix)
         return
-    exposed = list(changeable("known_hosts", own)) if os.path.exists(own) else []
+    exposed = list(changeable_by_others("known_hosts", own)) if os.path.exists(own) else []
     yield from exposed or [ok("known_hosts", f"the key of {host} is known")]
 
 
 def ssh_host(url: str) -> str | None:
-    """The host as known_hosts has it, ``[host]:port`` where the port is not 22; None: no ssh."""
+    """Return the host of a url as known_hosts names it; None where the url is not for ssh.
+
+    That is ``[host]:port`` where the port is not 22.
+    """
     if protocol(url) != "ssh":
         return None
     if not url.startswith("ssh://"):
@@ -99,8 +108,8 @@ def ssh_host(url: str) -> str | None:
 
 def _is_known(host: str, path: str) -> bool:
     argv = ["ssh-keygen", "-F", host, "-f", path]
-    done = run(argv, env=base_environment(), timeout=_TIMEOUT, cwd="/")
-    return done.exit_code in (0, 127)
+    completed = run(argv, env=base_environment(), timeout=_TIMEOUT, cwd="/")
+    return completed.exit_code in (0, _NOT_FOUND)
 
 
 def _keyscan(host: str) -> str:
@@ -108,5 +117,5 @@ def _keyscan(host: str) -> str:
     return f"ssh-keyscan -p {port} {name}" if port else f"ssh-keyscan {host}"
 
 
-def _shown(path: str) -> str:
+def _show_fingerprint(path: str) -> str:
     return f"ssh-keygen -lf {shlex.quote(path)}"

@@ -1,4 +1,4 @@
-"""What starts the worker: cron or a timer each minute, and the webhook for a delivery."""
+"""Check what starts the worker: cron or a timer every minute, and the webhook for a delivery."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ if TYPE_CHECKING:
     from deployctl.system.wake import Way
 
 _TIMEOUT = 10.0  # seconds
-# cron(8): what is in cron.d has such a name, or is not read.
+# cron(8): files in cron.d with other names are not read.
 _CRON_NAME = re.compile(r"[A-Za-z0-9_-]+")
-# A command of ours that works the queue off, with options and paths in between.
-_CALL = re.compile(r"(?:^|[\s/=])deployctl(?:\s+[^\s;&|]+)*?\s+(?:run|sync)(?=\s|$|[;&|>])")
+# ``deployctl run`` or ``deployctl sync``, with options and paths in between.
+_WORKER_COMMAND = re.compile(
+    r"(?:^|[\s/=])deployctl(?:\s+[^\s;&|]+)*?\s+(?:run|sync)(?=\s|$|[;&|>])"
+)
 _UNIT = "deployctl.path"
-# systemd.kill(5): with these, a service that is stopped leaves what its programs started.
-_SPARING = ("process", "none")
-_WORDS: dict[Way, str] = {
+# systemd.kill(5): with these values of KillMode, stopping a service does not end the processes that
+# its programs have started.
+_NOT_KILLING = ("process", "none")
+_METHODS: dict[Way, str] = {
     "unit": f"systemd starts the worker for a delivery: {_UNIT}",
     "scope": "a delivery starts the worker in a scope of this account's own systemd",
     "session": "a delivery starts the worker in a session of its own",
@@ -43,7 +46,10 @@ _WORDS: dict[Way, str] = {
 
 @dataclass(frozen=True)
 class Places:
-    """Where lines for cron and units of systemd are looked for."""
+    """The files and directories that may have lines for cron or units of systemd.
+
+    ``own`` is the command that prints the crontab of this account.
+    """
 
     crontab: str = "/etc/crontab"
     cron_d: str = "/etc/cron.d"
@@ -53,32 +59,35 @@ class Places:
 
 @dataclass(frozen=True)
 class _Starter:
-    """A line that starts the worker: where it stands, and for which account, None: as ours."""
+    """A line that starts the worker: its file, and the account (None: this account)."""
 
-    place: str
+    file: str
     user: str | None = None
 
 
 def worker(config: Config, places: Places | None = None) -> Iterator[Finding]:
-    """cron or a timer starts the worker as this account, so that nothing waits for ever.
+    """Check that cron or a timer starts the worker as this account.
 
-    It finds what no webhook started a worker for, by whatever way :func:`start` reports.
+    This worker runs all that a webhook has queued without starting a worker; how a webhook starts
+    one is reported by :func:`start`.
     """
     found = list(_starters(places or Places()))
     me = account().user
-    ours = [starter for starter in found if starter.user in (None, me)]
-    if ours:
-        yield ok("worker", f"started by {', '.join(dict.fromkeys(each.place for each in ours))}")
+    own = [starter for starter in found if starter.user in (None, me)]
+    if own:
+        yield ok(
+            "worker", f"started by {', '.join(dict.fromkeys(starter.file for starter in own))}"
+        )
     elif found:
-        others = ", ".join(f"{starter.user} ({starter.place})" for starter in found)
-        what = f"started for {others}, and not for {me}{_unwatched(config)}"
+        others = ", ".join(f"{starter.user} ({starter.file})" for starter in found)
+        what = f"started for {others}, and not for {me}{_probation_warning(config)}"
         yield warn("worker", what, _fix(config))
     else:
         what = "neither cron nor a timer starts deployctl run: what a crash leaves would wait"
-        yield warn("worker", f"{what}{_unwatched(config)}", _fix(config))
+        yield warn("worker", f"{what}{_probation_warning(config)}", _fix(config))
 
 
-def _unwatched(config: Config) -> str:
+def _probation_warning(config: Config) -> str:
     names = ", ".join(name for name, repo in config.repos.items() if repo.probation)
     return f"; nobody would look after what is on probation ({names})" if names else ""
 
@@ -95,41 +104,47 @@ def _starters(places: Places) -> Iterator[_Starter]:
     names = sorted(glob.glob(os.path.join(glob.escape(places.cron_d), "*")))
     tables = [name for name in names if _CRON_NAME.fullmatch(os.path.basename(name))]
     for path in (places.crontab, *tables):
-        for line in _calls(_text_of(path)):
+        for line in _worker_lines(_text_of(path)):
             yield _Starter(path, _user_of(line))
-    done = run(places.own, env=base_environment(), timeout=_TIMEOUT, cwd="/")
-    for _ in _calls(done.stdout.decode(errors="replace")):
+    completed = run(places.own, env=base_environment(), timeout=_TIMEOUT, cwd="/")
+    for _ in _worker_lines(completed.stdout.decode(errors="replace")):
         yield _Starter("crontab")
         break
     for directory in places.units:
         for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.timer"))):
             service = f"{path.removesuffix('.timer')}.service"
             text = _text_of(service)
-            if any(line.startswith("ExecStart=") for line in _calls(text)):
+            if any(line.startswith("ExecStart=") for line in _worker_lines(text)):
                 yield _Starter(service, _account_of(text))
 
 
 def _account_of(service: str) -> str:
-    """Behind ``User=``, or where systemd-run is told."""
+    """Return the account of a service: from ``User=``, else from an option of systemd-run."""
     found = re.search(r"(?m)^User=(\S+)|^ExecStart=.* --uid=(\S+)", service)
     return (found[1] or found[2]) if found else "root"
 
 
-def _calls(text: str) -> list[str]:
+def _worker_lines(text: str) -> list[str]:
+    """Return the lines of a text that start the worker and are no comments."""
     lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if not line.startswith(("#", ";")) and _CALL.search(line)]
+    return [
+        line for line in lines if not line.startswith(("#", ";")) and _WORKER_COMMAND.search(line)
+    ]
 
 
 def _user_of(line: str) -> str | None:
-    """crontab(5): behind the five fields of the time, or behind ``@hourly`` and its like."""
+    """Return the account of a line in a system crontab, None where there is none.
+
+    crontab(5): it is after the five fields of the time, or after ``@hourly`` and the like.
+    """
     fields = line.split()
-    place = 1 if line.startswith("@") else 5
-    return fields[place] if len(fields) > place else None
+    position = 1 if line.startswith("@") else 5
+    return fields[position] if len(fields) > position else None
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Whom to ask: the kernel's processes, and systemd."""
+    """The sources of facts about this machine: the directory proc(5), and commands of systemd."""
 
     proc: str = "/proc"
     is_active: tuple[str, ...] = ("systemctl", "is-active", "--quiet")
@@ -137,38 +152,48 @@ class Machine:
 
 
 def start(config: Config, machine: Machine | None = None) -> Iterator[Finding]:
-    """systemd starts it, or nothing that a restart step may restart takes it along."""
-    ask, how = machine or Machine(), start_method(config.state_dir)
+    """Report how a delivery starts the worker, and check that a restart step cannot end it.
+
+    A step that restarts a service ends a worker that was started as a process of that service.
+    """
+    machine, method = machine or Machine(), start_method(config.state_dir)
     setup = f"{setup_command('systemd', config.path)} | sudo sh"
     age = unanswered_seconds(config.state_dir)
-    dead = age is not None and _why_dead(config.state_dir, age, ask)
-    if dead:
-        yield warn("start", f"{dead}; until it is, {_WORDS[method_without_unit()]}", setup)
-    elif how == "session" and (service := next(_ending(ask), None)):
-        what = f"{_WORDS[how]} inside {service}: restarting that ends the deployment"
+    fault = age is not None and _why_inactive(config.state_dir, age, machine)
+    if fault:
+        yield warn("start", f"{fault}; until it is, {_METHODS[method_without_unit()]}", setup)
+    elif method == "session" and (service := next(_killing_services(machine), None)):
+        what = f"{_METHODS[method]} inside {service}: restarting that ends the deployment"
         yield warn("start", what, setup)
     else:
-        yield ok("start", _WORDS[how])
+        yield ok("start", _METHODS[method])
 
 
-def _why_dead(state_dir: str, age: float, ask: Machine) -> str | None:
+def _why_inactive(state_dir: str, age: float, machine: Machine) -> str | None:
+    """Return in words why the path unit does not work, None where it does.
+
+    ``age`` is for how many seconds it has not reacted.
+    """
     if age > SECONDS_TO_ANSWER:
         return f"{wake_dir(state_dir)}/now was left for {duration(age)}: {_UNIT} is not active"
-    done = run((*ask.is_active, _UNIT), env=base_environment(), timeout=_TIMEOUT, cwd="/")
-    return None if done.exit_code == 0 else f"{_UNIT} is not active"
+    completed = run((*machine.is_active, _UNIT), env=base_environment(), timeout=_TIMEOUT, cwd="/")
+    return None if completed.exit_code == 0 else f"{_UNIT} is not active"
 
 
-def _ending(ask: Machine) -> Iterator[str]:
-    """The services that programs of this account run in and that take them along."""
-    for service in dict.fromkeys(filter(None, map(_service, _places(ask.proc)))):
-        argv = (*ask.kill_mode, service)
-        done = run(argv, env=base_environment(), timeout=_TIMEOUT, cwd="/")
-        if done.stdout.decode(errors="replace").strip() not in _SPARING:
+def _killing_services(machine: Machine) -> Iterator[str]:
+    """Yield the services whose stop ends this process, or a process that fcgiwrap has started."""
+    for service in dict.fromkeys(filter(None, map(_service_of, _cgroup_files(machine.proc)))):
+        argv = (*machine.kill_mode, service)
+        completed = run(argv, env=base_environment(), timeout=_TIMEOUT, cwd="/")
+        if completed.stdout.decode(errors="replace").strip() not in _NOT_KILLING:
             yield service
 
 
-def _places(proc: str) -> Iterator[str]:
-    """What cgroups(7) shows of this process, and of fcgiwrap where it is this account's."""
+def _cgroup_files(proc: str) -> Iterator[str]:
+    """Yield the files that name the cgroup of this process and of each fcgiwrap of this account.
+
+    cgroups(7) describes them.
+    """
     yield os.path.join(proc, "self", "cgroup")
     for pid in sorted(filter(str.isdigit, os.listdir(proc))):
         directory = os.path.join(proc, pid)
@@ -180,8 +205,11 @@ def _places(proc: str) -> Iterator[str]:
                 continue
 
 
-def _service(path: str) -> str | None:
-    """``0::/system.slice/fcgiwrap.service`` -> ``fcgiwrap.service``; None for a scope."""
+def _service_of(path: str) -> str | None:
+    """Return the service that a cgroup file names; None where it names a scope.
+
+    Of ``0::/system.slice/fcgiwrap.service`` that is ``fcgiwrap.service``.
+    """
     for line in _text_of(path).splitlines():
         number, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")

@@ -1,4 +1,4 @@
-"""What to keep of a bug, so that a report of it is of use."""
+"""Write a report of a bug in deployctl to a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deployctl import __version__
 
 
 def write_report(bug: BaseException) -> str:
-    """Write the traceback and the versions to a private file -> its path."""
+    """Write the traceback and the versions to a new file of mode 0600 and return its path."""
     fd, path = tempfile.mkstemp(prefix="deployctl-bug-", suffix=".log", text=True)
     with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"deployctl {__version__}, Python {platform.python_version()}\n")

@@ -1,4 +1,4 @@
-"""``deployctl cancel``."""
+"""The command ``deployctl cancel``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import click
 
-from deployctl.cli.session import Session, current_origin, need_number, options
+from deployctl.cli.session import Session, current_origin, options, parse_deployment_number
 from deployctl.deploy.cancel import cancel
 
 
@@ -16,11 +16,12 @@ from deployctl.deploy.cancel import cancel
 def command(session: Session, number: str) -> int:
     """Drop a queued deployment, or stop a running one.
 
-    The running step's processes end, what was live before is live again.
+    To stop it, deployctl ends all processes of the running step and makes the
+    previous release live again.
     """
     actor = current_origin(time.time()).actor
-    ended = cancel(session.db, need_number(number), actor, session.config)
-    said = f"{ended.repo} #{ended.number}: {ended.status}"
+    ended = cancel(session.db, parse_deployment_number(number), actor, session.config)
+    message = f"{ended.repo} #{ended.number}: {ended.status}"
     reason = f" ({ended.reason})" if ended.reason else ""
-    session.answer(ended.to_json(), said + reason)
+    session.answer(ended.to_json(), message + reason)
     return 0 if ended.status == "cancelled" else ended.exit_code or 1

@@ -1,4 +1,4 @@
-"""``deployctl check``."""
+"""The command ``deployctl check``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from deployctl.cli.session import answer, bare_options
 @click.argument("repo", required=False)
 @bare_options
 def command(repo: str | None, config: str | None, as_json: bool) -> int:
-    """Look for what would keep deployments from working.
+    """Look for problems that would stop deployments from working.
 
-    Config, permissions, disk, git access, programs, health and webhooks: each finding comes with
-    what mends it. Nothing is changed. Exits with 1 if anything has to be mended.
+    Examines config, permissions, disk, git access, programs, health and webhooks, and prints how
+    to fix each problem. Changes nothing. Exits with 1 if a problem must be fixed.
     """
-    found = examine(config, repo)
-    good = all(finding.level != "fail" for finding in found)
-    document = {"ok": good, "findings": [finding.to_json() for finding in found]}
-    answer(document, "\n".join(text.finding_lines(found, text.width())), as_json=as_json)
+    findings = examine(config, repo)
+    good = all(finding.level != "fail" for finding in findings)
+    document = {"ok": good, "findings": [finding.to_json() for finding in findings]}
+    answer(
+        document, "\n".join(text.finding_lines(findings, text.terminal_columns())), as_json=as_json
+    )
     return int(not good)

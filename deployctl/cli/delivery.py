@@ -1,4 +1,4 @@
-"""``deployctl delivery``: the inbox of webhooks."""
+"""The commands ``deployctl delivery``: the stored deliveries of webhooks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 
 from deployctl.cli import text
 from deployctl.cli.groups import group_config_option
-from deployctl.cli.session import Session, current_origin, limit_option, number_of, options
-from deployctl.cli.streams import complain
+from deployctl.cli.session import Session, current_origin, limit_option, options, parse_number
+from deployctl.cli.streams import print_message
 from deployctl.config.compiled import load_webhook_config
 from deployctl.errors import UsageError
 from deployctl.releases.site import find_repo
@@ -26,13 +26,15 @@ from deployctl.webhook.forges.control import ACTIONS
 @click.group("delivery")
 @group_config_option
 def command() -> None:
-    """The inbox: every webhook with the decision taken, and why.
+    """List, explain and replay deliveries: what webhooks sent.
+
+    Every delivery is stored with the decision and its reason.
 
     \b
-    deployctl delivery list             what came, newest first
+    deployctl delivery list             past deliveries, newest first
     deployctl delivery explain 12       why it was deployed, or not
-    deployctl delivery replay 12        run it again
-    deployctl delivery send blog        make one and send it to the real URL
+    deployctl delivery replay 12        process it again
+    deployctl delivery send blog        send a test delivery to the real URL
     """
 
 
@@ -41,11 +43,12 @@ def command() -> None:
 @limit_option
 @options(writes=False)
 def _list(session: Session, repo: str | None, limit: int) -> int:
-    """Past deliveries, the newest first."""
-    name = session.known(repo) if repo else None
-    found = delivery_records.newest(session.db, name, limit)
-    document = {"deliveries": [each.to_json() for each in found]}
-    lines = text.table([_row(each) for each in found], text.width()) if found else []
+    """List past deliveries, the newest first."""
+    name = session.repo_name(repo) if repo else None
+    records = delivery_records.newest(session.db, name, limit)
+    document = {"deliveries": [record.to_json() for record in records]}
+    rows = [_row(record) for record in records]
+    lines = text.table(rows, text.terminal_columns()) if rows else []
     session.answer(document, "\n".join(lines) or "no deliveries yet")
     return 0
 
@@ -54,9 +57,9 @@ def _list(session: Session, repo: str | None, limit: int) -> int:
 @click.argument("number", metavar="ID")
 @options(writes=False)
 def _show(session: Session, number: str) -> int:
-    """One delivery whole: its headers and its body, without secrets."""
-    found = _find(session, number)
-    session.answer(found.whole_to_json(), "\n".join(_whole(found)))
+    """Show one delivery with its headers and body, without secrets."""
+    record = _find(session, number)
+    session.answer(record.whole_to_json(), "\n".join(_record_lines(record)))
     return 0
 
 
@@ -64,10 +67,10 @@ def _show(session: Session, number: str) -> int:
 @click.argument("number", metavar="ID")
 @options(writes=False)
 def _explain(session: Session, number: str) -> int:
-    """Why a delivery was deployed, or why not, in a sentence."""
-    found = _find(session, number)
-    why, advice = explain.explain(session.db, found), explain.next_step(found)
-    document = {"id": found.id, "result": found.result, "explanation": why, "next": advice}
+    """Explain in a sentence why a delivery was deployed, or why not."""
+    record = _find(session, number)
+    why, advice = explain.explain(session.db, record), explain.next_step(record)
+    document = {"id": record.id, "result": record.result, "explanation": why, "next": advice}
     session.answer(document, "\n".join(filter(None, (why, advice))))
     return 0
 
@@ -76,66 +79,75 @@ def _explain(session: Session, number: str) -> int:
 @click.argument("number", metavar="ID")
 @options(writes=True)
 def _replay(session: Session, number: str) -> int:
-    """Run a delivery again, by the repos.yml of now.
+    """Process a delivery again, with the current repos.yml.
 
-    Also one that was refused: what is deployed is always fetched from the configured url.
+    A delivery that was refused may be replayed too: deployctl always fetches from the url in
+    repos.yml, so a forged delivery cannot bring in other code.
     """
-    found, request = _find(session, number), current_origin(time.time())
+    record, origin = _find(session, number), current_origin(time.time())
     config = load_webhook_config(session.config.path)
-    done = replay.replay(session.db, config, found, request)
-    if any(each.deployment is not None for each in done):
+    replayed = replay.replay(session.db, config, record, origin)
+    if any(delivery.deployment is not None for delivery in replayed):
         start_worker(session.config.path, session.config.state_dir, session.config.env_names)
-    lines = [_replayed(each) for each in done]
-    documents = [each.to_json() for each in done]
+    lines = [_replayed_line(delivery) for delivery in replayed]
+    documents = [delivery.to_json() for delivery in replayed]
     document = documents[0] if len(documents) == 1 else {"deliveries": documents}
     session.answer(document, "\n".join(lines))
-    return 0 if any(each.result in {"queued", "pong"} for each in done) else 5
+    return 0 if any(delivery.result in {"queued", "pong"} for delivery in replayed) else 5
 
 
 @command.command("send")
 @click.argument("repo")
-@click.option("--url", metavar="URL", help="Where to; unless given, webhook_url of repos.yml.")
-@click.option("--action", type=click.Choice(ACTIONS), help="A control message, not a push.")
-@click.option("--to", metavar="NUMBER-or-SHA", help="What the control message asks for.")
+@click.option("--url", metavar="URL", help="Send it here, not to webhook_url of repos.yml.")
+@click.option("--action", type=click.Choice(ACTIONS), help="Send a signed order, not a push.")
+@click.option("--to", metavar="NUMBER-or-SHA", help="The target of the order.")
 @options(writes=True)
 def _send(session: Session, repo: str, url: str | None, action: str | None, to: str | None) -> int:
-    """Make a signed delivery and send it to the real URL, as the forge would.
+    """Send a signed test delivery to the real URL, as the forge would.
 
-    It tells of a push of the configured branch, so what is at its tip and not live yet is deployed.
+    It reports a push to the configured branch. If the tip of that branch is not live yet, it is
+    deployed.
     """
     if to is not None and action is None:
         raise UsageError("--to goes with --action")
-    known = find_repo(session.config, repo)
-    target = _target(session, known.name, url, named=not (known.id or known.full_name))
+    known_repo = find_repo(session.config, repo)
+    needs_name = not (known_repo.id or known_repo.full_name)
+    target = _target_url(session, known_repo.name, url, needs_name=needs_name)
     if action is None:
         headers, body = send.make_push(session.site(repo), time.time())
     else:
-        headers, body = send.make_control_message(known, action, to, current_origin(time.time()))
+        headers, body = send.make_control_message(
+            known_repo, action, to, current_origin(time.time())
+        )
     sent = send.send(target, headers, body)
     shown = json.dumps(sent.answer) if sent.answer else cut(text.one_line(sent.text), 300)
     session.answer(sent.to_json(), f"POST {sent.url}\n{sent.status} {shown}")
     if sent.answer is None:
-        complain("that is no answer of deployctl: does the URL lead to deploy.cgi?")
+        print_message("that answer is not from deployctl: does the URL lead to deploy.cgi?")
     elif not sent.ok:
-        complain("what was decided there, and why, tells: deployctl delivery list")
+        print_message("see there what was decided, and why: deployctl delivery list")
     return 0 if sent.ok else 1
 
 
-def _target(session: Session, repo: str, url: str | None, *, named: bool) -> str:
-    """Without an id or a full name in repos.yml only the URL can name the repo."""
+def _target_url(session: Session, repo: str, url: str | None, *, needs_name: bool) -> str:
+    """Return the URL to send to.
+
+    ``needs_name``: repos.yml has neither ``id`` nor ``full_name`` for the repo, so the URL must end
+    in the repo's name.
+    """
     target = url or session.config.webhook_url
     if target is None:
         raise UsageError(
             "where to? say --url https://…/deploy.cgi, or set webhook_url in "
             f"{session.config.path}: it is the URL that the forge has"
         )
-    if named and not target.rstrip("/").endswith(f"/{repo}"):
+    if needs_name and not target.rstrip("/").endswith(f"/{repo}"):
         return f"{target.rstrip('/')}/{repo}"
     return target
 
 
 def _find(session: Session, text: str) -> DeliveryRecord:
-    number = number_of(text)
+    number = parse_number(text)
     if number is None:
         raise UsageError(f"{text} is not a delivery's id; see: deployctl delivery list")
     return explain.find_delivery(session.db, number)
@@ -153,7 +165,7 @@ def _row(record: DeliveryRecord) -> list[str]:
     ]
 
 
-def _whole(record: DeliveryRecord) -> list[str]:
+def _record_lines(record: DeliveryRecord) -> list[str]:
     event = text.one_line(f"{record.forge or 'unknown'} {record.event or ''}".strip())
     replay = f", replay of {record.replay_of}" if record.replay_of else ""
     lines = [
@@ -171,6 +183,7 @@ def _whole(record: DeliveryRecord) -> list[str]:
     return lines
 
 
-def _replayed(done: replay.Replayed) -> str:
-    became = f": deployment {done.deployment}" if done.deployment else ""
-    return f"{done.repo}: {done.result} as delivery {done.delivery}{became} ({done.reason})"
+def _replayed_line(replayed: replay.Replayed) -> str:
+    became = f": deployment {replayed.deployment}" if replayed.deployment else ""
+    result = f"{replayed.result} as delivery {replayed.delivery}"
+    return f"{replayed.repo}: {result}{became} ({replayed.reason})"

@@ -1,11 +1,11 @@
-"""What groups of commands share: ``--config`` may stand before the name of the command too."""
+"""The option ``--config`` before the name of a command (``deployctl -c FILE status``)."""
 
 from __future__ import annotations
 
 import click
 
 
-def _remember(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+def _store_config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
         ctx.meta["deployctl.config"] = value
 
@@ -15,6 +15,6 @@ group_config_option = click.option(
     "--config",
     metavar="FILE",
     expose_value=False,
-    callback=_remember,
+    callback=_store_config,
     help="The repos.yml to use.",
 )

@@ -1,4 +1,4 @@
-"""``deployctl history``."""
+"""The command ``deployctl history``."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from deployctl.store import deployments
 @click.command("history")
 @click.argument("repo", required=False)
 @limit_option
-@click.option("--stages", is_flag=True, help="Also how long each stage took.")
+@click.option("--stages", is_flag=True, help="Also show how long each stage took.")
 @options(writes=False)
 def command(session: Session, repo: str | None, limit: int, stages: bool) -> int:
-    """Past deployments, the newest first."""
-    name = session.known(repo) if repo else None
+    """List past deployments, the newest first."""
+    name = session.repo_name(repo) if repo else None
     found = deployments.history(session.db, name, limit)
-    columns = text.width()
+    columns = text.terminal_columns()
     lines = text.history_lines(found, columns, with_repo=name is None, with_stages=stages)
-    document = {"deployments": [each.to_json() for each in found]}
+    document = {"deployments": [deployment.to_json() for deployment in found]}
     session.answer(document, "\n".join(lines) or "no deployments yet")
     return 0

@@ -1,4 +1,4 @@
-"""``deployctl logs``."""
+"""The command ``deployctl logs``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 
 import click
 
-from deployctl.cli.session import Session, number_of, options
-from deployctl.cli.streams import complain
+from deployctl.cli.session import Session, options, parse_number
+from deployctl.cli.streams import print_message
 from deployctl.errors import UsageError
 from deployctl.output.follow import Follower
 from deployctl.output.log import failed_stage, log_of
@@ -19,65 +19,66 @@ from deployctl.values.times import duration
 @click.command("logs")
 @click.argument("which", metavar="[NUMBER-or-REPO]", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Keep showing a deployment until it ends.")
-@click.option("-n", "lines", type=click.IntRange(0), help="Only the last so many lines.")
-@click.option("--failed", is_flag=True, help="Only the step that failed.")
+@click.option("-n", "lines", type=click.IntRange(0), help="Show only this many last lines.")
+@click.option("--failed", is_flag=True, help="Show only the step that failed.")
 @options(writes=False)
 def command(
     session: Session, which: str | None, follow: bool, lines: int | None, failed: bool
 ) -> int:
-    """The output of a deployment, live or afterwards.
+    """Show the output of a deployment, running or finished.
 
-    Without a number: the newest deployment of the repo, or of all of them.
+    With a repo: of its newest deployment. Without an argument: of the newest
+    deployment of all repos.
     """
     if follow and (failed or session.as_json):
         raise UsageError("-f shows a log as it grows: not with --json, not with --failed")
-    deployment = _chosen(session, which)
-    kept = b"".join(log_of(session.db, deployment, failed=failed))
-    shown = kept if lines is None else _last(kept, lines)
+    deployment = _find_deployment(session, which)
+    log = b"".join(log_of(session.db, deployment, failed=failed))
+    shown = log if lines is None else _last_lines(log, lines)
     if follow:
-        _follow(session, deployment, len(kept) - len(shown))
+        _follow(session, deployment, len(log) - len(shown))
     elif session.as_json:
         output = shown.decode("utf-8", "backslashreplace")
         document = {"number": deployment.number, "repo": deployment.repo, "output": output}
         session.answer(document, "")
     else:
-        session.plain().raw(shown)
-        _explain_silence(session, deployment, kept, failed)
+        session.plain_output().raw(shown)
+        if not log:
+            _explain_empty_log(session, deployment, failed)
     return 0
 
 
-def _chosen(session: Session, which: str | None) -> Deployment:
-    number = number_of(which) if which else None
+def _find_deployment(session: Session, which: str | None) -> Deployment:
+    number = parse_number(which) if which else None
     if which in session.config.repos or number is None:
-        return newest_deployment(session.db, session.known(which) if which else None)
+        return newest_deployment(session.db, session.repo_name(which) if which else None)
     return get_deployment(session.db, number)
 
 
 def _follow(session: Session, deployment: Deployment, offset: int) -> None:
     if deployment.status == "queued":
-        complain(f"#{deployment.number} is queued; its output follows when it runs")
-    ended = Follower(session.db, session.plain()).until_finished(deployment.number, offset)
+        print_message(f"#{deployment.number} is queued; its output follows when it runs")
+    ended = Follower(session.db, session.plain_output()).until_finished(deployment.number, offset)
     if ended is not None and ended.started_at is None:
-        complain(_never_ran(ended))
+        print_message(_never_ran(ended))
 
 
-def _explain_silence(session: Session, deployment: Deployment, kept: bytes, failed: bool) -> None:
-    """Why there is nothing to see, on stderr."""
-    if kept:
-        return
+def _explain_empty_log(session: Session, deployment: Deployment, failed: bool) -> None:
+    """Print on stderr why there is no output to show."""
     if deployment.started_at is None:
-        complain(_never_ran(deployment))
+        print_message(_never_ran(deployment))
     elif failed and failed_stage(deployment) is None:
-        complain(f"#{deployment.number} has no failed stage: it {_became(deployment)}")
+        print_message(f"#{deployment.number} has no failed stage: it {_state(deployment)}")
     else:
         ended = deployment.finished_at
-        old = ended is not None and time.time() - ended > session.config.keep_logs
-        why = f": logs are kept for {duration(session.config.keep_logs)} (keep_logs)" if old else ""
+        expired = ended is not None and time.time() - ended > session.config.keep_logs
+        kept_for = duration(session.config.keep_logs)
+        why = f": logs are kept for {kept_for} (keep_logs)" if expired else ""
         number = deployment.number
-        complain(f"the log of #{number} is gone{why}; see: deployctl show {number}")
+        print_message(f"the log of #{number} is gone{why}; see: deployctl show {number}")
 
 
-def _became(deployment: Deployment) -> str:
+def _state(deployment: Deployment) -> str:
     return "is running" if deployment.status == "running" else f"ended {deployment.status}"
 
 
@@ -88,6 +89,6 @@ def _never_ran(deployment: Deployment) -> str:
     return f"#{deployment.number} never ran, it was {deployment.status}{reason}"
 
 
-def _last(text: bytes, lines: int) -> bytes:
-    kept = text.splitlines(keepends=True)
-    return b"".join(kept[len(kept) - min(lines, len(kept)) :])
+def _last_lines(log: bytes, count: int) -> bytes:
+    lines = log.splitlines(keepends=True)
+    return b"".join(lines[len(lines) - min(count, len(lines)) :])

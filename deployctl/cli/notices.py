@@ -1,4 +1,4 @@
-"""``deployctl notices``."""
+"""The command ``deployctl notices``."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from deployctl.values.notice import Notice
 from deployctl.values.text import cut
 from deployctl.values.times import local
 
-_PAUSE = 1.0
+_PAUSE = 1.0  # seconds between two looks at the record
 
 
 @click.command("notices")
-@click.option("-f", "--follow", is_flag=True, help="Show new ones as they come.")
+@click.option("-f", "--follow", is_flag=True, help="Show new notices as they come.")
 @limit_option
-@click.option("--retry", is_flag=True, help="Send again what was given up.")
+@click.option("--retry", is_flag=True, help="Send notices again that were given up.")
 @options(writes=False)
 def command(session: Session, follow: bool, limit: int, retry: bool) -> int:
-    """Past notices, with their state per channel."""
+    """List past notices, with their state on each channel."""
     if retry:
         _retry(session)
-    found = store.history(session.db, limit)
+    notices = store.history(session.db, limit)
     if follow:
-        return _follow(session, found)
-    document = {"notices": [notice.to_json() for notice in found]}
-    lines = [_line(notice, text.width()) for notice in found]
+        return _follow(session, notices)
+    document = {"notices": [notice.to_json() for notice in notices]}
+    lines = [_line(notice, text.terminal_columns()) for notice in notices]
     session.answer(document, "\n".join(lines) or "no notices yet")
     return 0
 
@@ -42,20 +42,21 @@ def _retry(session: Session) -> None:
         send_due(db, session.config.channels)
 
 
-def _follow(session: Session, known: list[Notice]) -> int:
-    """JSON Lines, or lines for people, until it is interrupted.
+def _follow(session: Session, notices: list[Notice]) -> int:
+    """Print these notices and then each new one, until the command is interrupted.
 
-    The record is opened each time: it may come into being, or be put in its place, meanwhile.
+    With ``--json`` each line is one JSON document. The record is opened anew each time, because it
+    may be created or replaced in the meantime.
     """
-    last, found = 0, known
+    last_id = 0
     while True:
-        for notice in sorted(found, key=lambda each: each.id):
-            if notice.id > last:
-                last = notice.id
-                session.answer(notice.to_json(), _line(notice, text.width()))
+        for notice in sorted(notices, key=lambda notice: notice.id):
+            if notice.id > last_id:
+                last_id = notice.id
+                session.answer(notice.to_json(), _line(notice, text.terminal_columns()))
         time.sleep(_PAUSE)
         with Database(session.config.state_dir, read_only=True) as db:
-            found = store.history(db, 100)
+            notices = store.history(db, 100)
 
 
 def _line(notice: Notice, columns: int | None) -> str:

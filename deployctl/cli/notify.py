@@ -1,4 +1,4 @@
-"""``deployctl notify``."""
+"""The command ``deployctl notify``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployctl.notices.outbox import test_notice
 
 @click.command("notify")
 @click.argument("channel")
-@click.option("-m", "--message", default="This channel works.", help="What to say.")
+@click.option("-m", "--message", default="This channel works.", help="The text to send.")
 @options(writes=False)
 def command(session: Session, channel: str, message: str) -> int:
     """Send a test notice to a channel of repos.yml."""

@@ -1,4 +1,4 @@
-"""``deployctl resume``."""
+"""The command ``deployctl resume``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from deployctl.store.freezes import holds_of, lift_holds
 @click.argument("repo")
 @options(writes=True)
 def command(session: Session, repo: str) -> int:
-    """Lift the holds on what was rolled back.
+    """Lift the holds on revisions that were rolled back.
 
-    Every revision that was held may be deployed again.
+    Each of them may then be deployed again.
     """
-    name = session.known(repo)
+    name = session.repo_name(repo)
     revisions = [hold.revision[:12] for hold in holds_of(session.db, name)]
     lift_holds(session.db, name)
-    said = f"{name} was not held"
+    message = f"{name} was not held"
     if revisions:
-        said = (
+        message = (
             f"{name} is not held any more: {', '.join(revisions)} may go live with the next push "
             f"or sync; at once: deployctl deploy {name}"
         )
-    session.answer({"repo": name, "held": False}, said)
+    session.answer({"repo": name, "held": False}, message)
     return 0

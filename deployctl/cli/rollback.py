@@ -1,4 +1,4 @@
-"""``deployctl rollback``."""
+"""The command ``deployctl rollback``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from deployctl.values.times import iso
 @click.command("rollback")
 @click.argument("repo")
 @click.option("--to", metavar="NUMBER-or-SHA", help="The release to go back to.")
-@click.option("--list", "listing", is_flag=True, help="Show what can be gone back to.")
-@click.option("--check", is_flag=True, help="Prove that the target is usable; switch nothing.")
+@click.option("--list", "listing", is_flag=True, help="List the releases to go back to.")
+@click.option("--check", is_flag=True, help="Check that the target is usable; switch nothing.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @verbose_option
 @options(writes=True)
@@ -41,48 +41,47 @@ def command(
     dry_run: bool,
     verbose: bool,
 ) -> int:
-    """Back to the last good release, or to the one named.
+    """Go back to the last good release, or to the one that --to names.
 
-    Nothing is built but a release that is named and no longer on disk. Restart and health check
-    run as in a deployment. The revision it leaves is held until the branch moves.
+    Nothing is built, unless --to names a release that is no longer on disk. Restart and health
+    check run as in a deployment. The revision that was live is then held until the branch moves.
     """
     site = session.site(repo)
     if listing:
-        return _list(session, site)
+        return _list_candidates(session, site)
     if check or dry_run:
-        return _describe(session, site, choose_target(site, to), check=check)
+        return _show_plan(session, site, choose_target(site, to), check=check)
     refuse_if_locked(site)
     number = request_rollback(site, to, current_origin(time.time()))
     ended = run_when_admitted(session.runtime(verbose=verbose), site, number)
     if ended.phase == REFUSED:
         raise RefusedError(ended.reason or ended.status)
-    session.answer(ended.to_json(), text.more_of(ended))
+    session.answer(ended.to_json(), text.failure_summary(ended))
     return ended.exit_code
 
 
-def _list(session: Session, site: Site) -> int:
+def _list_candidates(session: Session, site: Site) -> int:
     found = candidates(site)
     default = default_target(site, releases.of_repo(site.db, site.repo.name))
-    lines = text.release_lines(found, default, time.time(), text.width())
-    document = {"releases": [_json(release, release == default) for release in found]}
+    lines = text.release_lines(found, default, time.time(), text.terminal_columns())
+    document = {"releases": [_release_json(release, release == default) for release in found]}
     session.answer(document, "\n".join(lines) or f"{site.repo.name} has nothing to go back to")
     return 0
 
 
-def _describe(session: Session, site: Site, target: ReleaseRecord, *, check: bool) -> int:
+def _show_plan(session: Session, site: Site, target: ReleaseRecord, *, check: bool) -> int:
     if check:
         refuse_if_unusable(site, target)
-    told = "\n".join(map(text.one_line, plan.rollback(site, target)))
-    steps = f"usable: {told}" if check else told
+    steps = "\n".join(map(text.one_line, plan.rollback(site, target)))
     default = default_target(site, releases.of_repo(site.db, site.repo.name))
-    document = _json(target, target == default)
-    if target.subject is not None:  # it may be older than the secret that it mentions
+    document = _release_json(target, target == default)
+    if target.subject is not None:  # it may be older than the secret that it contains
         document["subject"] = masker_of(site.repo).mask_text(target.subject)
-    session.answer(document, steps)
+    session.answer(document, f"usable: {steps}" if check else steps)
     return 0
 
 
-def _json(release: ReleaseRecord, default: bool) -> dict[str, object]:
+def _release_json(release: ReleaseRecord, default: bool) -> dict[str, object]:
     return {
         "deployment": release.number or None,
         "release": release.name,

@@ -1,4 +1,4 @@
-"""``deployctl run``."""
+"""The command ``deployctl run``: the worker."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from deployctl.system.wake import release_wake_lock
 
 
 @click.command("run")
-@click.option("-q", "--quiet", is_flag=True, help="Show no output; the logs have it.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the logs have the output.")
 @options(writes=True)
 def command(session: Session, quiet: bool) -> int:
-    """Work the queue off: what the webhook and cron start.
+    """Run the worker: run queued deployments until none is left.
 
-    Repairs what a crash left, runs what is queued until nothing is, checks what is on probation,
-    sends due notices. Safe to start at any time, any number of times. Prints nothing when there
-    was nothing to do.
+    Webhooks, cron and timers start it. It first repairs what a crash left, and also checks
+    releases on probation and sends due notices. Safe to start at any time, any number of times.
+    Prints nothing if there was nothing to do.
     """
     release_wake_lock()
-    done = run(session.runtime(quiet=quiet))
-    session.answer({"deployments": [each.to_json() for each in done]}, "")
+    deployments = run(session.runtime(quiet=quiet))
+    document = {"deployments": [deployment.to_json() for deployment in deployments]}
+    session.answer(document, "")
     return 0

@@ -1,4 +1,4 @@
-"""What the commands share: the options every one has, the configuration, the record, the answer."""
+"""The parts that all commands share: options, configuration, record and output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from deployctl.cli.streams import say
+from deployctl.cli.streams import write_line
 from deployctl.config.load import load
 from deployctl.config.locate import find_config
 from deployctl.deploy.admission import Runtime
@@ -28,17 +28,19 @@ from deployctl.values.repo import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MAX_NUMBER = 10**9  # of lines asked for; SQLite knows no more than 64 bits
+_MAX_LIMIT = 10**9  # SQLite takes a LIMIT of at most 64 bits
 
 
 class Session:
-    """One call of the command line."""
+    """The configuration, the record and the output of one command.
+
+    With ``as_json``, stdout gets only the JSON document; progress goes to stderr.
+    """
 
     def __init__(self, config: Config, db: Database, *, as_json: bool) -> None:
         self.config = config
         self.db = db
         self.as_json = as_json
-        # Under --json only the document goes to stdout.
         self._stream = sys.stderr if as_json else sys.stdout
         self._output: Output | None = None
 
@@ -46,23 +48,28 @@ class Session:
         return open_site(self.config, self.db, name)
 
     def sites(self, name: str | None) -> list[Site]:
-        """One repo's, or all of them."""
-        return [self.site(each) for each in ([name] if name else self.config.repos)]
+        """Return the site of the repo ``name``; for None, the sites of all repos."""
+        return [self.site(repo) for repo in ([name] if name else self.config.repos)]
 
-    def known(self, name: str) -> str:
+    def repo_name(self, name: str) -> str:
+        """Return ``name``, or raise UsageError if repos.yml has no such repo."""
         return find_repo(self.config, name).name
 
-    def plain(self) -> Output:
-        """All output, line by line."""
+    def plain_output(self) -> Output:
+        """Return an output that shows everything, line by line."""
         if self._output is None:
             self._output = Screen(Stream(self._stream))
         return self._output
 
     def runtime(self, *, quiet: bool = False, verbose: bool = False) -> Runtime:
-        """``verbose``: all output on a terminal too, where it is shown in place otherwise."""
+        """Return what a deployment needs to run.
+
+        ``quiet`` shows no output. Otherwise a terminal shows only the current stage and step
+        (unless ``verbose``), and a pipe or a file gets every line.
+        """
         if self._output is None and not verbose:
             self._output = Output() if quiet else display(self._stream, os.environ)
-        return Runtime(self.config, self.db, self.plain())
+        return Runtime(self.config, self.db, self.plain_output())
 
     def close(self) -> None:
         if self._output is not None:
@@ -73,24 +80,24 @@ class Session:
 
 
 def answer(document: Any, text: str, *, as_json: bool) -> None:
-    """Print what the command is for: as JSON, or as text for people."""
+    """Print the result of a command on stdout: as JSON, or as text for a person."""
     if as_json:
-        say(sys.stdout, json.dumps(document))  # ASCII: whole and harmless on every terminal
+        write_line(sys.stdout, json.dumps(document))  # ASCII only: safe on every terminal
     elif text:
-        say(sys.stdout, escape_controls(text))
+        write_line(sys.stdout, escape_controls(text))
 
 
 def options(*, writes: bool) -> Callable[[F], F]:
-    """Add --config and --json, and hand the command a :class:`Session`.
+    """Return a decorator that adds --config and --json and passes a :class:`Session`.
 
-    ``writes``: whether the command changes the record; questions open it for reading only.
+    ``writes`` tells whether the command changes the record; if not, it is opened read-only.
     """
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def call(*arguments: Any, config: str | None, as_json: bool, **named: Any) -> Any:
             loaded = load(find_config(config))
-            with _open(loaded, writes=writes) as db:
+            with _open_record(loaded, writes=writes) as db:
                 session = Session(loaded, db, as_json=as_json)
                 with contextlib.closing(session):
                     return function(session, *arguments, **named)
@@ -100,14 +107,14 @@ def options(*, writes: bool) -> Callable[[F], F]:
     return decorate
 
 
-def _open(config: Config, *, writes: bool) -> Database:
-    with as_owner(config):
+def _open_record(config: Config, *, writes: bool) -> Database:
+    with naming_owner_command(config):
         return Database(config.state_dir, read_only=not writes)
 
 
 @contextlib.contextmanager
-def as_owner(config: Config) -> Iterator[None]:
-    """Whoever may not do what the block does hears how the owner of the state does it."""
+def naming_owner_command(config: Config) -> Iterator[None]:
+    """Turn a ForeignError into a UsageError that names the command to run as the owner."""
     try:
         yield
     except ForeignError as error:
@@ -115,9 +122,10 @@ def as_owner(config: Config) -> Iterator[None]:
 
 
 def bare_options(function: F) -> F:
-    """Add --config and --json alone, for commands that do without a repos.yml in order.
+    """Add --config and --json, for a command that needs no valid repos.yml.
 
-    ``config`` is the file that was named, before or after the command; None where none was.
+    The command gets the file as ``config``, whether the option stands before or after the name of
+    the command; None if the option was not given.
     """
 
     @functools.wraps(function)
@@ -131,13 +139,13 @@ def bare_options(function: F) -> F:
 
 
 verbose_option = click.option(
-    "-v", "--verbose", is_flag=True, help="Show all output, not only where it is."
+    "-v", "--verbose", is_flag=True, help="Show all output, on a terminal too."
 )
 
 limit_option = click.option(
     "-n",
     "limit",
-    type=click.IntRange(1, MAX_NUMBER),
+    type=click.IntRange(1, _MAX_LIMIT),
     default=20,
     show_default=True,
     help="How many to show.",
@@ -145,28 +153,29 @@ limit_option = click.option(
 
 
 def current_origin(now: float) -> Origin:
-    """Who asks from this shell, and by which way."""
+    """Return who runs this command (the actor) and from where: ``ssh`` or ``cli``."""
     from deployctl.system.environment import account
 
-    actor = storable(os.environ.get("SUDO_USER") or account().user)
-    # ssh with a command has no terminal; a person who logged in first is at a shell like any other.
+    actor = storable_text(os.environ.get("SUDO_USER") or account().user)
+    # "ssh HOST COMMAND" has no terminal. A person who logged in first has one, and counts as cli.
     remote = "SSH_CONNECTION" in os.environ and "SSH_TTY" not in os.environ
     return Origin(actor=actor, trigger="ssh" if remote else "cli", now=now)
 
 
-def storable(text: str) -> str:
-    """A caller's words as the record can hold them: a byte that is not UTF-8 becomes ``\\xff``."""
+def storable_text(text: str) -> str:
+    """Return text that SQLite can store: a byte that is not UTF-8 becomes ``\\xff``."""
     return os.fsencode(text).decode(errors="backslashreplace")
 
 
-def number_of(text: str) -> int | None:
-    """``17`` or ``#17`` -> 17; None where it is not a number."""
+def parse_number(text: str) -> int | None:
+    """Return 17 for ``17`` or ``#17``; None if the text is not such a number."""
     digits = text.removeprefix("#")
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else None
 
 
-def need_number(text: str) -> int:
-    number = number_of(text)
+def parse_deployment_number(text: str) -> int:
+    """Return the number of a deployment; UsageError if the text is no number."""
+    number = parse_number(text)
     if number is None:
         raise UsageError(f"{text} is not a deployment's number; see: deployctl history")
     return number

@@ -1,4 +1,4 @@
-"""``deployctl show``."""
+"""The command ``deployctl show``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import click
 
 from deployctl.cli import text
-from deployctl.cli.session import Session, need_number, options
+from deployctl.cli.session import Session, options, parse_deployment_number
 from deployctl.output.status import get_deployment
 
 
@@ -15,7 +15,7 @@ from deployctl.output.status import get_deployment
 @click.argument("number")
 @options(writes=False)
 def command(session: Session, number: str) -> int:
-    """One deployment whole: stages, durations, why it failed."""
-    deployment = get_deployment(session.db, need_number(number))
-    session.answer(deployment.to_json(), text.whole(deployment, time.time()))
+    """Show one deployment: its stages, durations and failure."""
+    deployment = get_deployment(session.db, parse_deployment_number(number))
+    session.answer(deployment.to_json(), text.deployment_text(deployment, time.time()))
     return 0

@@ -1,4 +1,4 @@
-"""``deployctl status``."""
+"""The command ``deployctl status``."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from deployctl.output.status import RepoStatus, status
     is_flag=True,
     help="Exit with 1 if any repo's newest finished deployment did not succeed.",
 )
-@click.option("--page", metavar="DIR", help="Write the static status page, DIR/index.html.")
+@click.option("--page", metavar="DIR", help="Also write the status page DIR/index.html.")
 @options(writes=False)
 def command(session: Session, repo: str | None, exit_code: bool, page: str | None) -> int:
-    """What is live, runs, waits, is held or locked."""
+    """Show what is live, running, queued, held or locked."""
     if page == "":
         raise UsageError("--page wants a directory: name one, for example --page public")
-    found = [status(site) for site in session.sites(repo)]
-    now, columns = time.time(), text.width()
+    statuses = [status(site) for site in session.sites(repo)]
+    now, columns = time.time(), text.terminal_columns()
     if page is not None:
-        _write_page(session, page, found, now)
-    blocks = [text.status_block(each, now, columns) for each in found]
-    document = {"repos": [each.to_json() for each in found]}
+        _write_page(session, page, statuses, now)
+    blocks = [text.status_block(repo_status, now, columns) for repo_status in statuses]
+    document = {"repos": [repo_status.to_json() for repo_status in statuses]}
     session.answer(document, "\n\n".join(blocks) or f"no repos in {session.config.path}")
-    bad = any(each.last and each.last.status != "succeeded" for each in found)
-    return int(exit_code and bad)
+    last = [repo_status.last for repo_status in statuses]
+    failed = any(deployment and deployment.status != "succeeded" for deployment in last)
+    return int(exit_code and failed)
 
 
-def _write_page(session: Session, page: str, found: list[RepoStatus], now: float) -> None:
-    from deployctl.output.page import (  # only who asks for the page pays for it
+def _write_page(session: Session, page: str, statuses: list[RepoStatus], now: float) -> None:
+    from deployctl.output.page import (  # imported only if a page was asked for: it takes time
         with_recent,
         write_page,
     )
 
-    write_page(page, with_recent(session.db, found), now)
+    write_page(page, with_recent(session.db, statuses), now)

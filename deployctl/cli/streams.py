@@ -1,4 +1,4 @@
-"""stdout and stderr as they are found: closed, narrow, in ASCII, or left by their reader."""
+"""Write to stdout and stderr, even if they are closed, ASCII only, or no longer read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import TextIO
 from deployctl.values.masking import escape_controls
 
 
-def have_streams() -> None:
-    """Open what the caller has closed (``>&-``): else our first file would become its stdout."""
+def open_missing_streams() -> None:
+    """Open descriptors 0, 1 and 2 on /dev/null where the caller has closed them (``>&-``).
+
+    Otherwise the first file that we open would get such a number, and output would go into it.
+    """
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
@@ -19,37 +22,47 @@ def have_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-def settle_streams() -> None:
-    """Write what is left; a reader that is gone must not change the exit code (Python: 120)."""
+def flush_streams() -> None:
+    """Flush stdout and stderr.
+
+    If the reader is gone, Python would fail to flush at exit and exit with 120; so flush here, and
+    ignore the error.
+    """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
-            _silence(stream)
+            _redirect_to_null(stream)
 
 
-def say(stream: TextIO, text: str) -> bool:
-    """Write a line -> whether anybody reads; what the encoding lacks is shown as ``\\xe9``."""
+def write_line(stream: TextIO, text: str) -> bool:
+    """Write a line; return False if the stream is closed or its reader is gone.
+
+    A character that the stream's encoding lacks is written as an escape such as ``\\xe9``.
+    """
     encoding = stream.encoding or "utf-8"
     safe = text.encode(encoding, "backslashreplace").decode(encoding)
     try:
         stream.write(f"{safe}\n")
         stream.flush()
     except (OSError, ValueError):
-        _silence(stream)
+        _redirect_to_null(stream)
         return False
     return True
 
 
-def complain(message: str) -> None:
-    """An error or a warning on stderr; one line says whose it is, several stand for themselves."""
+def print_message(message: str) -> None:
+    """Print an error, a warning or a hint on stderr.
+
+    A message of one line gets the prefix ``deployctl:``; one of several lines gets none.
+    """
     lines = escape_controls(message).splitlines()
     prefix = "deployctl: " if len(lines) == 1 else ""
-    say(sys.stderr, "\n".join(prefix + line for line in lines))
+    write_line(sys.stderr, "\n".join(prefix + line for line in lines))
 
 
-def _silence(stream: TextIO) -> None:
-    """Nobody reads any more; Python would complain of that once more at exit."""
+def _redirect_to_null(stream: TextIO) -> None:
+    """Point the stream at /dev/null, so that Python reports no second write error at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)

@@ -1,4 +1,4 @@
-"""``deployctl unlock``."""
+"""The command ``deployctl unlock``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from deployctl.system.wake import start_worker
 @click.argument("repo")
 @options(writes=True)
 def command(session: Session, repo: str) -> int:
-    """Lift the freeze; the newest deployment that waits is run."""
-    name = session.known(repo)
+    """Unlock a repo, and run its newest queued deployment."""
+    name = session.repo_name(repo)
     lifted = lift_lock(session.db, name)
-    said = f"{name} is unlocked" if lifted else f"{name} was not locked"
+    message = f"{name} is unlocked" if lifted else f"{name} was not locked"
     waiting = deployments.queued(session.db, name)
     if waiting:
         start_worker(session.config.path, session.config.state_dir, session.config.env_names)
-        said += f"; #{waiting[0].number} starts now: deployctl logs -f {waiting[0].number}"
-    session.answer({"repo": name, "locked": False}, said)
+        message += f"; #{waiting[0].number} starts now: deployctl logs -f {waiting[0].number}"
+    session.answer({"repo": name, "locked": False}, message)
     return 0

@@ -1,4 +1,4 @@
-"""Whose turn it is: one deployment of a repo at a time, so many on the machine."""
+"""Limit how many deployments run: one of each repo, and ``max_running`` on the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployctl.values.repo import Config
 
 @dataclass(frozen=True)
 class Runtime:
-    """What every deployment that this process runs needs: configuration, record and output."""
+    """The configuration, the record and the output of this process, for all its deployments."""
 
     config: Config
     db: Database
@@ -21,9 +21,9 @@ class Runtime:
 
 
 class Admission:
-    """The repo's lock and a place on the machine, both or neither.
+    """The repo's lock file and one of the ``max_running`` slots: a process has both or neither.
 
-    Whoever has the lock but no place gives the lock back, so that nobody waits while holding.
+    All of them are locked with flock(2), so the kernel frees them when the process dies.
     """
 
     def __init__(self, site: Site) -> None:
@@ -33,10 +33,11 @@ class Admission:
         self._slot = Slot(state_dir, site.config.max_running)
 
     def acquire(self) -> bool:
-        """Take both now or none.
+        """Take the lock file and a slot now, without waiting; return False if one is not free.
 
-        One process at a time looks: else two could each find what the other is about to give
-        back, both end, and what is queued would wait for cron.
+        Only one process at a time tries this (the gate below). Otherwise two processes could each
+        hold, for an instant, what the other one needs: both would give up, both workers would end,
+        and the queue would wait until cron starts the next worker.
         """
         with self._gate:
             if not self._lock.acquire():
@@ -47,5 +48,6 @@ class Admission:
             return True
 
     def release(self) -> None:
+        """Give both back; harmless if they were not taken."""
         self._slot.release()
         self._lock.release()

@@ -1,7 +1,7 @@
-"""One attempt to execute a deployment: what is known of it while it runs.
+"""The state of one attempt to execute a deployment, while it runs.
 
-The record is written before each effect (the intent, as ``phase``) and after it (the outcome), so
-that recovery after a crash knows what was begun.
+The record is written before each effect (``phase`` says what is about to be done) and after it
+(the outcome), so that recovery after a crash knows what was begun.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from deployctl.values.secret import Secret
 
 @dataclass(frozen=True)
 class Target:
-    """The release that is to go live.
+    """The release that will go live.
 
-    ``number`` is that of the deployment that built or builds it, ``name`` its directory below
-    ``releases/`` (None in place).
+    ``number`` is the number of the deployment that built or builds it. ``revision`` is a full sha.
+    ``name`` is the name of its directory below ``releases/``, None with the strategy ``in_place``.
     """
 
     number: int
@@ -47,71 +47,85 @@ class Target:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended.
+    """The way an attempt ended.
 
-    ``status`` is one of values.deployment.FINISHED, ``phase`` is recorded with it where it tells
-    more (REFUSED, UNCHANGED, IGNORED). ``held`` is the whole sha of the revision to hold, None to
-    hold nothing; ``left`` is the number of the release that was rolled back from, which is then no
-    longer good, None where no release was left. ``quiet`` sends no notice.
+    ``status`` is one of values.deployment.FINISHED. ``phase`` is recorded with it and is more
+    precise: REFUSED, UNCHANGED, IGNORED, or empty. ``revision_to_hold`` is the full sha of the
+    revision to hold, None to hold nothing. ``left_release`` is the number of the release that a
+    rollback left: its state becomes "left" instead of "good"; None if no release changes its
+    state so. If ``quiet`` is true, no notice is sent.
     """
 
     status: str
     reason: str | None = None
     failure: Failure | None = None
-    held: str | None = None
-    left: int | None = None
+    revision_to_hold: str | None = None
+    left_release: int | None = None
     phase: str = ""
     quiet: bool = False
 
 
 class Attempt:
-    """A claimed deployment while it runs; the process holds the repo's lock.
+    """A claimed deployment while it runs; the process holds the repo's lock file.
 
-    ``previous`` is what was live when it began, ``target`` the release that is being built.
-    ``config`` is that of the release which is to go live, from when it is known. ``trouble`` is an
-    error that keeps it from beginning: a missing secret, a checkout that git cannot read.
+    ``previous`` is what was live when it began (None: nothing). ``target`` is the release that
+    this attempt builds, or that it made live; None before that. ``config`` is the configuration of
+    the release that will go live, None until it is known. ``start_error`` is an error because of
+    which the attempt cannot begin, such as a missing secret or a checkout that git cannot read.
+    ``marker`` is in the environment of every process that the attempt starts (:func:`marker_of`).
+    ``values`` maps each secret of the repo, and of its releases on disk, to its value.
     """
 
     def __init__(self, site: Site, deployment: Deployment, output: Output) -> None:
         self.site = site
         self.deployment = deployment
         self.marker = marker_of(site.db, deployment)
-        self.trouble: DeployctlError | None = None
-        self.values = {**self._reveal(), **old_secrets(site)}
+        self.start_error: DeployctlError | None = None
+        self.values = {**self._reveal_secrets(), **old_secrets(site)}
         masker = Masker(self.values.values())
         self.journal = Journal(site.db, deployment, masker=masker, output=output)
-        self.previous = self._find_live()
+        self.previous = self._read_live()
         self.target: Target | None = None
         self.config: ReleaseConfig | None = None
         self.phase = deployment.phase
 
-    def _reveal(self) -> Mapping[Secret, str]:
-        """Read the secrets once: a value that changed meanwhile would not be masked."""
+    def _reveal_secrets(self) -> Mapping[Secret, str]:
+        """Return the values of the repo's secrets.
+
+        They are read once for the whole attempt: a value that changed later would not be masked.
+        """
         try:
             return {secret: secret.reveal() for secret in self.site.repo.secrets.values()}
         except ConfigError as error:
-            self.trouble = error
+            self.start_error = error
             return {}
 
-    def _find_live(self) -> Live | None:
+    def _read_live(self) -> Live | None:
         try:
             return self.site.layout.live()
         except DeployctlError as error:
-            self.trouble = error
+            self.start_error = error
             return None
 
     def enter(self, phase: str, **columns: str | None) -> None:
-        """Record what is about to be done."""
+        """Record the phase that begins now ("building", "switching"), with other columns.
+
+        ``columns`` are columns of the table ``deployments``. Recovery reads the phase after a
+        crash, to know what must be undone.
+        """
         self.journal.note(phase=phase, **columns)
         self.phase = phase
 
     def mark_stopped(self) -> None:
-        """Record that a person pressed Ctrl-C, so that nothing automatic starts it again."""
+        """Record that a person pressed Ctrl-C, so that sync does not deploy the revision again."""
         db, number = self.site.db, self.deployment.number
         deployments.mark_to_cancel(db, number, self.deployment.actor)
 
     def hide_secrets(self) -> None:
-        """Mask secrets in the recorded request: the webhook that recorded it does not know them."""
+        """Mask secrets in the recorded actor and delivery.
+
+        The webhook that recorded them cannot do it: it does not read the repo's secrets.
+        """
         db, number, masked = self.site.db, self.deployment.number, self.journal.masked
         actor = masked(self.deployment.actor)
         if actor != self.deployment.actor:
@@ -119,8 +133,11 @@ class Attempt:
         if self.values and self.deployment.delivery is not None:
             delivery_records.hide(db, self.deployment.delivery, masked)
 
-    def announce(self) -> None:
-        """Queue the notice that the deployment started; another worker sends it meanwhile."""
+    def queue_started_notice(self) -> None:
+        """Queue the notice that the deployment started, if a channel wants it.
+
+        Another worker is started to send it, as this process is busy with the deployment.
+        """
         site = self.site
         if not outbox.subscribers(site.repo, "started"):
             return
@@ -130,34 +147,36 @@ class Attempt:
         start_worker(site.config.path, site.config.state_dir, site.config.env_names)
 
     def need_config(self) -> ReleaseConfig:
-        """Return what the release that is to go live is built and run with."""
+        """Return the configuration of the release that will go live; LookupError if unknown."""
         if self.config is None:
             raise LookupError(f"deployment {self.deployment.number} does not know its pipeline yet")
         return self.config
 
     def need_secrets(self, config: ReleaseConfig) -> None:
-        """Check that every secret which ``config`` names can be read.
+        """Raise ConfigError if a secret that ``config`` names cannot be read.
 
-        Values that this attempt knows already are not read again. Raises ConfigError that names
-        the variable or file otherwise.
+        The error names the variable or file. Values that this attempt already knows are not read
+        again.
         """
         for secret in config.secrets.values():
             if secret not in self.values:
                 secret.reveal()
 
     def previous_config(self) -> ReleaseConfig:
-        """Return what the release that was live before was built with."""
+        """Return the configuration of the release that was live when the attempt began."""
         live = self.previous or Live(None)
         return config_of_live(self.site, live.revision, live.release)
 
     def step_context(
-        self, config: ReleaseConfig, revision: str | None, release: str | None, place: str
+        self, config: ReleaseConfig, revision: str | None, release: str | None, directory: str
     ) -> StageContext:
-        """Return what the steps of a stage get: directory, environment, marker, time limit.
+        """Return the context of the steps of a stage: directory, environment, marker, time limit.
 
-        ``revision`` is a whole sha and ``release`` the name of its directory, each None where it
-        is not known; the steps run in ``place``, an absolute path. A secret that cannot be read by
-        now is left out of the environment: the command that needs it will fail and say so.
+        ``revision`` is a full sha and ``release`` the name of its directory, each None if unknown;
+        they become DEPLOYCTL_REVISION and DEPLOYCTL_RELEASE. The steps run in ``directory``, an
+        absolute path. The time limit is the repo's ``timeout`` in seconds, for each step. A secret
+        whose value is not known is left out of the environment; no error is raised, as the command
+        that needs it fails and says so.
         """
         facts = {
             "REPO": self.site.repo.name,
@@ -178,7 +197,7 @@ class Attempt:
             if secret in self.values
         }
         return StageContext(
-            directory=place,
+            directory=directory,
             env=step_environment(config.env, secrets, named),
             marker=self.marker,
             timeout=self.site.repo.timeout,
@@ -191,12 +210,15 @@ class Attempt:
 
 @contextmanager
 def begin(site: Site, deployment: Deployment, output: Output) -> Iterator[Attempt]:
-    """Open the log and record what is live, before anything changes."""
+    """Open the log of a deployment and record what is live, before anything changes.
+
+    The log is closed when the block ends.
+    """
     attempt = Attempt(site, deployment, output)
     try:
         attempt.journal.line(first_line(deployment))
         attempt.hide_secrets()
-        if attempt.trouble is None:
+        if attempt.start_error is None:
             previous = attempt.previous or Live(None)
             attempt.enter(
                 "building", previous_revision=previous.revision, previous_link=previous.link
@@ -207,12 +229,15 @@ def begin(site: Site, deployment: Deployment, output: Output) -> Iterator[Attemp
 
 
 def marker_of(db: Database, deployment: Deployment) -> str:
-    """Return the mark that every process of this attempt, and no other, has in its environment."""
+    """Return the marker of the current attempt at a deployment.
+
+    All processes of this attempt have it in their environment, and no other process has it.
+    """
     return f"{db.identity}-{deployment.number}-{deployment.attempts}"
 
 
 def reread(db: Database, number: int) -> Deployment:
-    """Return the deployment as the record has it now; it must be there."""
+    """Return the deployment as it is in the record now; LookupError if it is not there."""
     found = deployments.get(db, number)
     if found is None:
         raise LookupError(f"deployment {number} vanished from the record")

@@ -1,4 +1,9 @@
-"""Dropping a queued deployment, stopping a running one."""
+"""Cancel a deployment, in the queue or while it runs.
+
+A queued deployment is only marked as cancelled in the record. The process of a running one gets
+SIGTERM: it ends its step, restores what was live before, and records the end. If that process is
+dead, a worker is started, which does the same (recover.py).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,8 @@ import signal
 import time
 
 from deployctl.deploy.fetch import named_revision
-from deployctl.errors import BusyError, RefusedError, UsageError
+from deployctl.errors import BusyError, RefusedError
+from deployctl.output.status import get_deployment
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.system.process_tree import Identity, send_signal
@@ -15,52 +21,50 @@ from deployctl.system.wake import start_worker
 from deployctl.values.deployment import Deployment
 from deployctl.values.repo import Config
 
-# A step that ignores SIGTERM is killed after seconds; then the old release is restarted.
-_PATIENCE = 60.0
-_PAUSE = 0.1
+# Seconds to wait for a running deployment to end: a step that ignores SIGTERM is killed after a few
+# seconds, and then the previous release is restarted and checked.
+_TIMEOUT = 60.0
+_PAUSE = 0.1  # seconds
 
 
 def cancel(db: Database, number: int, actor: str, config: Config) -> Deployment:
-    """End a deployment that has not ended -> how it ended.
+    """Cancel a deployment, and return it as it ended.
 
-    A running one puts back what was live before it ends, which may take as long as restart and
-    health check do; BusyError where it has not ended after a minute.
+    ``actor`` is the person who cancels it. A running deployment first restores what was live
+    before, which may take as long as its restart and health check. Raises UsageError if there is
+    no such deployment, RefusedError if it has ended already, and BusyError if it still runs after
+    60 seconds.
     """
-    deployment = _get(db, number)
+    deployment = get_deployment(db, number)
     if deployment.finished:
         raise RefusedError(f"#{number} is over: {deployment.status}; nothing is left to cancel")
     reason = f"cancelled by {actor}"
     if not deployments.cancel_queued(db, number, reason, time.time(), by=actor):
-        _stop(db, number, actor, config)
+        _stop_running(db, number, actor, config)
     elif deployment.wanted_revision is None:
-        # What was not fetched yet is known by what its delivery named: sync is not to bring it.
+        # It was not fetched, so it has no revision yet. Record the one that its delivery named:
+        # `deployctl sync` does not deploy a revision that a person has cancelled.
         named = named_revision(db, deployment, deployment.ref)
         deployments.note(db, number, wanted_revision=named)
-    return _wait(db, number)
+    return _wait_until_finished(db, number)
 
 
-def _stop(db: Database, number: int, actor: str, config: Config) -> None:
-    """Tell the process that runs it to stop; where that is dead, a worker cleans up behind it."""
+def _stop_running(db: Database, number: int, actor: str, config: Config) -> None:
+    """Send SIGTERM to the process of a running deployment; if it is dead, start a worker."""
     deployments.mark_to_cancel(db, number, actor)
     runner = deployments.runner_of(db, number)
     if not (runner and send_signal(Identity(**json.loads(runner)), signal.SIGTERM)):
         start_worker(config.path, config.state_dir, config.env_names)
 
 
-def _wait(db: Database, number: int) -> Deployment:
-    until = time.monotonic() + _PATIENCE
+def _wait_until_finished(db: Database, number: int) -> Deployment:
+    """Return the deployment once it has ended; BusyError if it still runs after the timeout."""
+    until = time.monotonic() + _TIMEOUT
     while time.monotonic() < until:
-        deployment = _get(db, number)
+        deployment = get_deployment(db, number)
         if deployment.finished:
             return deployment
         time.sleep(_PAUSE)
     raise BusyError(
         f"#{number} was told to stop and is still putting things back; see: deployctl show {number}"
     )
-
-
-def _get(db: Database, number: int) -> Deployment:
-    deployment = deployments.get(db, number)
-    if deployment is None:
-        raise UsageError(f"no deployment #{number}; see: deployctl history")
-    return deployment

@@ -18,19 +18,23 @@ from deployctl.system.clock import current_instant
 from deployctl.values.deployment import IGNORED, Deployment
 from deployctl.values.times import clock_time
 
-_BROKEN = ("failed", "rolled_back", "degraded")
+# After one of these, the next success is a recovery.
+_FAILED_STATUSES = ("failed", "rolled_back", "degraded")
 
 
 def conclude(attempt: Attempt, outcome: Outcome) -> Deployment:
-    """Record the outcome -> the deployment as the record has it then.
+    """Record the outcome, and return the deployment as it is in the record then.
 
-    Where a full disk is in the way, releases that may go are removed, and it is tried once more.
+    If it cannot be written, as on a full disk, releases that are no longer needed are removed and
+    it is tried once more. Raises StoreError if that fails, too.
     """
     if outcome.reason is not None:
         outcome = replace(outcome, reason=attempt.journal.masked(outcome.reason))
     site = attempt.site
     before = deployments.newest_tried(site.db, site.repo.name)
-    recovered = before is not None and (before.status in _BROKEN or before.went_back_by_itself)
+    recovered = before is not None and (
+        before.status in _FAILED_STATUSES or before.went_back_by_itself
+    )
     record = partial(_record, attempt, outcome, recovered=recovered, now=time.time())
     try:
         return site.db.write(record, urgent=True)
@@ -40,7 +44,10 @@ def conclude(attempt: Attempt, outcome: Outcome) -> Deployment:
 
 
 def log_end(attempt: Attempt, ended: Deployment) -> None:
-    """Write the last lines of the log, from what is recorded by now."""
+    """Write the last lines of the log: the outcome, and until when the release is on probation.
+
+    They are written after the outcome is recorded, as they are taken from the record.
+    """
     attempt.journal.line(last_line(ended))
     repo = attempt.site.repo
     probation = probations.of_repo(attempt.site.db, repo.name)
@@ -60,6 +67,10 @@ def _record(
     recovered: bool,
     now: float,
 ) -> Deployment:
+    """Record the outcome and what follows from it, inside the caller's transaction.
+
+    ``recovered`` tells whether a success ends a series of failures; the notice says so.
+    """
     db, repo, deployment = attempt.site.db, attempt.site.repo, attempt.deployment
     deployments.finish(
         connection,
@@ -82,7 +93,7 @@ def _record(
 def _record_releases(
     attempt: Attempt, outcome: Outcome, connection: sqlite3.Connection, now: float
 ) -> None:
-    """Record which releases are good or bad now, and what is held or on probation."""
+    """Record the new states of the releases, the hold, and the beginning or end of probation."""
     repo, target, number = attempt.site.repo.name, attempt.target, attempt.deployment.number
     if target and outcome.status == "succeeded":
         releases.set_state(connection, repo, target.number, "good")
@@ -93,17 +104,18 @@ def _record_releases(
             probations.end(connection, repo)
     elif target:
         releases.set_state(connection, repo, target.number, "bad")
-    if outcome.left is not None:
-        releases.set_state(connection, repo, outcome.left, "left")
-    if outcome.held:
+    if outcome.left_release is not None:
+        releases.set_state(connection, repo, outcome.left_release, "left")
+    if outcome.revision_to_hold:
         why = f"deployment #{number} rolled back from it"
-        freezes.set_hold(connection, repo, Hold(outcome.held, now, why))
+        freezes.set_hold(connection, repo, Hold(outcome.revision_to_hold, now, why))
 
 
 def _begins_probation(attempt: Attempt) -> bool:
-    """Tell whether the release is to be checked for a while longer.
+    """Tell whether probation begins for the release that is live now.
 
-    After a crash it is not known what the release is checked with: that is looked up at each check.
+    It needs a health check. ``config`` is None if it is not known whether the release has one;
+    then probation begins, and ends at its first check if there is none.
     """
     checked = attempt.config is None or attempt.config.pipeline.healthcheck is not None
     return checked and attempt.site.repo.probation > 0

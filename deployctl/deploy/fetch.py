@@ -1,4 +1,9 @@
-"""The first stage: bring the mirror up to date, and decide which revision goes live."""
+"""The stage "fetch": update the mirror, and decide which revision goes live.
+
+Usually that is the tip of the ref as it is now, even if the delivery names another revision:
+deliveries can be late, lost or forged. A deployment has a wanted revision if a person named one, or
+if the deployment had to wait for the checks of one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,12 @@ from deployctl.values.deployment import Deployment
 
 
 def fetch(attempt: Attempt) -> tuple[str, str]:
-    """Bring the mirror up to date -> the revision that is to go live, and its subject."""
+    """Fetch the ref; return the revision that will go live (a full sha) and its subject.
+
+    The subject is the first line of the commit's message, unmasked. Ref, revision and masked
+    subject are recorded. Raises StageFailed if git or the remote fails, and RefusedError if the
+    revision is held or not reachable from the ref.
+    """
     site, deployment = attempt.site, attempt.deployment
     with attempt.journal.stage("fetch") as stage:
         ref = deployment.ref or site.repo.branch_ref or remote_tip(site).ref
@@ -23,20 +33,25 @@ def fetch(attempt: Attempt) -> tuple[str, str]:
         wanted, forced = deployment.wanted_revision, deployment.forced
         revision = choose_revision(site.mirror, ref, tip, wanted, forced=forced)
         commit = site.mirror.commit(revision)
-        odd = _why_not_the_named_one(site, deployment, ref, tip)
-        if odd is not None:
-            stage.line(odd)
-            attempt.journal.note(reason=odd)
+        warning = _unreachable_warning(site, deployment, ref, tip)
+        if warning is not None:
+            stage.line(warning)
+            attempt.journal.note(reason=warning)
         stage.line(f"{ref} is at {tip[:12]}; deploying {revision[:12]} {commit.subject}")
         subject = attempt.journal.masked(commit.subject)
         attempt.journal.note(ref=ref, revision=revision, subject=subject)
         attempt.deployment = replace(deployment, ref=ref, revision=revision)
-        _mind_the_hold(attempt, revision, tip if ref == site.repo.branch_ref else None)
+        _check_hold(attempt, revision, tip if ref == site.repo.branch_ref else None)
     return revision, commit.subject
 
 
 def choose_revision(mirror: Mirror, ref: str, tip: str, wanted: str | None, *, forced: bool) -> str:
-    """The tip, or the revision a person asked for where it is reachable from there."""
+    """Return the full sha of the revision to deploy: ``wanted``, or ``tip`` if that is None.
+
+    ``wanted`` may be the beginning of a sha. It must be reachable from the tip of ``ref``, else
+    RefusedError is raised. If ``forced``, it may be any commit; one that the mirror does not have
+    is fetched by its full sha, which a server may refuse (GitError).
+    """
     if wanted is None:
         return tip
     if not mirror.has(wanted) and forced and is_sha(wanted):
@@ -50,11 +65,12 @@ def choose_revision(mirror: Mirror, ref: str, tip: str, wanted: str | None, *, f
     return mirror.resolve(wanted)
 
 
-def _mind_the_hold(attempt: Attempt, revision: str, tip: str | None) -> None:
-    """A held revision is refused unless a person insists; a branch that moved lifts the holds.
+def _check_hold(attempt: Attempt, revision: str, tip: str | None) -> None:
+    """Raise RefusedError if the revision is held and the deployment is not forced.
 
-    ``tip`` is that of the repo's own branch, where it is known: one that is not held has moved.
-    What a person insisted on is held until it has succeeded.
+    ``tip`` is the tip of the branch that the repo follows, None if another ref is deployed. If that
+    tip is not held, the branch has moved since the hold was set, and all holds of the repo are
+    lifted. A hold on a forced revision stays until the deployment has succeeded.
     """
     db, repo = attempt.site.db, attempt.site.repo.name
     if tip is not None and freezes.hold_on(db, repo, tip) is None:
@@ -64,11 +80,11 @@ def _mind_the_hold(attempt: Attempt, revision: str, tip: str | None) -> None:
         raise RefusedError(freezes.describe_hold(repo, hold))
 
 
-def _why_not_the_named_one(site: Site, deployment: Deployment, ref: str, tip: str) -> str | None:
-    """Return a warning where the revision that the delivery names is not reachable from the tip.
+def _unreachable_warning(site: Site, deployment: Deployment, ref: str, tip: str) -> str | None:
+    """Return a warning if the revision that the delivery names is not reachable from the tip.
 
-    It may be forged, or the branch was forced to another commit since. What is deployed is the tip
-    in any case.
+    The delivery may be forged, or a force push may have moved the branch since. The delivery does
+    not decide what is deployed, so this is no error.
     """
     named = named_revision(site.db, deployment, ref)
     if named is None or named == tip:
@@ -79,7 +95,11 @@ def _why_not_the_named_one(site: Site, deployment: Deployment, ref: str, tip: st
 
 
 def named_revision(db: Database, deployment: Deployment, ref: str | None) -> str | None:
-    """Return the revision that the delivery of a deployment names for a ref, or None."""
+    """Return the revision that the deployment's delivery names for a ref, or None.
+
+    It is the one of the last push to that ref in the delivery, as the forge sent it. ``ref`` is a
+    full name; a deployment that no delivery asked for has none.
+    """
     delivery = delivery_records.get(db, deployment.delivery) if deployment.delivery else None
     pushes = (delivery.facts or {}).get("pushes", []) if delivery else []
     return next((push["revision"] for push in reversed(pushes) if push["ref"] == ref), None)

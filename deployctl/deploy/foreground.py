@@ -1,4 +1,4 @@
-"""A deployment that somebody waits for: run here when its turn comes, shown as it runs."""
+"""Run a deployment in the process of the command that asked for it, and show it as it runs."""
 
 from __future__ import annotations
 
@@ -18,39 +18,48 @@ from deployctl.system.signals import interruptible
 from deployctl.system.wake import start_worker
 from deployctl.values.deployment import Deployment
 
-_PAUSE = 0.1
+_PAUSE = 0.1  # seconds
 
 
 def refuse_if_locked(site: Site) -> None:
-    """A person's freeze holds for other persons too."""
+    """Raise RefusedError if a person has locked the repo; the lock holds for every person."""
     lock = freezes.lock_of(site.db, site.repo.name)
     if lock is not None:
         raise RefusedError(describe_lock(site.repo.name, lock))
 
 
 def run_when_admitted(runtime: Runtime, site: Site, number: int) -> Deployment:
-    """Run a queued deployment here, or follow whoever runs it or what took its place."""
+    """Run a queued deployment in this process as soon as it is admitted; return how it ended.
+
+    If another process runs it, its log is shown instead; if a newer deployment has superseded it,
+    that one is waited for. If Ctrl-C or a signal ends the waiting, the deployment is cancelled
+    while it is still queued, and the interruption is raised again.
+    """
     admission = Admission(site)
     try:
         with interruptible():
-            ended = _until_finished(runtime, site, number, admission)
+            ended = _run_or_follow(runtime, site, number, admission)
     except (KeyboardInterrupt, Interrupted):
         reason = "who asked for it did not wait"
         deployments.cancel_queued(runtime.db, number, reason, time.time())
         raise
     finally:
         admission.release()
-        _wake(runtime)
+        _start_worker_if_queued(runtime)
     outbox.send_due(runtime.db, runtime.config.channels)
     return ended
 
 
 def run_without_waiting(runtime: Runtime, site: Site, enqueue: Callable[[], int]) -> Deployment:
-    """Queue and run if the turn is free this instant, else BusyError and nothing queued."""
+    """Queue a deployment and run it, if it is admitted at once; return how it ended.
+
+    ``enqueue`` queues it and returns its number. Raises BusyError, without calling ``enqueue``, if
+    another deployment of the repo runs or no slot is free.
+    """
     admission = Admission(site)
     if not admission.acquire():
         raise BusyError(
-            f"another deployment is running ({_ahead(runtime)}); try again later, "
+            f"another deployment is running ({_describe_running(runtime)}); try again later, "
             "or leave out --no-wait"
         )
     try:
@@ -59,12 +68,13 @@ def run_without_waiting(runtime: Runtime, site: Site, enqueue: Callable[[], int]
             ended = run_queued(runtime, site, number)
     finally:
         admission.release()
-        _wake(runtime)
+        _start_worker_if_queued(runtime)
     outbox.send_due(runtime.db, runtime.config.channels)
     return ended or get_deployment(runtime.db, number)
 
 
-def _until_finished(runtime: Runtime, site: Site, number: int, admission: Admission) -> Deployment:
+def _run_or_follow(runtime: Runtime, site: Site, number: int, admission: Admission) -> Deployment:
+    """Run or follow a deployment, or the one that superseded it, and return it as it ended."""
     follower = Follower(runtime.db, runtime.output)
     while True:
         deployment = get_deployment(runtime.db, number)
@@ -79,7 +89,7 @@ def _until_finished(runtime: Runtime, site: Site, number: int, admission: Admiss
         elif deployment.status == "running":
             follower.show_more(deployment)
             time.sleep(_PAUSE)
-        elif (reason := _why_not_now(runtime, site, admission)) is None:
+        elif (reason := _admit_or_reason(runtime, site, admission)) is None:
             ended = run_queued(runtime, site, number)
             admission.release()
             if ended is not None:
@@ -89,21 +99,26 @@ def _until_finished(runtime: Runtime, site: Site, number: int, admission: Admiss
             time.sleep(_PAUSE)
 
 
-def _why_not_now(runtime: Runtime, site: Site, admission: Admission) -> str | None:
-    """What a queued deployment waits for; None: nothing, and the turn is taken."""
+def _admit_or_reason(runtime: Runtime, site: Site, admission: Admission) -> str | None:
+    """Acquire the admission and return None; or return the reason for which that cannot be now."""
     lock = freezes.lock_of(site.db, site.repo.name)
     if lock is not None:
         return describe_lock(site.repo.name, lock)
-    return None if admission.acquire() else f"{_ahead(runtime)} runs"
+    return None if admission.acquire() else f"{_describe_running(runtime)} runs"
 
 
-def _ahead(runtime: Runtime) -> str:
-    """What runs now, as a person calls it."""
+def _describe_running(runtime: Runtime) -> str:
+    """Return the running deployments as a person calls them, such as "blog #3, shop #4"."""
     running = deployments.all_running(runtime.db)
-    return ", ".join(f"{each.repo} #{each.number}" for each in running) or "another process"
+    names = (f"{deployment.repo} #{deployment.number}" for deployment in running)
+    return ", ".join(names) or "another process"
 
 
-def _wake(runtime: Runtime) -> None:
-    """Workers that found the turn taken have ended: one more sees to what was queued meanwhile."""
+def _start_worker_if_queued(runtime: Runtime) -> None:
+    """Start a worker if deployments are queued.
+
+    The workers that were started while this process had the admission have ended without running
+    them.
+    """
     if queue.waiting(runtime.db):
         start_worker(runtime.config.path, runtime.config.state_dir, runtime.config.env_names)

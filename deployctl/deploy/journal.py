@@ -1,4 +1,8 @@
-"""The journal of a running deployment: each event goes to the record, the log file, the screen."""
+"""The journal of a running deployment: it writes to the record, the log file and the screen.
+
+:class:`Journal` is for the whole deployment, :class:`StageJournal` for one stage, and
+:class:`StepJournal` for steps that run one after the other. Secrets are masked here.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,18 @@ from dataclasses import replace
 
 from deployctl.errors import DeployctlError, RefusedError, in_words
 from deployctl.output.screen import Output, ending, heading, prompt
-from deployctl.store import deployments, revisions
+from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.store.logs import LogFile, log_path
 from deployctl.system.process import LastLines, Outcome
 from deployctl.values.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.values.masking import Masker
 
-_LONGEST_LINE = 8 * 1024  # bytes; of steps that run beside each other, longer ones are broken
+_LONGEST_LINE = 8 * 1024  # bytes; longer lines of parallel steps are broken
 
 
 class StageFailed(Exception):
-    """A stage did not succeed; ``failure`` says which step, how, and its last lines."""
+    """A stage has failed; ``failure`` says which step, how, and its last lines of output."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -30,7 +34,11 @@ class StageFailed(Exception):
 
 
 class StageJournal:
-    """The log, the screen and the record of one running stage."""
+    """The journal of one running stage.
+
+    ``step`` is the journal of its steps if they run one after the other. Methods that write may be
+    called by several threads at once.
+    """
 
     def __init__(
         self,
@@ -44,43 +52,45 @@ class StageJournal:
         self._log = log
         self._output = output
         self._masker = masker
-        self._one_at_a_time = threading.Lock()
+        self._write_lock = threading.Lock()
         self.step = StepJournal(self, masker, last_lines)
         self._steps = [self.step]
 
     @property
     def steps(self) -> tuple[StepRecord, ...]:
-        """The records of the steps that have ended; parallel steps by their position."""
+        """The records of the steps that have ended; parallel steps in order of position."""
         return tuple(record for step in self._steps for record in step.records)
 
     def parallel_step(self, position: int) -> StepJournal:
-        """Return the journal of a step that runs in a thread beside others.
+        """Return the journal of a step that runs in parallel with others, in its own thread.
 
-        Each of its lines has its position, counted from 1, in front.
+        ``position`` is counted from 1 and stands in front of each line, as ``[1] ``.
         """
         step = StepJournal(self, self._masker.another(), LastLines, f"[{position}] ")
         self._steps.append(step)
         return step
 
     def line(self, text: str) -> None:
+        """Write one line of deployctl's own to the log and the screen, with secrets masked."""
         text = self._masker.mask_text(text)
-        with self._one_at_a_time:
+        with self._write_lock:
             self._log.line(text)
             self._output.line(text)
 
     def write(self, chunk: bytes) -> None:
-        """Write output of a step, masked by the caller, to the log and the screen."""
-        with self._one_at_a_time:
+        """Write output of a step to the log and the screen; the caller has masked secrets."""
+        with self._write_lock:
             self._log.raw(chunk)
             self._output.raw(chunk)
 
     def begin_step(self, prompt: str, *, beside: bool) -> int:
-        """Log and show that a step begins, alone or ``beside`` others.
+        """Log and show that a step begins; return the offset in the log where its part begins.
 
-        Returns the offset in the log, in bytes, at which the step's own part begins.
+        The offset is in bytes. ``prompt`` is the line above its output, such as ``$ make``.
+        ``beside`` tells whether other steps run at the same time.
         """
         prompt = self._masker.mask_text(prompt)
-        with self._one_at_a_time:
+        with self._write_lock:
             self._log.end_step()
             start = self._log.position()
             self._log.line(prompt)
@@ -89,15 +99,22 @@ class StageJournal:
         return start
 
     def end_step(self, command: str, outcome: Outcome, start: int) -> StepRecord:
-        """End the step's part of the log -> its record; ``start`` is what begin_step returned."""
-        with self._one_at_a_time:
+        """End the step's part of the log; return the record of the step.
+
+        ``start`` is the offset that begin_step returned.
+        """
+        with self._write_lock:
             self._log.end_step()
             end = self._log.position()
         command = self._masker.mask_text(command)
         return StepRecord(command, outcome.exit_code, outcome.duration, start, end)
 
     def failure(self, message: str, *, command: str | None = None, tail: str = "") -> Failure:
-        """Return a failure of this stage, with secrets masked."""
+        """Return a Failure of this stage, with secrets masked.
+
+        ``command`` is the command that failed, None if there was none; ``tail`` is the last lines
+        of its output.
+        """
         return Failure(
             stage=self.name,
             message=self._masker.mask_text(message),
@@ -107,10 +124,11 @@ class StageJournal:
 
 
 class StepJournal:
-    """The output and the records of steps that run one after the other.
+    """The journal of steps that run one after the other; ``records`` holds those that have ended.
 
-    ``prefix`` stands in front of each line of a step that runs beside others; such output is
-    written in whole lines, so that the lines of two steps do not mix.
+    ``prefix`` is empty, or stands in front of each line of a step that runs in parallel with
+    others. With a prefix the output is written in whole lines, so that the lines of two steps do
+    not mix. ``last_lines`` makes the object that keeps the last lines of one step's output.
     """
 
     def __init__(
@@ -130,21 +148,28 @@ class StepJournal:
         self._log_start = 0
 
     def line(self, text: str) -> None:
+        """Write one line of deployctl's own about a step to the log and the screen."""
         self._stage.line(f"{self._prefix}{text}")
 
     def begin_step(self, command: str) -> None:
+        """Log and show that a step begins, by its command as a person would type it."""
         self._last = self._last_lines()
         text = f"{self._prefix}{prompt(command)}"
         self._log_start = self._stage.begin_step(text, beside=bool(self._prefix))
 
     def output(self, chunk: bytes) -> None:
-        """Take output of the running step as it comes; secrets are masked here."""
+        """Write a chunk of output of the running step, with secrets masked.
+
+        The masker may hold back the end of a chunk until the next one, as it may be the first half
+        of a secret.
+        """
         self._write(self._masker.mask(chunk))
 
     def end_step(self, command: str, outcome: Outcome) -> Outcome:
-        """Record how the step ended -> the outcome with its last lines of output, masked.
+        """Record how the step ended; return the outcome with its last lines of output, masked.
 
-        The lines are masked before they are cut, so that no half of a secret stays visible.
+        The output is masked before it is cut to the last lines, so that no half of a secret is
+        shown.
         """
         self._write(self._masker.flush())
         if self._unfinished_line:
@@ -161,7 +186,7 @@ class StepJournal:
             self._stage.write(shown)
 
     def _whole_lines(self, chunk: bytes) -> bytes:
-        """Return the lines that are complete by now, each with the prefix; keep the rest."""
+        """Return the lines that are complete, each with the prefix; keep the rest for later."""
         *lines, self._unfinished_line = (self._unfinished_line + chunk).split(b"\n")
         if len(self._unfinished_line) > _LONGEST_LINE:
             lines, self._unfinished_line = [*lines, self._unfinished_line], b""
@@ -170,7 +195,7 @@ class StepJournal:
 
 
 class Journal:
-    """The log and the record of one deployment while it runs."""
+    """The journal of one deployment while it runs."""
 
     def __init__(
         self, db: Database, deployment: Deployment, *, masker: Masker, output: Output
@@ -182,30 +207,38 @@ class Journal:
         self._log = LogFile(log_path(db.state_dir, deployment.number))
 
     def line(self, text: str) -> None:
+        """Write one line of deployctl's own to the log and the screen, with secrets masked."""
         text = self._masker.mask_text(text)
         self._log.line(text)
         self._output.line(text)
 
     def masked(self, text: str) -> str:
-        """A text from elsewhere, such as a commit's subject, without a secret in it."""
+        """Return a text, such as the subject of a commit, with secrets masked."""
         return self._masker.mask_text(text)
 
     def note(self, **columns: str | int | None) -> None:
-        """Write down what became known of the deployment, before it is acted upon."""
+        """Write columns of the deployment to the record, in a transaction of its own.
+
+        ``columns`` are columns of the table ``deployments``, such as ``revision``.
+        """
         deployments.note(self._db, self._number, **columns)
 
     @contextmanager
     def stage(
         self, name: str, last_lines: Callable[[], LastLines] = LastLines
     ) -> Iterator[StageJournal]:
-        """Tell of a stage; what goes wrong in it leaves as :class:`StageFailed`.
+        """Record, log and show a stage while the block runs; yield its journal.
 
-        ``last_lines`` makes what keeps the end of each step's output.
+        A DeployctlError or OSError in the block is recorded as the failure of the stage and raised
+        as StageFailed. StageFailed and RefusedError pass through unchanged. The status of the
+        stage is "succeeded", "failed", or "cancelled" after RefusedError or any other exception.
+        ``last_lines`` makes the object that keeps the last lines of each step's output.
         """
-        usual = revisions.usual_duration(self._db, self._number, name)
+        usual = deployments.usual_duration(self._db, self._number, name)
         start = self._log.position()
         record = StageRecord(name, "running", time.time(), log_start=start, usual=usual)
-        # The way back is told of even on a full disk, and so is what failed.
+        # Urgent writes free the reserve file on a full disk: the way back, and a stage that did
+        # not succeed (see _end), must be recorded even then.
         urgent = name.startswith("rollback")
         row = deployments.begin_stage(self._db, self._number, record, urgent=urgent)
         began = time.monotonic()
@@ -234,6 +267,11 @@ class Journal:
     def _end(
         self, row: int, stage: StageRecord, why: str, failure: Failure | None, *, urgent: bool
     ) -> None:
+        """Log, show and record the end of a stage.
+
+        ``row`` is the id of the stage in the record. ``why`` is the reason if the stage did not
+        run or was refused; after a failure the message of ``failure`` is taken instead.
+        """
         why = failure.message if failure is not None else why
         self._log.line(ending(stage, why))
         self._output.end_stage(stage, why, failure)
@@ -242,30 +280,31 @@ class Journal:
         deployments.end_stage(self._db, row, stage, urgent=urgent)
 
     def skip(self, name: str, why: str) -> None:
-        """Tell of a stage that does not run this time."""
+        """Record, log and show a stage that does not run this time, and why."""
         start = self._log.position()
         record = StageRecord(name, "skipped", time.time(), 0.0, log_start=start)
         row = deployments.begin_stage(self._db, self._number, record)
         self._end(row, record, self.masked(why), None, urgent=False)
 
     def close(self) -> None:
+        """Close the log file."""
         self._log.close()
 
 
 def first_line(deployment: Deployment) -> str:
-    """Return the first line of a deployment's log: what was asked for, by whom, on which host."""
-    what = deployment.rollback_to or deployment.wanted_revision or deployment.ref
-    task = f"{deployment.task} {what}" if what else deployment.task
-    by = f"({deployment.trigger}, asked by {deployment.actor})"
-    return f"{deployment.repo} #{deployment.number}: {task} {by} on {os.uname().nodename}"
+    """Return the first line of a deployment's log: task, target, trigger, actor and host."""
+    target = deployment.rollback_to or deployment.wanted_revision or deployment.ref
+    task = f"{deployment.task} {target}" if target else deployment.task
+    origin = f"({deployment.trigger}, asked by {deployment.actor})"
+    return f"{deployment.repo} #{deployment.number}: {task} {origin} on {os.uname().nodename}"
 
 
 def last_line(deployment: Deployment) -> str:
-    """Return the last line: how it ended, why, and what is live now."""
+    """Return the last line of a deployment's log: status, reason, and what is live now."""
     revision = (deployment.revision or "")[:12]
     before = (deployment.previous_revision or "")[:12]
     had_live = deployment.previous_revision or deployment.previous_link
-    says = {
+    result = {
         "succeeded": f"{revision} is live",
         "rolled_back": f"{revision} failed; {before} is live again",
         "degraded": "DEGRADED: it failed and going back failed too; look at it now",
@@ -273,4 +312,4 @@ def last_line(deployment: Deployment) -> str:
         "cancelled": "cancelled",
     }
     reason = f" ({deployment.reason})" if deployment.reason else ""
-    return f"{deployment.repo} #{deployment.number}: {says[deployment.status]}{reason}"
+    return f"{deployment.repo} #{deployment.number}: {result[deployment.status]}{reason}"

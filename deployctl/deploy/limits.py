@@ -1,9 +1,11 @@
-"""What the stages of a repo may take of the machine, so that a build never starves what is live.
+"""Limit the CPU, disk and memory use of stages, so that a build does not slow down what is live.
 
-nice(1) and ionice(1) are the system's own; they become the command, and so does systemd-run with
-``--scope``: the command stays in its session, with its environment, and ends as any other. A limit
-of addresses (RLIMIT_AS) is no substitute for a limit of memory: it counts what is merely reserved,
-and node reserves gigabytes, and it counts for each process alone.
+The limits are set by programs in front of the command: nice(1), ionice(1), and systemd-run(1) with
+``--scope``. Each of them executes the command in its own place (exec), so the command stays in its
+session, keeps its environment, and its exit code or signal arrives unchanged.
+
+Memory is not limited with RLIMIT_AS (setrlimit(2)): that counts addresses that are only reserved,
+and node reserves gigabytes of them, and it counts each process alone.
 """
 
 from __future__ import annotations
@@ -20,18 +22,22 @@ from deployctl.system.wake import SYSTEMD_RUN, runtime_dir
 from deployctl.values.repo import Repo
 from deployctl.values.text import as_configured
 
-_TIMEOUT = 10.0
+_TIMEOUT = 10.0  # seconds; of the trial of systemd-run
 _RUNTIME_DIR = "XDG_RUNTIME_DIR"
 _ENV = "/usr/bin/env"
-# Where the kernel shows what holds for a process: cgroups(7), version 2.
-_LIMIT = 'cat "$1$(sed -n s/^0:://p /proc/self/cgroup)/memory.max"'
-# A scope whose process the kernel kills is ended as a whole: OOMPolicy in systemd.scope(5).
+# Prints the memory limit of the process itself: cgroups(7), version 2. $1 is where cgroups are.
+_PRINT_LIMIT = 'cat "$1$(sed -n s/^0:://p /proc/self/cgroup)/memory.max"'
+# If the kernel kills one process of a scope for lack of memory, systemd ends all of them:
+# OOMPolicy in systemd.scope(5).
 _ENDED_BY = ("SIGKILL", "SIGTERM")
 
 
 @dataclass(frozen=True)
 class Systemd:
-    """Where systemd is: whether it runs at all (sd_booted(3)), and what it limits."""
+    """The paths of systemd: the program, the directory that exists while it runs, the cgroups.
+
+    ``running`` is the test of sd_booted(3).
+    """
 
     run: str = SYSTEMD_RUN
     running: str = "/run/systemd/system"
@@ -40,15 +46,19 @@ class Systemd:
 
 @dataclass(frozen=True)
 class Limits:
-    """The words that a command starts behind; ``memory`` in bytes where that is limited."""
+    """The limits of a command, as the words that stand in front of it.
+
+    ``memory`` is the limit in bytes, None without a limit.
+    """
 
     prefix: tuple[str, ...] = ()
     memory: int | None = None
 
     def wrap(self, command: Command) -> Command:
-        """The command within the limits.
+        """Return the command with the limits in front of it, as argv.
 
-        A shell starts it: it is the one to tell what is not there (127) from what cannot run (126).
+        A shell starts the command, because its exit code tells a program that is not found (127)
+        from one that cannot be executed (126). Without limits the command is returned as it is.
         """
         if not self.prefix:
             return command
@@ -57,34 +67,38 @@ class Limits:
         return (*self.prefix, "/bin/sh", "-c", 'exec "$@"', "sh", *command)
 
     def hint(self, outcome: Outcome) -> str:
-        """What the limit of memory has to do with how a command ended; empty: nothing."""
+        """Return a hint if the memory limit may have ended the command, else an empty string."""
         ended = outcome.exit_code is None and outcome.signal in _ENDED_BY
         if self.memory is None or not (ended or outcome.exit_code == 128 + 9):
             return ""
         return f"was memory: {as_configured(self.memory)} too little?"
 
 
-NONE = Limits()
+NO_LIMITS = Limits()
 
 
 def limits_of(repo: Repo, warn: Callable[[str], object], systemd: Systemd | None = None) -> Limits:
-    """The limits of a repo, as far as this machine has them; ``warn`` hears of what it has not."""
-    gentle = low_priority_prefix(repo)
+    """Return the limits of a repo, as far as this machine can set them.
+
+    ``warn`` is called with a line of text for each limit that cannot be set.
+    """
+    priority = low_priority_prefix(repo)
     if repo.ionice and not _program("ionice"):
         warn("warning: no ionice: there is no such program (apt-get install util-linux)")
     if repo.memory is None:
-        return Limits(gentle)
+        return Limits(priority)
     systemd = systemd or Systemd()
-    why = why_no_memory_limit(repo.memory, systemd)
-    if why is not None:
-        warn(f"warning: no memory limit: {why}")
-        return Limits(gentle)
-    return Limits((*gentle, *_scope(repo.memory, systemd)), repo.memory)
+    reason = why_no_memory_limit(repo.memory, systemd)
+    if reason is not None:
+        warn(f"warning: no memory limit: {reason}")
+        return Limits(priority)
+    return Limits((*priority, *_systemd_run(repo.memory, systemd)), repo.memory)
 
 
 def low_priority_prefix(repo: Repo) -> tuple[str, ...]:
-    """The words in front of a command that gives way; the programs by their path: what a step has
-    as PATH is its own business.
+    """Return the words of ``nice`` and ``ionice`` in front of a command; empty if neither is set.
+
+    The programs are named by their absolute path, because a step may have any PATH.
     """
     words: list[str] = []
     nice, ionice = _program("nice"), _program("ionice")
@@ -92,44 +106,50 @@ def low_priority_prefix(repo: Repo) -> tuple[str, ...]:
         words += [nice, "-n", str(repo.nice)]
     if repo.ionice and ionice:
         kind, _, level = repo.ionice.partition(" ")
-        # -t: where the kernel does not let it, the command runs all the same.
+        # -t: the command runs even if the kernel does not allow the class.
         words += [ionice, "-t", "-c", "3" if kind == "idle" else "2"]
         words += ["-n", level] if level else []
     return tuple(words)
 
 
 def why_no_memory_limit(memory: int, systemd: Systemd) -> str | None:
-    """What keeps systemd from limiting the memory of a command, tried out; None: it does."""
+    """Return why systemd cannot limit the memory of a command, or None if it can.
+
+    ``memory`` is in bytes. It is tried: a shell in a scope prints the limit that the kernel has
+    set for it.
+    """
     if not os.path.isdir(systemd.running):
         return "systemd does not run here"
     if os.geteuid() != 0 and runtime_dir() is None:
         return "this account's own systemd does not run alone"
-    argv = (*_scope(memory, systemd), "/bin/sh", "-c", _LIMIT, "sh", systemd.cgroups)
+    argv = (*_systemd_run(memory, systemd), "/bin/sh", "-c", _PRINT_LIMIT, "sh", systemd.cgroups)
     done = run(argv, env=base_environment(), timeout=_TIMEOUT, cwd="/")
-    said = done.stdout.decode(errors="replace").strip()
-    if said.isdigit():
-        # The kernel counts in pages.
-        return None if int(said) <= memory else f"the kernel limits it to {said} bytes instead"
+    limit = done.stdout.decode(errors="replace").strip()
+    if limit.isdigit():
+        # The kernel rounds down to whole pages, so the limit may be a little smaller.
+        return None if int(limit) <= memory else f"the kernel limits it to {limit} bytes instead"
     if done.exit_code == 0:
         return "systemd sets none for it"
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     return f"systemd-run: {lines[-1]}" if lines else "systemd-run failed"
 
 
-def _scope(memory: int, systemd: Systemd) -> tuple[str, ...]:
-    """systemd-run(1), of the system for root and else of the account.
+def _systemd_run(memory: int, systemd: Systemd) -> tuple[str, ...]:
+    """Return the words of systemd-run(1) in front of a command; ``memory`` is in bytes.
 
-    The account's own is found by a variable, which the command does not get to see.
+    Root asks the systemd of the system, another account its own systemd. That is found through the
+    variable XDG_RUNTIME_DIR, which is removed again from the environment of the command.
     """
-    asked: tuple[str, ...] = (systemd.run,)
+    run_words: tuple[str, ...] = (systemd.run,)
     unset: tuple[str, ...] = ()
     directory = None if os.geteuid() == 0 else runtime_dir()
     if directory is not None:
-        asked = (_ENV, f"{_RUNTIME_DIR}={directory}", systemd.run, "--user")
+        run_words = (_ENV, f"{_RUNTIME_DIR}={directory}", systemd.run, "--user")
         unset = (_ENV, "-u", _RUNTIME_DIR)
     limit = ("-p", f"MemoryMax={memory}", "-p", "MemorySwapMax=0")
-    return (*asked, "--scope", "--collect", "--quiet", *limit, "--", *unset)
+    return (*run_words, "--scope", "--collect", "--quiet", *limit, "--", *unset)
 
 
 def _program(name: str) -> str | None:
+    """Return the absolute path of a program, or None if it is not installed."""
     return shutil.which(name, path=base_environment()["PATH"])

@@ -1,4 +1,7 @@
-"""What a deployment or a rollback would do, step by step, and who says so."""
+"""Plan a deployment or a rollback for a dry run: one line per step that it would run.
+
+A line ends with the place where its step is configured, in brackets, such as [repos.yml].
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ from deployctl.values.repo import Pipeline, Stage
 
 
 def deployment(site: Site, ref: str, revision: str, subject: str) -> list[str]:
-    """The plan to bring a fetched revision live; ConfigError where its own file is wrong."""
+    """Return the plan of a deployment, one line per step, with secrets masked.
+
+    ``revision`` is a full sha that the mirror has. Raises ConfigError if the project's pipeline
+    file is wrong.
+    """
     config = config_of_revision(site, revision)
     live, pipeline = site.layout.live(), config.pipeline
     steps = [
@@ -29,30 +36,34 @@ def deployment(site: Site, ref: str, revision: str, subject: str) -> list[str]:
         f"prepare a release in {site.layout.directory(None)}",
         *_environment(config),
         *_caches(site, pipeline),
-        *_build(pipeline),
+        *_stages(pipeline),
         f"switch {site.layout.live_directory()}",
         *_after_switch(pipeline),
-        *_afterwards(pipeline),
-        *(f"tell {each.channel} of {', '.join(each.on)}" for each in site.repo.notify),
+        *_post(pipeline),
+        *(f"tell {entry.channel} of {', '.join(entry.on)}" for entry in site.repo.notify),
     ]
     return _masked(site, config, steps)
 
 
 def rollback(site: Site, target: ReleaseRecord) -> list[str]:
-    """The plan to go back to a release."""
+    """Return the plan of a rollback to a release, one line per step, with secrets masked.
+
+    A release that is no longer on disk would be built again: then its revision is fetched into the
+    mirror, to read the project's pipeline file.
+    """
     revision, gone = target.revision[:12], target.state == GONE
     if gone:
         site.mirror.bring(target.revision, f"refs/heads/{site.repo.branch}")
     config = config_of_revision(site, target.revision) if gone else config_of_release(site, target)
-    place = site.layout.directory(target.name if not gone else None)
+    directory = site.layout.directory(target.name if not gone else None)
     steps = [
-        *([f"build {revision} again in {place}: it is no longer on disk"] if gone else []),
+        *([f"build {revision} again in {directory}: it is no longer on disk"] if gone else []),
         *(_environment(config) if gone else ()),
-        *(_build(config.pipeline) if gone else ()),
-        f"switch {site.repo.name} to {revision} in {place}",
+        *(_stages(config.pipeline) if gone else ()),
+        f"switch {site.repo.name} to {revision} in {directory}",
         *_commands(config.pipeline, "on_rollback", config.pipeline.on_rollback),
         *_after_switch(config.pipeline),
-        *_afterwards(config.pipeline),
+        *_post(config.pipeline),
     ]
     return _masked(site, config, steps)
 
@@ -70,46 +81,48 @@ def _environment(config: ReleaseConfig) -> Iterator[str]:
 
 def _caches(site: Site, pipeline: Pipeline) -> Iterator[str]:
     if pipeline.cache and site.repo.strategy == "releases":
-        yield f"copy caches: {', '.join(pipeline.cache)}{_says(pipeline, 'cache')}"
+        yield f"copy caches: {', '.join(pipeline.cache)}{_source(pipeline, 'cache')}"
 
 
-def _build(pipeline: Pipeline) -> Iterator[str]:
+def _stages(pipeline: Pipeline) -> Iterator[str]:
+    source = _source(pipeline, "stages")
     for stage in pipeline.stages:
         for step in stage.steps:
-            yield f"stage {stage.name}{_terms(stage)}: {describe(step)}{_says(pipeline, 'stages')}"
+            yield f"stage {stage.name}{_conditions(stage)}: {describe(step)}{source}"
 
 
-def _terms(stage: Stage) -> str:
-    """What is special about a stage, in brackets."""
+def _conditions(stage: Stage) -> str:
+    """Return when a stage runs and what its failure means, in parentheses, or an empty string."""
     when = stage.when
-    terms = [
+    conditions = [
         *(
-            f"{key} {' or '.join(given)}"
-            for key, given in (vars(when).items() if when else ())
-            if given
+            f"{key} {' or '.join(values)}"
+            for key, values in (vars(when).items() if when else ())
+            if values
         ),
         *(["at the same time"] if stage.parallel else []),
         *([f"up to {stage.retry + 1} times"] if stage.retry else []),
         *(["may fail"] if stage.allow_failure else []),
     ]
-    return f" ({', '.join(terms)})" if terms else ""
+    return f" ({', '.join(conditions)})" if conditions else ""
 
 
 def _after_switch(pipeline: Pipeline) -> Iterator[str]:
     yield from _commands(pipeline, "restart", pipeline.restart)
     if pipeline.healthcheck:
-        yield f"health check: {describe(pipeline.healthcheck)}{_says(pipeline, 'healthcheck')}"
+        yield f"health check: {describe(pipeline.healthcheck)}{_source(pipeline, 'healthcheck')}"
 
 
-def _afterwards(pipeline: Pipeline) -> Iterator[str]:
+def _post(pipeline: Pipeline) -> Iterator[str]:
     for when, commands in vars(pipeline.post).items():
         for command in commands:
-            yield f"post {when}: {describe(command)}{_says(pipeline, 'post')}"
+            yield f"post {when}: {describe(command)}{_source(pipeline, 'post')}"
 
 
 def _commands(pipeline: Pipeline, key: str, commands: Sequence[Command]) -> Iterator[str]:
-    return (f"{key}: {describe(command)}{_says(pipeline, key)}" for command in commands)
+    return (f"{key}: {describe(command)}{_source(pipeline, key)}" for command in commands)
 
 
-def _says(pipeline: Pipeline, key: str) -> str:
+def _source(pipeline: Pipeline, key: str) -> str:
+    """Return where a key of the pipeline is configured, in brackets, or an empty string."""
     return f" [{pipeline.origins[key]}]" if key in pipeline.origins else ""

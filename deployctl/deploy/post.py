@@ -1,4 +1,4 @@
-"""What a pipeline wants done once a deployment has ended, and that is in the record."""
+"""Run the commands of ``post``, after the outcome of a deployment is recorded."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from deployctl.values.deployment import IDLE, REFUSED
 
 
 def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:
-    """Run the commands of ``post`` -> what interrupted them, if it was more than a cancel.
+    """Run the commands of ``post`` as a stage; return the interruption that ended them, or None.
 
-    Whatever they do, the outcome stays what it is. Those of a deployment that somebody ended are
-    only the ones that always run.
+    The outcome of the deployment does not change, even if a command fails: that is only logged. An
+    interruption by `deployctl cancel` is not returned, as it must not end the process. Nothing runs
+    for a deployment that had nothing to do or was refused.
     """
     if outcome.phase in (*IDLE, REFUSED):
         return None
@@ -34,30 +35,38 @@ def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:
     except (DeployctlError, OSError, StageFailed) as error:
         attempt.journal.line(f"warning: post: {error}; the deployment is {outcome.status} anyway")
     except (KeyboardInterrupt, Interrupted) as interruption:
-        by = deployments.cancelled_by(attempt.site.db, attempt.deployment.number)
-        return None if by else interruption
+        actor = deployments.cancelled_by(attempt.site.db, attempt.deployment.number)
+        return None if actor else interruption
     return None
 
 
 def _commands(attempt: Attempt, outcome: Outcome) -> tuple[Command, ...]:
-    """Where a pipeline is not known, because its file is wrong, only what repos.yml says runs."""
+    """Return the commands for the status of the outcome, then those that always run.
+
+    After a cancelled deployment only the latter run. If the pipeline is not known, because the
+    project's pipeline file is wrong, the commands of repos.yml are taken.
+    """
     pipeline = attempt.config.pipeline if attempt.config else attempt.site.repo.pipeline
     post = pipeline.post
-    depends = {"succeeded": post.success, "cancelled": ()}.get(outcome.status, post.failure)
-    return (*depends, *post.always)
+    by_status = {"succeeded": post.success, "cancelled": ()}.get(outcome.status, post.failure)
+    return (*by_status, *post.always)
 
 
 def _context(attempt: Attempt, outcome: Outcome) -> StageContext:
-    """In what is live now; where nothing is, in what was built, or in the root directory."""
+    """Return the context of the commands, which have DEPLOYCTL_STATUS in their environment.
+
+    They run in the live directory; if there is none, in the directory of the release that was
+    built; if there is none either, in the root directory.
+    """
     site, target = attempt.site, attempt.target
-    places = [site.layout.live_directory()]
+    directories = [site.layout.live_directory()]
     if target is not None:
-        places.append(site.layout.directory(target.name))
-    place = next(filter(os.path.isdir, places), "/")
+        directories.append(site.layout.directory(target.name))
+    directory = next(filter(os.path.isdir, directories), "/")
     context = attempt.step_context(
         attempt.config or config_of_release(site, None),
         target.revision if target else attempt.deployment.revision,
         target.name if target else attempt.deployment.release,
-        place,
+        directory,
     )
     return replace(context, env={**context.env, "DEPLOYCTL_STATUS": outcome.status})

@@ -1,8 +1,9 @@
-"""Probation: what went live is checked for a while longer, and left again where it fails late.
+"""Probation: check the health of a release for some time after it went live.
 
-Whoever works the queue off looks after it, so it takes cron or a timer. The repo's lock is held
-meanwhile, and no place on the machine: a long build of another repo keeps no check from its time.
-What is decided upon is a rollback in the queue like any other.
+If a check fails, deployctl queues a rollback, which then runs like any other. The checks are made
+by workers, after the queue is empty; so cron or a timer must start a worker regularly. The worker
+holds the repo's lock file during a check, but no slot: so a long build of another repo does not
+delay the check.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ STAGE = "probation"
 
 
 @dataclass(frozen=True)
-class _Watched:
-    """A probation, the release that is live on it, and the deployment that made it live."""
+class _LiveOnProbation:
+    """A probation, the live release that it is about, and the deployment that made that live."""
 
     probation: Probation
     release: LiveRelease
@@ -43,9 +44,10 @@ class _Watched:
 
 
 def check_probation(runtime: Runtime, probation: Probation) -> bool:
-    """Check what is on probation -> whether the repo was ours for a while.
+    """Check a release on probation if a check is due; tell whether the lock file was held.
 
-    Then its queue may have something that came meanwhile, or the rollback.
+    If so, the caller must run the queue: it may contain the rollback, or a deployment that was
+    queued meanwhile. An error of this repo is shown and not raised; StoreError is raised.
     """
     if not _is_due(runtime, probation, current_instant()):
         return False
@@ -54,8 +56,8 @@ def check_probation(runtime: Runtime, probation: Probation) -> bool:
         return False
     try:
         with interruptible():
-            _look(runtime, open_site(runtime.config, runtime.db, probation.repo), probation)
-    except StoreError:  # it is the trouble of all repos
+            _check(runtime, open_site(runtime.config, runtime.db, probation.repo), probation)
+    except StoreError:  # it concerns all repos
         raise
     except (DeployctlError, OSError) as error:
         runtime.output.line(f"{probation.repo}: {in_words(error)}")
@@ -65,52 +67,69 @@ def check_probation(runtime: Runtime, probation: Probation) -> bool:
 
 
 def _is_due(runtime: Runtime, probation: Probation, now: Instant) -> bool:
-    """What was found last stays in the record until something else is live: status tells of it."""
+    """Tell whether a check is due; end the probation if its time is over and nothing failed.
+
+    A probation that has failed stays in the record until another release is live, because
+    `deployctl status` shows it.
+    """
     db, repo = runtime.db, runtime.config.repos.get(probation.repo)
     lasts = repo.probation if repo else 0.0
     if probation.since.until(now) < lasts:
-        return not _is_seen_to(db, probation)
+        return not _rollback_was_tried(db, probation)
     if probation.failure is None or not lasts:
         _end(db, probation)
     return False
 
 
-def _is_seen_to(db: Database, probation: Probation) -> bool:
-    """Whether the way back was tried, which is done once, unless a newer request took its place."""
+def _rollback_was_tried(db: Database, probation: Probation) -> bool:
+    """Tell whether a rollback was queued for this probation, and not superseded.
+
+    It is tried only once for each probation. A superseded rollback did not run, so it does not
+    count.
+    """
     if probation.rollback is None:
         return False
     rollback = deployments.get(db, probation.rollback)
     return rollback is None or rollback.status != "superseded"
 
 
-def _look(runtime: Runtime, site: Site, probation: Probation) -> None:
-    """Not while something runs or may run next: what that leaves live is looked at then."""
+def _check(runtime: Runtime, site: Site, probation: Probation) -> None:
+    """Check the live release and record the result; the caller holds the repo's lock file.
+
+    Nothing is checked while a deployment runs or may run next: what is live may change then.
+    """
     db, name = site.db, site.repo.name
     if deployments.running(db, name) or probations.of_repo(db, name) != probation:
         return
-    if _has_next(site):
+    if _has_runnable(site):
         return
-    end_steps(step_note(db.state_dir, name))  # of a check whose process died
-    watched = _watched(site, _counted_anew(db, probation))
-    if watched is None:
+    end_steps(step_note(db.state_dir, name))  # of an earlier check whose process died
+    subject = _live_on_probation(site, _restart_if_clock_went_back(db, probation))
+    if subject is None:
         _end(db, probation)
         return
-    failure = _late_failure(watched)
-    told = _well(watched) if failure is None else _unwell(watched, failure)
-    if told:
-        runtime.output.line(f"{name}: {told}")
+    failure = _check_health(subject)
+    message = _record_healthy(subject) if failure is None else _record_failed(subject, failure)
+    if message:
+        runtime.output.line(f"{name}: {message}")
         refresh_page(site, runtime.output)
 
 
-def _has_next(site: Site) -> bool:
-    """Whether something waits that nothing keeps from running: it takes the place of all this."""
+def _has_runnable(site: Site) -> bool:
+    """Tell whether a deployment of the repo is queued that may run at once.
+
+    It is not runnable while it waits for checks, or while a person has locked the repo.
+    """
     db, name = site.db, site.repo.name
-    waiting = any(each.awaits is None for each in deployments.queued(db, name))
+    waiting = any(deployment.awaits is None for deployment in deployments.queued(db, name))
     return waiting and freezes.lock_of(db, name) is None
 
 
-def _counted_anew(db: Database, probation: Probation) -> Probation:
-    """Where the clock was set back across a reboot it begins again, or it might last for years."""
+def _restart_if_clock_went_back(db: Database, probation: Probation) -> Probation:
+    """Return the probation; it begins again now if the clock was set back across a reboot.
+
+    Otherwise it could last for years.
+    """
     now = current_instant()
     if not probation.since.is_ahead_of(now):
         return probation
@@ -119,33 +138,37 @@ def _counted_anew(db: Database, probation: Probation) -> Probation:
     return probation
 
 
-def _watched(site: Site, probation: Probation) -> _Watched | None:
-    """None where what was on probation is not live any more, or cannot be checked."""
+def _live_on_probation(site: Site, probation: Probation) -> _LiveOnProbation | None:
+    """Return the live release of a probation; None if that is not live, or has no health check."""
     live = site.layout.live()
     if live is None:
         return None
-    brought = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
-    if brought is None or brought.number != probation.deployment:
+    made_live_by = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    if made_live_by is None or made_live_by.number != probation.deployment:
         return None
     config = config_of_live(site, live.revision, live.release)
     healthcheck = config.pipeline.healthcheck
     if healthcheck is None:
         return None
-    release = LiveRelease(site, live, config, healthcheck, brought)
-    return _Watched(probation, release, brought)
+    release = LiveRelease(site, live, config, healthcheck, made_live_by)
+    return _LiveOnProbation(probation, release, made_live_by)
 
 
-def _late_failure(watched: _Watched) -> Failure | None:
-    """One try, and only where that is bad all that a deployment asks: a lost request is no news."""
-    site, whole = watched.release.site, watched.release.healthcheck
-    noted = step_note(site.db.state_dir, site.repo.name)
+def _check_health(subject: _LiveOnProbation) -> Failure | None:
+    """Return the failure of the health check, with its evidence, or None if all is well.
+
+    One try is made first. Only if that fails, the whole health check decides, with all its tries:
+    a single lost request is no failure.
+    """
+    site, whole = subject.release.site, subject.release.healthcheck
+    note = step_note(site.db.state_dir, site.repo.name)
     for decides, healthcheck in enumerate((single_try(whole), whole)):
         result = probe(
-            replace(watched.release, healthcheck=healthcheck),
+            replace(subject.release, healthcheck=healthcheck),
             trigger="auto",
             actor=probations.ACTOR,
-            noted=noted,
-            explained=bool(decides),
+            step_note=note,
+            with_evidence=bool(decides),
         )
         if result.ok:
             return None
@@ -160,48 +183,55 @@ def _late_failure(watched: _Watched) -> Failure | None:
     )
 
 
-def _well(watched: _Watched) -> str | None:
-    """-> what is to be said of it: only where it was not well, and that was told."""
-    probation, site, now = watched.probation, watched.release.site, time.time()
+def _record_healthy(subject: _LiveOnProbation) -> str | None:
+    """Record that the release is healthy; return a line for the output, or None.
+
+    There is a line, and a notice, only if a notice said before that it was not healthy. At most
+    two notices are sent for each probation: one that it failed, one that it is well again.
+    """
+    probation, site, now = subject.probation, subject.release.site, time.time()
     if probation.failure is None:
         return None
-    reason = f"{_when(watched)} it is well again"
-    well = replace(probation, failure=None, why=None)
+    reason = f"{_prefix(subject)} it is well again"
+    healthy = replace(probation, failure=None, why=None)
     with site.db.writing() as connection:
         if probation.told != 1:
-            probations.save(connection, well)
+            probations.save(connection, healthy)
             return None
-        probations.save(connection, replace(well, told=2))
-        found = replace(watched.made_live_by, reason=reason, started_at=None)
-        outbox.enqueue(connection, site.repo, found, recovered=True, now=now)
+        probations.save(connection, replace(healthy, told=2))
+        recovered = replace(subject.made_live_by, reason=reason, started_at=None)
+        outbox.enqueue(connection, site.repo, recovered, recovered=True, now=now)
     return reason
 
 
-def _unwell(watched: _Watched, failure: Failure) -> str | None:
-    """Queue the way back, or keep why there is none and tell that once -> what is to be said."""
-    probation, site, now = watched.probation, watched.release.site, time.time()
-    reason = f"{_when(watched)} {failure.message}"
-    why = _why_not(site)
-    found = replace(probation, failure=failure, why=why)
+def _record_failed(subject: _LiveOnProbation, failure: Failure) -> str | None:
+    """Queue a rollback, or record why there is none; return a line for the output, or None.
+
+    If there is no rollback, the first failure of the probation is shown and a notice is sent.
+    """
+    probation, site, now = subject.probation, subject.release.site, time.time()
+    reason = f"{_prefix(subject)} {failure.message}"
+    why = _reason_against_rollback(site)
+    failed = replace(probation, failure=failure, why=why)
     with site.db.writing() as connection:
-        if _has_next(site):
+        if _has_runnable(site):
             return None
         if why is None:
             number = probations.queue_rollback(connection, probation, failure, reason, now)
-            probations.save(connection, replace(found, rollback=number))
+            probations.save(connection, replace(failed, rollback=number))
             return None
-        probations.save(connection, replace(found, told=max(probation.told, 1)))
+        probations.save(connection, replace(failed, told=max(probation.told, 1)))
         if probation.told:
             return None
         broken = replace(
-            watched.made_live_by, status="degraded", failure=failure, reason=why, started_at=None
+            subject.made_live_by, status="degraded", failure=failure, reason=why, started_at=None
         )
         outbox.enqueue(connection, site.repo, broken, recovered=False, now=now)
     return f"{reason}; {why}"
 
 
-def _why_not(site: Site) -> str | None:
-    """What keeps deployctl from going back by itself."""
+def _reason_against_rollback(site: Site) -> str | None:
+    """Return why deployctl cannot roll back by itself, or None if it can."""
     name = site.repo.name
     lock = freezes.lock_of(site.db, name)
     if lock is not None:
@@ -213,9 +243,10 @@ def _why_not(site: Site) -> str | None:
     return None
 
 
-def _when(watched: _Watched) -> str:
-    passed = duration(watched.probation.since.until(current_instant()))
-    return f"in probation of #{watched.made_live_by.number} ({passed} after it went live):"
+def _prefix(subject: _LiveOnProbation) -> str:
+    """Return the beginning of a reason: which deployment, and how long it was live."""
+    passed = duration(subject.probation.since.until(current_instant()))
+    return f"in probation of #{subject.made_live_by.number} ({passed} after it went live):"
 
 
 def _save(db: Database, probation: Probation) -> None:
@@ -224,6 +255,6 @@ def _save(db: Database, probation: Probation) -> None:
 
 
 def _end(db: Database, probation: Probation) -> None:
-    """This one: a newer deployment may have begun its own meanwhile."""
+    """End this probation, but not one that a newer deployment has begun meanwhile."""
     with db.writing() as connection:
         probations.end(connection, probation.repo, probation.deployment)

@@ -1,4 +1,7 @@
-"""The health check of what is live, asked outside of a deployment."""
+"""Run the health check of the live release outside of a deployment.
+
+`deployctl check` uses it, and probation.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ from deployctl.values.repo import HealthCheck
 
 
 def single_try(healthcheck: HealthCheck) -> HealthCheck:
-    """The same with one try."""
+    """Return the health check with a single try: one good answer is enough, a bad one final."""
     return replace(healthcheck, deadline=0.0, stable_for=0.0)
 
 
 @dataclass(frozen=True)
 class LiveRelease:
-    """What is live at a site, what it runs with, and how its health is checked.
+    """The live release of a site, with its configuration and its health check.
 
-    ``made_live_by`` is the deployment that made it live, None where that is not known.
+    ``made_live_by`` is the deployment that made it live, None if that is not known.
     """
 
     site: Site
@@ -41,46 +44,52 @@ def probe(
     *,
     trigger: str,
     actor: str,
-    noted: str | None = None,
-    explained: bool = False,
+    step_note: str | None = None,
+    with_evidence: bool = False,
 ) -> HealthResult:
-    """Ask as a deployment does, with what the live release runs with; no secret is in the answer.
+    """Check the health of the live release as a deployment does, and return the result.
 
-    ``noted`` is that of StepContext; ``explained``: a failure comes with its evidence.
+    The environment is that of the release; ``trigger`` and ``actor`` become DEPLOYCTL_TRIGGER and
+    DEPLOYCTL_ACTOR. ``step_note`` is the path of the file that names the running command, for
+    recovery (``noted`` of StepContext). With ``with_evidence`` a failure has the evidence of the
+    health check in ``tail``. Secrets are masked in the result.
     """
     site, healthcheck = release.site, release.healthcheck
     secrets = reveal_secrets(release.config)
     masker = Masker({*secrets.values(), *old_secrets(site).values()})
-    known = {**_facts(release), "TRIGGER": trigger, "ACTOR": actor}
-    named = {f"DEPLOYCTL_{name}": value or "" for name, value in known.items()}
-    env = step_environment(release.config.env, secrets, named)
-
-    context = StepContext(site.layout.live_directory(), env, f"check-{os.getpid()}", noted=noted)
+    facts = {**_deployment_facts(release), "TRIGGER": trigger, "ACTOR": actor}
+    variables = {f"DEPLOYCTL_{name}": value or "" for name, value in facts.items()}
+    env = step_environment(release.config.env, secrets, variables)
+    directory = site.layout.live_directory()
+    context = StepContext(directory, env, f"check-{os.getpid()}", noted=step_note)
 
     def run_command(command: Command, timeout: float) -> Outcome:
-        return _run(command, replace(context, timeout=timeout), masker.another())
+        return _run_masked(command, replace(context, timeout=timeout), masker.another())
 
     result = check(healthcheck, run_command=run_command)
-    if explained and not result.ok:
-        place = site.layout.live_directory()
-        why = evidence.explain(
-            healthcheck, result, directory=place, run_command=run_command,
+    if with_evidence and not result.ok:
+        tail = evidence.explain(
+            healthcheck, result, directory=directory, run_command=run_command,
             mask=masker.mask_text, tell=lambda _: None,
         )  # fmt: skip
-        result = replace(result, tail=why)
-    masked = masker.mask_text(result.message), masker.mask_text(result.tail)
-    return replace(result, message=masked[0], tail=masked[1])
+        result = replace(result, tail=tail)
+    message, tail = masker.mask_text(result.message), masker.mask_text(result.tail)
+    return replace(result, message=message, tail=tail)
 
 
-def _run(command: Command, context: StepContext, masker: Masker) -> Outcome:
-    """What is kept of its output is masked before half of it is cut off."""
-    shown = evidence.last_lines()
-    outcome = run_step(command, context, write=lambda chunk: shown(masker.mask(chunk)))
-    shown(masker.flush())
-    return replace(outcome, tail=shown.tail())
+def _run_masked(command: Command, context: StepContext, masker: Masker) -> Outcome:
+    """Run a command; return its outcome with its last lines of output, masked.
+
+    The output is masked before it is cut to the last lines, so that no half of a secret is shown.
+    """
+    last_lines = evidence.last_lines()
+    outcome = run_step(command, context, write=lambda chunk: last_lines(masker.mask(chunk)))
+    last_lines(masker.flush())
+    return replace(outcome, tail=last_lines.tail())
 
 
-def _facts(release: LiveRelease) -> dict[str, str | None]:
+def _deployment_facts(release: LiveRelease) -> dict[str, str | None]:
+    """Return the values of the DEPLOYCTL_ variables, by their names without that prefix."""
     live, by = release.live, release.made_live_by
     return {
         "REPO": release.site.repo.name,

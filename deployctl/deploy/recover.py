@@ -1,7 +1,9 @@
-"""What a dead process left: the first thing that whoever gets a repo's lock looks for.
+"""Recover from a process that died while it executed a deployment.
 
-The kernel freed the lock when its holder died, so what the record calls running is running no
-more. It is undone by the phase that was written before each effect, and queued again.
+The kernel frees the repo's lock file when the process that holds it dies. So a process that has
+just taken the lock file knows: a deployment that the record calls running does not run any more.
+It calls :func:`recover` before it does anything else. That ends the processes that the dead one
+left, undoes what the recorded ``phase`` says was begun, and queues the deployment again.
 """
 
 from __future__ import annotations
@@ -24,36 +26,41 @@ from deployctl.system.locks import step_note
 from deployctl.system.process_tree import Identity, end_marked
 from deployctl.values.deployment import Deployment, Live
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 3  # of one deployment, the first one included
 
 
 def recover(site: Site, output: Output) -> None:
-    """Finish the story of an interrupted deployment; the caller holds the repo's lock.
+    """Undo a deployment whose process died; the caller holds the repo's lock file.
 
-    Also where that has ended, a command of its ``post`` may have outlived the process, or the
-    check of what is on probation.
+    Noted steps that still run are ended first, even if the record has no running deployment: after
+    the outcome was recorded a command of ``post``, or a health check in probation, may have
+    outlived its process.
     """
     end_steps(step_note(site.db.state_dir, site.repo.name))
     deployment = deployments.running(site.db, site.repo.name)
     while deployment is not None:
-        _recover(site, deployment, output)
+        _recover_deployment(site, deployment, output)
         deployment = deployments.running(site.db, site.repo.name)
 
 
-def _recover(site: Site, deployment: Deployment, output: Output) -> None:
+def _recover_deployment(site: Site, deployment: Deployment, output: Output) -> None:
     end_leftovers(site.db, deployment)
-    attempt = _reopened(site, deployment, output)
+    attempt = _reopen(site, deployment, output)
     try:
-        _put_back(attempt)
+        _undo_and_record(attempt)
         refresh_page(site, attempt.journal)
     finally:
         attempt.close()
 
 
-def _put_back(attempt: Attempt) -> None:
+def _undo_and_record(attempt: Attempt) -> None:
+    """Restore what was live before; then queue the deployment again, or record its end.
+
+    It ends if it was cancelled, if it cannot be undone, or after its last attempt.
+    """
     site, deployment = attempt.site, attempt.deployment
     attempt.journal.line("the process that ran this deployment died; putting things back")
-    outcome = undo(attempt, _how_it_ends(site, deployment))
+    outcome = undo(attempt, _outcome_of_dead(site, deployment))
     final = outcome.status in ("cancelled", "degraded")
     if final or not has_attempts_left(deployment):
         log_end(attempt, conclude(attempt, outcome))
@@ -63,7 +70,11 @@ def _put_back(attempt: Attempt) -> None:
 
 
 def end_leftovers(db: Database, deployment: Deployment) -> None:
-    """The step that its process was in, the git that it called; not what a restart started."""
+    """End the processes that the dead process of a deployment left.
+
+    These are its steps and helpers such as git. A daemon that a finished restart started is not
+    ended: the restart left it on purpose.
+    """
     runner = deployments.runner_of(db, deployment.number)
     if runner is not None:
         end_helpers(Identity(**json.loads(runner)))
@@ -71,19 +82,22 @@ def end_leftovers(db: Database, deployment: Deployment) -> None:
     end_marked(f"{marker_of(db, deployment)}/{BUILD}")
 
 
-def _how_it_ends(site: Site, deployment: Deployment) -> Outcome:
-    """Its outcome where what was live before can be live again, and no attempt is left."""
-    by = deployments.cancelled_by(site.db, deployment.number)
-    if by:
-        return Outcome("cancelled", reason=f"cancelled by {by}")
+def _outcome_of_dead(site: Site, deployment: Deployment) -> Outcome:
+    """Return the outcome of a deployment whose process died, if undoing succeeds.
+
+    It is recorded unless the deployment gets another attempt.
+    """
+    actor = deployments.cancelled_by(site.db, deployment.number)
+    if actor:
+        return Outcome("cancelled", reason=f"cancelled by {actor}")
     times = f" {deployment.attempts} times" if deployment.attempts > 1 else ""
     return Outcome("failed", reason=f"its process died{times}")
 
 
-def _reopened(site: Site, deployment: Deployment, output: Output) -> Attempt:
-    """The attempt as the record knows it: what was live before, what was being built."""
+def _reopen(site: Site, deployment: Deployment, output: Output) -> Attempt:
+    """Return the attempt with what the record knows: what was live before, what it was building."""
     attempt = Attempt(site, deployment, output)
-    attempt.previous = _previous(site, deployment)
+    attempt.previous = _previous_live(site, deployment)
     building = [
         release
         for release in releases.of_repo(site.db, site.repo.name)
@@ -94,7 +108,8 @@ def _reopened(site: Site, deployment: Deployment, output: Output) -> Attempt:
     return attempt
 
 
-def _previous(site: Site, deployment: Deployment) -> Live | None:
+def _previous_live(site: Site, deployment: Deployment) -> Live | None:
+    """Return what was live when the deployment began, from the record; None: nothing was."""
     if deployment.previous_revision is None and deployment.previous_link is None:
         return None
     link = deployment.previous_link
@@ -102,14 +117,18 @@ def _previous(site: Site, deployment: Deployment) -> Live | None:
 
 
 def has_attempts_left(deployment: Deployment) -> bool:
-    """Tell whether it may run again: one that brings the machine down must not do so for ever."""
+    """Tell whether the deployment may run again after its process died or was interrupted.
+
+    The number of attempts is limited, because a deployment may itself crash the machine.
+    """
     return deployment.attempts < MAX_ATTEMPTS
 
 
 def queue_again(site: Site, deployment: Deployment, why: str) -> str:
-    """Put a deployment that was stopped back into the queue -> the reason that is recorded.
+    """Put an interrupted deployment back into the queue, and return the recorded reason.
 
-    The caller has made live again what was live before. Newer requests of the repo stay ahead.
+    The caller has already undone the interrupted attempt. If a newer deployment of the repo is
+    queued, that one supersedes this one. ``why`` is the beginning of the reason.
     """
     attempt = f"attempt {deployment.attempts + 1} of {MAX_ATTEMPTS}"
     reason = f"{why}; it runs again ({attempt})"

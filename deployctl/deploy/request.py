@@ -1,4 +1,4 @@
-"""A person's (or cron's) request for a deployment: looked at, queued, waited for."""
+"""Check, queue and run the deployments and rollbacks that a person, or cron, asks for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ _SHA = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """What to deploy, for whom, and how insistently."""
+    """A request for a deployment, from the options of the command.
+
+    ``ref`` is the name of a branch or tag, None for what the repo follows. ``revision`` is (the
+    beginning of) a sha, None for the tip of the ref. ``force`` deploys a held or unreachable
+    revision as well. ``if_changed`` deploys only if the tip is not live yet. Without ``wait`` the
+    request fails if it cannot run at once. Raises UsageError if ``revision`` is not a sha.
+    """
 
     origin: Origin
     ref: str | None = None
@@ -43,33 +49,43 @@ class DeployRequest:
 
 @dataclass(frozen=True)
 class Unchanged:
-    """What is live is what was asked for; ``deployment`` brought it, where that is known."""
+    """The answer that the requested revision is live already.
+
+    ``revision`` is its full sha. ``deployment`` made it live; None if that is not known.
+    """
 
     revision: str
     deployment: Deployment | None
 
 
 def unchanged(site: Site, request: DeployRequest) -> Unchanged | None:
-    """With ``--if-changed``: whether the tip is live already, asked of the remote itself."""
+    """Return Unchanged if ``if_changed`` is set and the requested revision is live; else None.
+
+    The remote is asked for its tip. Raises GitError if it cannot be asked.
+    """
     live = site.layout.live() if request.if_changed else None
     if live is None or live.revision is None:
         return None
     wanted = request.revision or site.mirror.remote_tip(_full_ref(site, request.ref))
     if wanted is None or not live.revision.startswith(wanted):
         return None
-    brought = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
-    return Unchanged(live.revision, brought)
+    made_live_by = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    return Unchanged(live.revision, made_live_by)
 
 
 def deploy_here(runtime: Runtime, site: Site, request: DeployRequest) -> Deployment:
-    """Queue, wait for the turn, run: or follow whoever runs it."""
+    """Queue the deployment and run it in this process; return how it ended.
+
+    If ``wait`` is set, wait until it is admitted, or follow it if another process runs it.
+    Otherwise raise BusyError, with nothing queued, if it cannot run at once.
+    """
     if not request.wait:
         return run_without_waiting(runtime, site, lambda: _queue(site, request))
     return run_when_admitted(runtime, site, _queue(site, request))
 
 
 def detach(runtime: Runtime, site: Site, request: DeployRequest) -> Deployment:
-    """Queue and start the worker -> the queued deployment."""
+    """Queue the deployment, start a worker that runs it, and return the queued deployment."""
     number = _queue(site, request)
     start_worker(runtime.config.path, runtime.config.state_dir, runtime.config.env_names)
     queued = deployments.get(runtime.db, number)
@@ -79,8 +95,12 @@ def detach(runtime: Runtime, site: Site, request: DeployRequest) -> Deployment:
 
 
 def plan(site: Site, request: DeployRequest) -> list[str]:
-    """What a deployment would do, step by step; only the mirror is brought up to date."""
-    ref = _admit(site, request)
+    """Return what a deployment would do, one line per step.
+
+    The ref is fetched into the mirror; nothing else is changed. Raises what the deployment would
+    fail with before its first stage: RefusedError, UsageError, ConfigError, GitError.
+    """
+    ref = _check_request(site, request)
     tip = site.mirror.fetch(ref)
     revision = choose_revision(site.mirror, ref, tip, request.revision, forced=request.force)
     commit = site.mirror.commit(revision)
@@ -88,8 +108,8 @@ def plan(site: Site, request: DeployRequest) -> list[str]:
 
 
 def _queue(site: Site, request: DeployRequest) -> int:
-    """Put it in the queue -> its number."""
-    ref = _admit(site, request)
+    """Check and queue the deployment; return its number."""
+    ref = _check_request(site, request)
     with site.db.writing() as connection:
         return queue.enqueue(
             connection,
@@ -101,8 +121,12 @@ def _queue(site: Site, request: DeployRequest) -> int:
         )
 
 
-def _admit(site: Site, request: DeployRequest) -> str:
-    """Refuse at once what would be refused anyway -> the full name of the ref."""
+def _check_request(site: Site, request: DeployRequest) -> str:
+    """Return the full name of the requested ref; raise the error if the request cannot succeed.
+
+    Raises RefusedError (locked or held), ConfigError (a missing secret), or UsageError (no such
+    ref), before anything is queued.
+    """
     refuse_if_locked(site)
     for secret in site.repo.secrets.values():
         secret.reveal()
@@ -112,13 +136,17 @@ def _admit(site: Site, request: DeployRequest) -> str:
 
 
 def _refuse_if_held(site: Site, request: DeployRequest, ref: str) -> None:
-    """Asking first leaves no trace of a deployment that could only be refused."""
+    """Raise RefusedError if the requested revision is held and ``force`` is not set.
+
+    The deployment itself would be refused, too; asking before it is queued keeps it out of the
+    history.
+    """
     name = site.repo.name
     if request.force or freezes.hold_of(site.db, name) is None:
         return
     tip = site.mirror.remote_tip(ref)
     if tip and ref == site.repo.branch_ref and freezes.hold_on(site.db, name, tip) is None:
-        return  # the branch has moved: the deployment itself lifts all holds
+        return  # the branch has moved: the deployment will lift all holds of the repo
     wanted = request.revision or tip
     hold = freezes.hold_on(site.db, name, wanted) if wanted else None
     if hold is not None:
@@ -126,7 +154,12 @@ def _refuse_if_held(site: Site, request: DeployRequest, ref: str) -> None:
 
 
 def _full_ref(site: Site, ref: str | None) -> str:
-    """A ref by its full name: ``main`` alone could also mean ``changeset-release/main``."""
+    """Return the full name of a ref, such as ``refs/heads/main``.
+
+    ``ref`` None: the branch or newest tag that the repo follows. The remote is asked only for the
+    full name, because git ls-remote takes ``main`` for ``changeset-release/main`` as well. Raises
+    UsageError if the name is not legal, is unknown to the remote, or is both a branch and a tag.
+    """
     if ref is None:
         return site.repo.branch_ref or remote_tip(site).ref
     if not is_branch_name(ref.removeprefix("refs/heads/").removeprefix("refs/tags/")):
@@ -144,7 +177,10 @@ def _full_ref(site: Site, ref: str | None) -> str:
 
 
 def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:
-    """Prove, as far as that is possible without it, that the switch would work."""
+    """Raise RefusedError or LayoutError if a rollback could not switch to this release.
+
+    For a dry run: it checks what can be checked without switching.
+    """
     site.layout.check()
     if target.state == GONE or not site.layout.usable(target.name, target.revision):
         raise RefusedError(
@@ -154,11 +190,13 @@ def refuse_if_unusable(site: Site, target: ReleaseRecord) -> None:
 
 
 def request_rollback(site: Site, to: str | None, origin: Origin) -> int:
-    """Queue the rollback -> its deployment's number.
+    """Queue a rollback, and return the number of its deployment.
 
-    What it goes back to is chosen when its turn comes: what runs may change what is live. Where
-    nothing runs, what cannot be chosen now is refused now, without a trace: it would only take the
-    place of what waits.
+    ``to`` is the number of a deployment or (the beginning of) a sha; None for the last good
+    release. The release is chosen when the rollback runs, because a deployment that runs now may
+    change what is live. If none runs, the choice is tried now, so that an impossible rollback
+    raises RefusedError or UsageError at once: queued, it would only supersede the deployments that
+    wait.
     """
     db, name = site.db, site.repo.name
     if not deployments.running(db, name):

@@ -1,4 +1,10 @@
-"""The way back: what was live before is live again, restarted and checked, or it is said loudly."""
+"""Restore the release that was live before, after a deployment failed or was interrupted.
+
+:func:`roll_back` is used when a release failed after the switch to it; the result is
+``rolled_back``. :func:`undo` is used for everything else: a failed build, an interruption, a
+process that died. If restoring fails as well, both return the status ``degraded``: the operator
+must act, so a notice is sent.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +20,17 @@ from deployctl.system.command import Command
 from deployctl.system.process_tree import end_marked
 from deployctl.values.deployment import Failure
 
-_TRIES = 2
+_TRIES = 2  # to restore what was live
 
 
-def go_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
-    """What was live before is live again, restarted and checked: or it is said that it is not."""
-    held = _left(attempt, target)
+def roll_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
+    """Make live again what was live before ``target``, restart and check it; return the outcome.
+
+    ``failure`` is the failure of ``target`` after the switch. The status is ``rolled_back``;
+    ``degraded`` if the way back fails too, or if ``auto_rollback`` is off; ``failed`` for a first
+    deployment, after which nothing is live.
+    """
+    hold = _revision_to_hold(attempt, target)
     if not attempt.site.repo.auto_rollback:
         return Outcome(
             "degraded",
@@ -35,46 +46,56 @@ def go_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
                 failure=failure,
             ),
         )
-    second = _bring_back(attempt)
+    second = _restore_and_check(attempt)
     if second is not None:
         reason = f"going back failed too, in {second.stage}: {second.message}"
-        return Outcome("degraded", reason=reason, failure=failure, held=held)
-    return Outcome("rolled_back", reason=failure.message, failure=failure, held=held)
+        return Outcome("degraded", reason=reason, failure=failure, revision_to_hold=hold)
+    return Outcome("rolled_back", reason=failure.message, failure=failure, revision_to_hold=hold)
 
 
-def _left(attempt: Attempt, target: Target) -> str | None:
-    """The revision to hold; never by a rollback the one that is live again after it."""
+def _revision_to_hold(attempt: Attempt, target: Target) -> str | None:
+    """Return the revision that failed and must be held, or None.
+
+    A failed rollback to another release of the live revision holds nothing: that revision is live
+    again afterwards.
+    """
     previous = attempt.previous.revision if attempt.previous else None
     is_deployment = attempt.deployment.task == "deploy"
     return target.revision if is_deployment or target.revision != previous else None
 
 
-def _bring_back(attempt: Attempt, *, checked: bool = True) -> Failure | None:
-    """Switch back, restart, check -> what went wrong, if anything did."""
+def _restore_and_check(attempt: Attempt, *, checked: bool = True) -> Failure | None:
+    """Switch back to what was live, restart it and, if ``checked``, check its health.
+
+    Return the first failure, or None. A failed ``on_rollback`` does not stop the restart.
+    """
     site, journal, previous = attempt.site, attempt.journal, attempt.previous
-    # Before a word of it is written down: a full disk must not keep a broken release live.
-    trouble = _restore(attempt) or attempt.trouble
+    # Before anything is logged or recorded: a full disk must not keep a broken release live.
+    error = _restore_layout(attempt) or attempt.start_error
     try:
         with journal.stage("rollback"):
-            if trouble is not None:
-                raise trouble
+            if error is not None:
+                raise error
             config = attempt.previous_config()
         revision, release = (previous.revision, previous.release) if previous else (None, None)
         context = attempt.step_context(config, revision, release, site.layout.live_directory())
         pipeline = config.pipeline
-        trouble_in_hook = _run_hook(journal, pipeline.on_rollback, context)
+        hook_failure = _run_on_rollback(journal, pipeline.on_rollback, context)
         run_commands(journal, "rollback restart", pipeline.restart, context)
         if checked:
             check_health(journal, "rollback healthcheck", pipeline.healthcheck, context)
     except StageFailed as failed:
         return failed.failure
-    return trouble_in_hook
+    return hook_failure
 
 
-def _run_hook(
+def _run_on_rollback(
     journal: Journal, commands: Sequence[Command], context: StageContext
 ) -> Failure | None:
-    """What fails in it does not keep what is live again from being restarted."""
+    """Run the commands of ``on_rollback``, and return their failure, or None.
+
+    The failure is returned and not raised, so that the restored release is restarted anyway.
+    """
     try:
         run_commands(journal, "rollback on_rollback", commands, context)
     except StageFailed as failed:
@@ -83,39 +104,49 @@ def _run_hook(
 
 
 def undo(attempt: Attempt, outcome: Outcome) -> Outcome:
-    """Leave live what was live, and nothing half made behind; where that fails: degraded."""
+    """Undo what the attempt did, by its phase, and return the outcome to record.
+
+    In the phase "claimed" nothing was begun. After "building" the layout is restored. After
+    "switching" the release that was live before is restored, restarted and checked as well. The
+    returned outcome is ``outcome``, or ``degraded`` with a longer reason if undoing failed.
+    """
     if attempt.phase == "claimed":
         return outcome
     if attempt.phase == "switching" and attempt.previous is not None:
-        # What deployctl itself went back from is known not to be well.
-        second = _bring_back(attempt, checked=not attempt.deployment.is_own_rollback)
-        return outcome if second is None else _degraded(attempt, outcome, second.message)
-    trouble = _restore(attempt)
-    if trouble is not None:
-        return _degraded(attempt, outcome, in_words(trouble))
+        # deployctl's own rollback began because the previous release failed its health check:
+        # the check would only fail again.
+        second = _restore_and_check(attempt, checked=not attempt.deployment.is_own_rollback)
+        return outcome if second is None else _degraded_outcome(attempt, outcome, second.message)
+    error = _restore_layout(attempt)
+    if error is not None:
+        return _degraded_outcome(attempt, outcome, in_words(error))
     if attempt.previous is None:
+        # Nothing is live: also end the processes that a restart of this attempt started.
         end_marked(attempt.marker)
     return outcome
 
 
-def _restore(attempt: Attempt) -> DeployctlError | OSError | None:
-    """What was live is live again -> what kept it from that.
+def _restore_layout(attempt: Attempt) -> DeployctlError | OSError | None:
+    """Make live on disk what was live before; return the error if that failed, else None.
 
-    Too much depends on it for one mishap to decide, such as a git that was killed.
+    It is tried twice, so that one accident, such as a killed git process, does not decide it.
     """
-    trouble = None
+    last_error = None
     for _ in range(_TRIES):
         try:
             attempt.site.layout.restore(attempt.previous)
         except (DeployctlError, OSError) as error:
-            trouble = error
+            last_error = error
         else:
             return None
-    return trouble
+    return last_error
 
 
-def _degraded(attempt: Attempt, outcome: Outcome, why: str) -> Outcome:
-    """Nothing automatic begins it again: what it was going to bring is held."""
+def _degraded_outcome(attempt: Attempt, outcome: Outcome, why: str) -> Outcome:
+    """Return the outcome ``degraded``, with the reason of ``outcome`` and why undoing failed.
+
+    The revision that the attempt was building is held, so that it is not deployed automatically.
+    """
     reason = f"{outcome.reason or outcome.status}; going back failed: {why}"
-    held = attempt.target.revision if attempt.target else None
-    return replace(outcome, status="degraded", reason=reason, held=held)
+    hold = attempt.target.revision if attempt.target else None
+    return replace(outcome, status="degraded", reason=reason, revision_to_hold=hold)

@@ -1,4 +1,8 @@
-"""Why a deployment that nobody asked for by hand has nothing to do, once its commit is fetched."""
+"""Decide, after the fetch, whether an automatic deployment has nothing to do.
+
+That is so if the revision is live already, if its commit message asks not to be deployed, or if it
+changes no path that the repo watches. A deployment that a person asked for is never skipped.
+"""
 
 from __future__ import annotations
 
@@ -13,44 +17,53 @@ from deployctl.values.deployment import IGNORED, UNCHANGED, Deployment
 from deployctl.values.masking import escape_controls
 from deployctl.values.skip_marker import SKIP, asks_to_skip
 
-AUTOMATIC = ("webhook", "cron", "auto")
-_NAMED = 3  # changed files that a reason names
+AUTOMATIC_TRIGGERS = ("webhook", "cron", "auto")
+_PATHS_NAMED = 3  # changed paths, at most, in a reason
 
 
 @dataclass(frozen=True)
 class Skip:
-    """The reason, and the phase in which such a deployment succeeds."""
+    """The reason to skip a deployment, and the phase that is recorded with its success.
+
+    ``phase`` is UNCHANGED or IGNORED.
+    """
 
     reason: str
     phase: str
 
 
 def is_automatic(deployment: Deployment) -> bool:
-    return deployment.trigger in AUTOMATIC and not deployment.by_hand
+    """Tell whether no person asked for it; a delivery that a person replays is not automatic."""
+    return deployment.trigger in AUTOMATIC_TRIGGERS and not deployment.by_hand
 
 
 def reason_to_skip(attempt: Attempt, revision: str, subject: str) -> Skip | None:
-    """None where the revision is to be deployed."""
+    """Return why the deployment has nothing to do, or None if the revision must be deployed.
+
+    ``revision`` is a full sha that the mirror has, ``subject`` the first line of its message.
+    """
     if not is_automatic(attempt.deployment):
         return None
     site, live = attempt.site, attempt.previous
-    at = live.revision if live else None
-    if live is not None and at == revision:
-        known = deployments.made_live(site.db, site.repo.name, revision, live.release)
-        return Skip(f"{revision[:12]} was live already", UNCHANGED) if known else None
+    live_revision = live.revision if live else None
+    if live is not None and live_revision == revision:
+        made_live_by = deployments.made_live(site.db, site.repo.name, revision, live.release)
+        return Skip(f"{revision[:12]} was live already", UNCHANGED) if made_live_by else None
     if asks_to_skip(subject):
         return Skip(f"the commit says {SKIP}: {subject}", IGNORED)
-    if at is None or not site.mirror.has(at):
+    if live_revision is None or not site.mirror.has(live_revision):
         return None
-    if attempt.deployment.wanted_revision and site.mirror.is_ancestor(revision, at):
-        return Skip(f"{at[:12]}, which is newer, is live", UNCHANGED)
-    return _why_not_watched(site, at, revision)
+    if attempt.deployment.wanted_revision and site.mirror.is_ancestor(revision, live_revision):
+        return Skip(f"{live_revision[:12]}, which is newer, is live", UNCHANGED)
+    return _skip_unwatched(site, live_revision, revision)
 
 
-def _why_not_watched(site: Site, live: str, revision: str) -> Skip | None:
-    """The true difference counts: after a force push, or after pushes that were never heard of.
+def _skip_unwatched(site: Site, live: str, revision: str) -> Skip | None:
+    """Return a Skip if no watched path differs between two revisions, else None.
 
-    Where ``watch`` says nothing, only what is in ``dir`` is deployed and so only that matters.
+    The revisions ``live`` and ``revision`` are compared in the mirror. The lists of changed files
+    in deliveries are not used: they are wrong after a force push or after a lost delivery. Without
+    ``watch`` in repos.yml only the paths below ``dir`` matter, as only these are deployed.
     """
     watch, below = site.repo.watch, site.repo.below
     if not watch and not below:
@@ -62,14 +75,17 @@ def _why_not_watched(site: Site, live: str, revision: str) -> Skip | None:
         matters = any(path.startswith(f"{below}/") for path in changed)
     if matters:
         return None
-    named = ", ".join(map(_shown, changed[:_NAMED])) or "nothing"
-    more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    named = ", ".join(map(_printable, changed[:_PATHS_NAMED])) or "nothing"
+    more = f" and {len(changed) - _PATHS_NAMED} more" if len(changed) > _PATHS_NAMED else ""
     key = "watch" if watch else "dir"
     reason = f"since {live[:12]}, which is live, only {named}{more} changed; {key} leaves that out"
     return Skip(reason, IGNORED)
 
 
-def _shown(path: str) -> str:
-    """A name as a sentence can hold it: git's may be of any bytes, and have line breaks in them."""
+def _printable(path: str) -> str:
+    """Return a path with escapes for control characters, line breaks and bytes that are not UTF-8.
+
+    A file name in git may consist of any bytes.
+    """
     text = os.fsencode(path).decode(errors="backslashreplace")
     return escape_controls(text).replace("\n", "\\n")

@@ -1,4 +1,4 @@
-"""Stages in order; the first failure ends the pipeline."""
+"""Run the stages of a pipeline, the commands around the switch, and the health check."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from deployctl.deploy.journal import Journal, StageFailed
+from deployctl.deploy.journal import Journal, StageFailed, StageJournal
 from deployctl.deploy.steps import (
     StageContext,
-    need_success,
-    run_one,
+    require_success,
+    run_once,
     run_parallel,
     run_with_retries,
 )
 from deployctl.git.patterns import any_watched
 from deployctl.health import evidence
-from deployctl.health.check import check
+from deployctl.health.check import HealthResult, check
 from deployctl.system.command import Command
 from deployctl.system.process import Outcome, command_text
+from deployctl.values.deployment import Failure
 from deployctl.values.repo import HealthCheck, Stage
 
-# Parts of a step's marker. What a restart leaves behind is there on purpose; what a stage or a
-# health check does is not.
+# Parts of a step's marker. Processes that a restart leaves behind, such as a daemon, are there on
+# purpose; processes that a stage or a health check leaves behind may be ended.
 BUILD, RESTART = "build", "restart"
 
 
 @dataclass(frozen=True)
 class WhenFacts:
-    """What a stage's ``when`` is compared with; what is not known keeps no stage from running.
+    """The facts that ``when`` of a stage is compared with.
 
-    ``changed`` are the paths that differ from what is live; None where that cannot be told, as is
-    ``ref`` of a release that deployctl did not build.
+    An unknown fact (None) never keeps a stage from running. ``ref`` is the full name of the ref,
+    None for a release that deployctl did not build. ``task`` is deploy or rollback. ``changed``
+    returns the paths that differ from the live revision, or None if they are not known.
     """
 
     ref: str | None
@@ -40,25 +42,26 @@ class WhenFacts:
     changed: Callable[[], Sequence[str] | None]
 
 
-def describe(what: Command | HealthCheck) -> str:
-    """A command or health check in one line, for a plan."""
-    if isinstance(what, HealthCheck):
-        return f"GET {what.url}" if what.url else describe(what.command or "")
-    return command_text(what).strip().replace("\n", "; ")
+def describe(action: Command | HealthCheck) -> str:
+    """Return a command or health check as one line, for a plan."""
+    if isinstance(action, HealthCheck):
+        return f"GET {action.url}" if action.url else describe(action.command or "")
+    return command_text(action).strip().replace("\n", "; ")
 
 
 def run_stages(
-    journal: Journal, stages: Sequence[Stage], context: StageContext, occasion: WhenFacts
+    journal: Journal, stages: Sequence[Stage], context: StageContext, facts: WhenFacts
 ) -> list[str]:
-    """Run the stages one after the other -> the names of those that were allowed to fail and did.
+    """Run the stages one after the other.
 
-    Raises StageFailed at the first other one that fails.
+    Return the names of the stages that failed and have ``allow_failure``. Raises StageFailed when
+    another stage fails; the stages after it do not run.
     """
     failed = []
     for stage in stages:
-        why = why_skipped(stage, occasion)
-        if why is not None:
-            journal.skip(stage.name, why)
+        reason = _skip_reason(stage, facts)
+        if reason is not None:
+            journal.skip(stage.name, reason)
             continue
         try:
             _run_stage(journal, stage, context)
@@ -70,24 +73,24 @@ def run_stages(
     return failed
 
 
-def why_skipped(stage: Stage, occasion: WhenFacts) -> str | None:
-    """Why the stage's ``when`` keeps it from running now; None where it runs."""
+def _skip_reason(stage: Stage, facts: WhenFacts) -> str | None:
+    """Return why ``when`` of the stage keeps it from running, or None if it runs."""
     when = stage.when
     if when is None:
         return None
-    if when.task and occasion.task not in when.task:
-        return f"this is a {occasion.task}"
-    name = (occasion.ref or "").removeprefix("refs/heads/").removeprefix("refs/tags/")
+    if when.task and facts.task not in when.task:
+        return f"this is a {facts.task}"
+    name = (facts.ref or "").removeprefix("refs/heads/").removeprefix("refs/tags/")
     if when.branch and name and not any(fnmatchcase(name, pattern) for pattern in when.branch):
         return f"{name} is not {' or '.join(when.branch)}"
-    changed = occasion.changed() if when.paths else None
+    changed = facts.changed() if when.paths else None
     if changed is not None and not any_watched(when.paths, changed):
         return f"nothing in {', '.join(when.paths)} changed"
     return None
 
 
 def _run_stage(journal: Journal, stage: Stage, context: StageContext) -> None:
-    here = replace(
+    stage_context = replace(
         context,
         directory=os.path.normpath(os.path.join(context.directory, stage.dir)),
         env={**context.env, **stage.env},
@@ -96,58 +99,65 @@ def _run_stage(journal: Journal, stage: Stage, context: StageContext) -> None:
     )
     with journal.stage(stage.name) as stage_journal:
         if stage.parallel:
-            run_parallel(stage_journal, stage.steps, here, stage.retry)
+            run_parallel(stage_journal, stage.steps, stage_context, stage.retry)
         else:
             for position, command in enumerate(stage.steps, start=1):
-                outcome = run_with_retries(stage_journal.step, command, here, stage.retry)
-                need_success(stage_journal, position, command, outcome)
+                outcome = run_with_retries(stage_journal.step, command, stage_context, stage.retry)
+                require_success(stage_journal, position, command, outcome)
 
 
 def run_commands(
     journal: Journal, name: str, commands: Sequence[Command], context: StageContext
 ) -> None:
-    """Run commands that serve what is live as a stage; none configured, none shown."""
+    """Run the commands of ``restart``, ``on_rollback`` or ``post`` as a stage called ``name``.
+
+    Raises StageFailed at the first command that fails. Without commands there is no such stage.
+    Processes that the commands leave behind are not ended by recovery.
+    """
     if commands:
-        here = replace(context, marker=f"{context.marker}/{RESTART}")
+        stage_context = replace(context, marker=f"{context.marker}/{RESTART}")
         with journal.stage(name) as stage_journal:
             for position, command in enumerate(commands, start=1):
-                need_success(
-                    stage_journal, position, command, run_one(stage_journal.step, command, here)
-                )
+                outcome = run_once(stage_journal.step, command, stage_context)
+                require_success(stage_journal, position, command, outcome)
 
 
 def check_health(
     journal: Journal, name: str, healthcheck: HealthCheck | None, context: StageContext
 ) -> None:
-    """Ask until healthy; raises StageFailed, with the evidence, when it is not in time."""
+    """Check the health of what is live, as a stage called ``name``; do nothing without a check.
+
+    Raises StageFailed if it is not healthy within ``deadline`` seconds. The failure has the exit
+    code or signal of the last try, and in ``tail`` the evidence (see health/evidence.py).
+    """
     if healthcheck is None:
         return
     context = replace(context, marker=f"{context.marker}/{BUILD}")
     with journal.stage(name, evidence.last_lines) as stage_journal:
 
         def run_command(command: Command, timeout: float) -> Outcome:
-            return run_one(stage_journal.step, command, replace(context, timeout=timeout))
+            return run_once(stage_journal.step, command, replace(context, timeout=timeout))
 
         result = check(healthcheck, run_command=run_command)
         if not result.ok:
-            failure = stage_journal.failure(
-                result.message,
-                command=command_text(result.command) if result.command else None,
-                tail=evidence.explain(
-                    healthcheck,
-                    result,
-                    directory=context.directory,
-                    run_command=run_command,
-                    mask=journal.masked,
-                    tell=stage_journal.line,
-                ),
+            tail = evidence.explain(
+                healthcheck,
+                result,
+                directory=context.directory,
+                run_command=run_command,
+                mask=journal.masked,
+                tell=stage_journal.line,
             )
-            raise StageFailed(
-                replace(
-                    failure,
-                    exit_code=result.exit_code,
-                    signal=result.signal,
-                    timed_out=result.timed_out,
-                )
-            )
+            raise StageFailed(_health_failure(stage_journal, result, tail))
         stage_journal.line(result.message)
+
+
+def _health_failure(stage_journal: StageJournal, result: HealthResult, tail: str) -> Failure:
+    """Return the failure of a health check; exit code or signal are those of its last try."""
+    command = command_text(result.command) if result.command else None
+    return replace(
+        stage_journal.failure(result.message, command=command, tail=tail),
+        exit_code=result.exit_code,
+        signal=result.signal,
+        timed_out=result.timed_out,
+    )

@@ -1,4 +1,4 @@
-"""The steps of a stage: one after the other or at the same time, tried again where wanted."""
+"""Run the steps of a stage: one command, with retries, or several commands in parallel."""
 
 from __future__ import annotations
 
@@ -10,30 +10,34 @@ from concurrent import futures
 from dataclasses import dataclass, replace
 
 from deployctl.deploy.journal import StageFailed, StageJournal, StepJournal
-from deployctl.deploy.limits import NONE, Limits
+from deployctl.deploy.limits import NO_LIMITS, Limits
 from deployctl.system.command import Command
 from deployctl.system.find_program import advice, missing_program
 from deployctl.system.process import Outcome, StepContext, command_text, run_step
 
 NOT_FOUND = 127  # the exit code of a shell that does not find a program
-_FIRST_PAUSE = 1.0  # seconds before a second try; doubled for each one after that
-_LONGEST_PAUSE = 30.0
+_FIRST_PAUSE = 1.0  # seconds before the second try; doubled before each later one
+_LONGEST_PAUSE = 30.0  # seconds
 
 
 @dataclass(frozen=True)
 class StageContext(StepContext):
-    """What every step of a stage gets, and the ``limits`` of what it may take of the machine.
+    """The context of each step of a stage, with the ``limits`` on its use of the machine.
 
-    Steps that run beside each other have a ``noted`` file each.
+    Steps that run in parallel have a ``noted`` file each.
     """
 
-    limits: Limits = NONE
+    limits: Limits = NO_LIMITS
 
 
-def run_one(
+def run_once(
     step: StepJournal, command: Command, context: StageContext, stop: int | None = None
 ) -> Outcome:
-    """Run one command and report it; ``stop`` is that of ``system.process.run_step``."""
+    """Run one command, log it, and return its outcome, with a hint if it failed.
+
+    ``stop`` is a file descriptor: the command is ended when it can be read
+    (``system.process.run_step``).
+    """
     step.begin_step(command_text(command))
     outcome = run_step(context.limits.wrap(command), context, write=step.output, stop=stop)
     outcome = step.end_step(command_text(command), outcome)
@@ -41,7 +45,7 @@ def run_one(
 
 
 def _hint(command: Command, outcome: Outcome, context: StageContext) -> str:
-    """What may help whoever reads how a step ended; empty where nothing is known."""
+    """Return advice for the person who reads why a step failed, or an empty string."""
     if outcome.timed_out or outcome.stopped:
         return ""
     if outcome.exit_code != NOT_FOUND:
@@ -57,9 +61,12 @@ def run_with_retries(
     retries: int,
     stop: int | None = None,
 ) -> Outcome:
-    """Run it until it succeeds, at most so many times more -> how it ended the last time."""
+    """Run a command until it succeeds; return the outcome of the last try.
+
+    It runs at most 1 + ``retries`` times. It is not tried again once ``stop`` can be read.
+    """
     pause = _FIRST_PAUSE
-    outcome = run_one(step, command, context, stop)
+    outcome = run_once(step, command, context, stop)
     for attempt in range(2, retries + 2):
         if outcome.ok or outcome.stopped:
             break
@@ -68,12 +75,15 @@ def run_with_retries(
         if select.select([] if stop is None else [stop], [], [], pause)[0]:
             break
         pause = min(pause * 2, _LONGEST_PAUSE)
-        outcome = run_one(step, command, context, stop)
+        outcome = run_once(step, command, context, stop)
     return outcome
 
 
-def need_success(stage: StageJournal, position: int, command: Command, outcome: Outcome) -> None:
-    """Raise StageFailed where the step, counted from 1, did not succeed."""
+def require_success(stage: StageJournal, position: int, command: Command, outcome: Outcome) -> None:
+    """Raise StageFailed if the outcome of a step is no success.
+
+    ``position`` is the place of the step in its stage, counted from 1.
+    """
     if outcome.ok:
         return
     message = f"step {position} failed: {outcome.describe()}"
@@ -92,18 +102,19 @@ def need_success(stage: StageJournal, position: int, command: Command, outcome: 
 def run_parallel(
     stage: StageJournal, commands: Sequence[Command], context: StageContext, retries: int
 ) -> None:
-    """Run all of them at the same time; the first that fails ends the others.
+    """Run all commands at the same time; raises StageFailed when one fails, and ends the others.
 
-    Their lines come as they are printed, each with the number of its step in front.
+    Each command is tried at most 1 + ``retries`` times. Their output is logged as it comes; each
+    line begins with the position of its step, such as ``[2] ``.
     """
     steps = [stage.parallel_step(position) for position in range(1, len(commands) + 1)]
-    places = [
+    contexts = [
         replace(context, noted=f"{context.noted}.{position}") for position, _ in enumerate(steps, 1)
     ]
-    with _stop() as stop, futures.ThreadPoolExecutor(len(commands)) as pool:
+    with _stop_descriptor() as stop, futures.ThreadPoolExecutor(len(commands)) as pool:
         running = [
-            pool.submit(run_with_retries, step, command, here, retries, stop)
-            for step, command, here in zip(steps, commands, places, strict=True)
+            pool.submit(run_with_retries, step, command, step_context, retries, stop)
+            for step, command, step_context in zip(steps, commands, contexts, strict=True)
         ]
         try:
             failed = _first_failed(running)
@@ -111,12 +122,15 @@ def run_parallel(
             os.eventfd_write(stop, 1)
             futures.wait(running)
     if failed is not None:
-        need_success(stage, failed + 1, commands[failed], running[failed].result())
+        require_success(stage, failed + 1, commands[failed], running[failed].result())
 
 
 @contextlib.contextmanager
-def _stop() -> Iterator[int]:
-    """A file descriptor that can be read once it is written to: whoever polls it ends."""
+def _stop_descriptor() -> Iterator[int]:
+    """Yield a file descriptor (eventfd(2)) that tells the steps to stop.
+
+    It can be read as soon as it is written to; a step that waits for that ends.
+    """
     descriptor = os.eventfd(0, os.EFD_CLOEXEC)
     try:
         yield descriptor
@@ -125,7 +139,7 @@ def _stop() -> Iterator[int]:
 
 
 def _first_failed(running: Sequence[futures.Future[Outcome]]) -> int | None:
-    """The place of the first step that ends badly; None once all have ended well."""
+    """Wait for the steps; return the index of the first that fails, None if all succeed."""
     for ended in futures.as_completed(running):
         if not ended.result().ok:
             return running.index(ended)

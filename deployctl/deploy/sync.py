@@ -1,4 +1,7 @@
-"""What the remotes say: for every webhook that never came."""
+"""Compare a repo's remote with what is live, and queue what is missing (`deployctl sync`).
+
+So a push is deployed even if its delivery was lost.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,29 @@ from deployctl.store import checks, deployments, freezes, queue, revisions
 
 @dataclass(frozen=True)
 class RemoteAnswer:
-    """Whether a repo's remote answered, and what a person should know of it."""
+    """The result of asking a repo's remote.
+
+    ``reached`` tells whether it answered. ``complaint`` is an error message for a person, or None;
+    a remote that answered may have one as well, for example that it has no such branch.
+    """
 
     reached: bool
     complaint: str | None = None
 
 
 def queue_changes(site: Site, actor: str, now: float) -> RemoteAnswer:
-    """Queue the branch tip (or the newest tag) where it should be live and is not.
+    """Queue a deployment of the branch tip (or the newest tag) if it should be live and is not.
 
-    Left alone: one that is live, held, on its way already, or whose deployment has failed.
+    Nothing is queued for a revision that is live, held, queued or running already, or whose
+    deployment has failed, was skipped, or was cancelled by a person. ``now`` is in seconds since
+    the epoch. An error is returned in the answer, not raised.
     """
     try:
         tip = remote_tip(site)
     except DeployctlError as error:
         return RemoteAnswer(isinstance(error, UsageError), str(error))
     try:
-        if not _is_held(site, tip) and _is_wanted(site, tip):
+        if not _is_held(site, tip) and _needs_deployment(site, tip):
             _queue(site, tip, actor, now)
     except DeployctlError as error:
         return RemoteAnswer(True, str(error))
@@ -35,7 +44,11 @@ def queue_changes(site: Site, actor: str, now: float) -> RemoteAnswer:
 
 
 def _is_held(site: Site, tip: Tip) -> bool:
-    """A branch whose tip is not held has moved on, which ends the holds on other revisions."""
+    """Tell whether the tip is held.
+
+    If the tip of the branch is not held, the branch has moved since a hold was set: all holds of
+    the repo are lifted.
+    """
     db, repo = site.db, site.repo
     held = freezes.hold_on(db, repo.name, tip.revision) is not None
     if not held and tip.ref == repo.branch_ref and freezes.hold_of(db, repo.name):
@@ -43,12 +56,15 @@ def _is_held(site: Site, tip: Tip) -> bool:
     return held
 
 
-def _is_wanted(site: Site, tip: Tip) -> bool:
-    """What waits for its turn fetches the tip itself; what runs may have fetched an older one, and
-    what waits for its checks waits for those of one commit.
+def _needs_deployment(site: Site, tip: Tip) -> bool:
+    """Tell whether nothing that is live, queued or running covers the tip.
+
+    A queued deployment that may run fetches the tip itself; one that waits for checks waits for
+    those of one revision. A running deployment may have fetched an older tip.
     """
     db, name = site.db, site.repo.name
-    if any(each.awaits in (None, tip.revision) for each in deployments.queued(db, name)):
+    queued = deployments.queued(db, name)
+    if any(deployment.awaits in (None, tip.revision) for deployment in queued):
         return False
     running = deployments.running(db, name)
     if running is None:
@@ -61,7 +77,11 @@ def _is_wanted(site: Site, tip: Tip) -> bool:
 
 
 def _queue(site: Site, tip: Tip, actor: str, now: float) -> None:
-    """Where the forge's word on its checks is waited for, that may have been said already."""
+    """Queue a deployment of the tip.
+
+    With ``on: ci_success`` it depends on the checks of the forge, as far as they are recorded: if
+    one has failed, nothing is queued; if all have passed, it may run; otherwise it waits for them.
+    """
     name, checked = site.repo.name, site.repo.on == "ci_success"
     verdict = checks.verdict(site.db, name, tip.revision) if checked else None
     if verdict is not None and verdict.failed:

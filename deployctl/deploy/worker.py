@@ -1,7 +1,11 @@
-"""The worker: repair what a crash left, run the queue until it is empty, send due notices.
+"""The worker (`deployctl run`): recover after a crash, run the queue, check probations.
 
-Any number of workers may start at any time. One that finds no free turn just ends: whoever has
-the turn looks at the queue again after giving it back, so nothing that was queued before is left.
+It also sends the notices that are due, and removes old logs, releases, deliveries and notices.
+
+Any number of workers may start at any time. To run a deployment, a worker needs admission: the
+repo's lock file and a slot (see admission.py). A worker that gets no admission ends without
+waiting. Nothing stays in the queue because of that: the process that has the admission reads the
+queue again after it has released it, and so finds a deployment that was queued meanwhile.
 """
 
 from __future__ import annotations
@@ -33,25 +37,30 @@ T = TypeVar("T")
 
 
 def run(runtime: Runtime) -> list[Deployment]:
-    """Work until nothing is left that can be done now -> the deployments that this call ran."""
+    """Do all work that can be done now, and return the deployments that this call ran.
+
+    Notices are sent after each deployment and, even if an exception is raised, at the end.
+    """
     done: list[Deployment] = []
     try:
         recover_all(runtime)
-        for ended in _work(runtime):
+        for ended in _run_queue_and_probations(runtime):
             done.append(ended)
             outbox.send_due(runtime.db, runtime.config.channels)
-        _remove_what_is_old(runtime)
-        _forget_what_is_old(runtime)
+        _prune_logs_and_releases(runtime)
+        _prune_deliveries_and_notices(runtime)
         reserve.keep(runtime.config.state_dir)
     finally:
         outbox.send_due(runtime.db, runtime.config.channels)
     return done
 
 
-def _work(runtime: Runtime) -> Iterator[Deployment]:
-    """The queue, and then what is on probation, which may fill it again.
+def _run_queue_and_probations(runtime: Runtime) -> Iterator[Deployment]:
+    """Run the queue, then check each release on probation; yield each deployment that ended.
 
-    Also with what came meanwhile: that started no worker, as the repo's lock was taken.
+    The queue is run again after a check, for two reasons: the check may have queued a rollback,
+    and a delivery that came meanwhile started no worker, because this one held the repo's lock
+    file.
     """
     yield from _run_queue(runtime)
     for probation in probations.every(runtime.db):
@@ -59,34 +68,45 @@ def _work(runtime: Runtime) -> Iterator[Deployment]:
             yield from _run_queue(runtime)
 
 
-def _forget_what_is_old(runtime: Runtime) -> None:
-    """What came in and what was told, not what was deployed: the history stays."""
+def _prune_deliveries_and_notices(runtime: Runtime) -> None:
+    """Remove old deliveries and notices from the record; deployments are kept for ever."""
     now = time.time()
     deliveries.prune(runtime.db, now - runtime.config.keep_deliveries)
     outbox.forget(runtime.db, now)
 
 
-def _remove_what_is_old(runtime: Runtime) -> None:
-    """Logs, and releases that may go since repos.yml was changed or could not go before.
+def _prune_logs_and_releases(runtime: Runtime) -> None:
+    """Remove old logs and surplus releases from the disk.
 
-    Before anything is written down: a full disk gets its room from here.
+    A release can be surplus because repos.yml was changed, or because it could not be removed
+    before. This is done before the record is written, so that a full disk gets free space first.
     """
     kept = deployments.with_kept_logs(runtime.db)
     prune_logs(runtime.config.state_dir, time.time() - runtime.config.keep_logs, kept)
     for name in runtime.config.repos:
-        with contextlib.suppress(DeployctlError):  # what cannot be looked at is told elsewhere
+        with contextlib.suppress(DeployctlError):  # `deployctl status` shows this error
             if surplus(open_site(runtime.config, runtime.db, name)):
-                _when_admitted(runtime, name, partial(_prune, output=runtime.output))
+                _if_admitted(runtime, name, partial(_prune_if_idle, output=runtime.output))
 
 
-def _prune(site: Site, output: Output) -> None:
-    """What somebody builds, or a crash left half made, is not to be touched here."""
+def _prune_if_idle(site: Site, output: Output) -> None:
+    """Remove surplus releases, unless the record has a running deployment of the repo.
+
+    The caller holds the lock file, so that one is a deployment whose process died: its unfinished
+    release is left to recovery.
+    """
     if deployments.running(site.db, site.repo.name) is None:
         prune(site, output)
 
 
 def run_queued(runtime: Runtime, site: Site, number: int) -> Deployment | None:
-    """Carry out one queued deployment; the caller has the turn. None where it may not run now."""
+    """Claim and execute one queued deployment; return it as it ended, or None.
+
+    ``number`` is the number of the deployment. The caller has the admission of the repo; a
+    deployment whose process died is recovered first. None means that this one may not run now: it
+    is no longer queued, it waits for checks, or a person has locked the repo. Raises what
+    :func:`execute` raises.
+    """
     recover(site, runtime.output)
     runner = json.dumps(dataclasses.asdict(identity()))
     if not deployments.claim(runtime.db, number, runner, time.time()):
@@ -97,10 +117,11 @@ def run_queued(runtime: Runtime, site: Site, number: int) -> Deployment | None:
 
 
 def _run_queue(runtime: Runtime) -> Iterator[Deployment]:
-    """The oldest deployment whose turn it can be, and so on, until there is none.
+    """Run the queued deployments, the oldest first, and yield each one that ended.
 
-    Also where none could run: what came while a turn was ours started no worker, so it is looked
-    for until nothing new is found.
+    The queue is read again after each deployment, and after each pass in which none could run,
+    until it has not changed since the last reading: a delivery that comes while this process has
+    the admission of a repo starts no worker.
     """
     seen: list[tuple[int, str]] | None = None
     while (waiting := queue.waiting(runtime.db)) != seen:
@@ -113,24 +134,33 @@ def _run_queue(runtime: Runtime) -> Iterator[Deployment]:
 
 
 def _run_one(runtime: Runtime, number: int, name: str) -> Deployment | None:
+    """Run a queued deployment of the repo ``name`` if it can run now; None if it did not.
+
+    A deployment of a repo that is not in repos.yml any more is cancelled.
+    """
     if name not in runtime.config.repos:
         reason = f"{name} is no longer in {runtime.config.path}"
         deployments.cancel_queued(runtime.db, number, reason, time.time())
     elif freezes.lock_of(runtime.db, name) is None:
-        return _when_admitted(runtime, name, partial(run_queued, runtime, number=number))
+        return _if_admitted(runtime, name, partial(run_queued, runtime, number=number))
     return None
 
 
 def recover_all(runtime: Runtime) -> None:
+    """Recover each deployment whose process died; one whose process lives is left alone."""
     for number, name in queue.running(runtime.db):
         if name in runtime.config.repos:
-            _when_admitted(runtime, name, partial(recover, output=runtime.output))
+            _if_admitted(runtime, name, partial(recover, output=runtime.output))
         else:
-            _forget(runtime, number, name)
+            _finish_unconfigured(runtime, number, name)
 
 
-def _forget(runtime: Runtime, number: int, name: str) -> None:
-    """What a dead process began in a repo that repos.yml does not have any more."""
+def _finish_unconfigured(runtime: Runtime, number: int, name: str) -> None:
+    """Record the end of a deployment whose process died and whose repo is not in repos.yml.
+
+    Nothing can be undone without the configuration of the repo, so the status is ``failed``, or
+    ``degraded`` if it died after the switch had begun. Does nothing if its process still lives.
+    """
     lock = repo_lock(runtime.config.state_dir, name)
     if not lock.acquire():
         return
@@ -141,7 +171,7 @@ def _forget(runtime: Runtime, number: int, name: str) -> None:
         reason = f"its process died, and {name} is no longer in {runtime.config.path}"
         status = "failed"
         if dead is not None and dead.phase == "switching":
-            status, reason = "degraded", f"{reason}: what is live there was not proven"
+            status, reason = "degraded", f"{reason}: what is live there was not checked"
         with runtime.db.writing() as connection:
             deployments.finish(
                 connection, number, status=status, reason=reason, failure=None, now=time.time()
@@ -151,13 +181,16 @@ def _forget(runtime: Runtime, number: int, name: str) -> None:
         lock.release()
 
 
-def _when_admitted(runtime: Runtime, name: str, work: Callable[[Site], T]) -> T | None:
-    """Do it if the repo's turn is free; one repo's trouble does not keep the others from theirs."""
+def _if_admitted(runtime: Runtime, name: str, work: Callable[[Site], T]) -> T | None:
+    """Call ``work`` with the admission of the repo, and return its result; None if not admitted.
+
+    An error of one repo is shown and not raised, so that the other repos are still worked on.
+    """
     site = open_site(runtime.config, runtime.db, name)
     admission = Admission(site)
     try:
         return work(site) if admission.acquire() else None
-    except StoreError:  # it is the trouble of all of them
+    except StoreError:  # it concerns all repos
         raise
     except (DeployctlError, OSError) as error:
         runtime.output.line(f"{name}: {in_words(error)}")

@@ -1,4 +1,4 @@
-"""The manual, which travels inside the package: one Markdown file a topic, and two schemas."""
+"""Read the manual: a Markdown file of this package for each topic, and two JSON Schemas."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import os
 from deployctl.errors import UsageError
 
 MANUAL = os.path.dirname(os.path.abspath(__file__))
-_END = ".md"
-# What editors read: made of the tables that read the files, so that neither can say less.
+_SUFFIX = ".md"
+# These topics are made from the tables that the parsers use, so they always have the same keys.
 SCHEMAS = {
     "schema": "JSON Schema of repos.yml, for editors",
     "schema-project": "JSON Schema of .deployctl.yml, for editors",
@@ -18,14 +18,14 @@ SCHEMAS = {
 
 
 def topics() -> dict[str, str]:
-    """Each topic and its title, by name."""
-    names = [name for name in os.listdir(MANUAL) if name.endswith(_END)]
-    found = {name.removesuffix(_END): _title(name) for name in names}
-    return dict(sorted({**found, **SCHEMAS}.items()))
+    """Return the title of each topic by its name, sorted by name."""
+    files = [name for name in os.listdir(MANUAL) if name.endswith(_SUFFIX)]
+    pages = {name.removesuffix(_SUFFIX): _title(name) for name in files}
+    return dict(sorted({**pages, **SCHEMAS}.items()))
 
 
 def read(topic: str) -> str:
-    """The whole text of a topic; UsageError, with a guess, where there is none."""
+    """Return the text of a topic; UsageError, with a similar name, if there is no such topic."""
     known = topics()
     if topic not in known:
         close = difflib.get_close_matches(topic, known, 1)
@@ -33,7 +33,7 @@ def read(topic: str) -> str:
         raise UsageError(f"the manual has no topic {topic}{guess} (there are: {', '.join(known)})")
     if topic in SCHEMAS:
         return _schema(topic)
-    with open(_path(topic + _END), encoding="utf-8") as file:
+    with open(_path(topic + _SUFFIX), encoding="utf-8") as file:
         return file.read()
 
 

@@ -1,4 +1,4 @@
-"""Which of the ways to show a deployment suits where it is shown."""
+"""Choose how a deployment is shown: in place on a terminal, or in plain lines."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import TextIO
 
 from deployctl.output.screen import Output, Screen, Stream
 
-# What a terminal calls itself that cannot move its cursor (terminfo(5)); one that says nothing too.
+# Values of TERM for terminals that cannot move their cursor (terminfo(5)), and TERM not set.
 _DUMB = ("", "dumb", "unknown")
 
 
 def display(stream: TextIO, env: Mapping[str, str]) -> Output:
-    """In place on a terminal, in plain lines elsewhere and where CI records what it sees."""
+    """Return the output for a stream: in place on a terminal, else in plain lines.
+
+    Plain lines are also chosen where a CI system records the terminal (``CI`` is set), and on a
+    terminal that cannot move its cursor.
+    """
     if not stream.isatty() or env.get("CI") or env.get("TERM", "") in _DUMB:
         return Screen(Stream(stream))
     from deployctl.output.terminal import Terminal

@@ -1,4 +1,4 @@
-"""Watching a deployment that another process carries out, by its log."""
+"""Show a deployment that another process runs, by reading its log."""
 
 from __future__ import annotations
 
@@ -12,55 +12,63 @@ from deployctl.store.database import Database
 from deployctl.store.logs import log_path
 from deployctl.values.deployment import Deployment
 
-_PAUSE = 0.2
+_PAUSE = 0.2  # seconds between two reads of the log
 
 
 class Follower:
-    """Shows what is new in the log of a deployment each time it is asked to."""
+    """A reader that shows, at each call, what was added to the log of a deployment."""
 
     def __init__(self, db: Database, output: Output) -> None:
         self._db = db
         self._output = output
         self._number: int | None = None
-        self._offset = 0
-        self._inside: int | None = None  # the stage that begins there in the log
+        self._offset = 0  # bytes of the log that have been shown
+        self._stage_start: int | None = None  # offset in the log of the stage that is shown
 
     def waiting(self, deployment: Deployment, reason: str) -> None:
-        """Say why it waits."""
+        """Show why a queued deployment waits."""
         self._output.waiting(f"{deployment.repo} #{deployment.number}: waiting: {reason}")
 
     def show_more(self, deployment: Deployment) -> None:
+        """Show what was added to the log since the last call; a new deployment from its start."""
         if self._number != deployment.number:
-            self._number, self._offset, self._inside = deployment.number, 0, None
-        # In this order: what is in the log by then, the record knows where it belongs.
+            self._number, self._offset, self._stage_start = deployment.number, 0, None
+        # The size is read before the record, which then knows the stage of every byte up to it.
         size = _size(log_path(self._db.state_dir, deployment.number))
         if self._output.in_place:
             self._show_stages(deployment.number, size)
         self._show_until(size)
 
     def show_rest(self, deployment: Deployment) -> None:
-        """The end of a finished deployment's log; its last line follows the outcome."""
+        """Show the end of a finished deployment's log.
+
+        The last line is written shortly after the outcome is recorded, hence the second read.
+        """
         self.show_more(deployment)
         time.sleep(_PAUSE)
         self.show_more(deployment)
 
     def _show_stages(self, number: int, size: int) -> None:
-        """Begin and end them where their output does; what is between them stays for the caller."""
+        """Show the log up to ``size``, and begin and end each stage where its output does.
+
+        Lines after the last stage are left to the caller.
+        """
         found = deployments.get(self._db, number)
         for stage in found.stages if found else ():
-            if self._inside != stage.log_start:
+            if self._stage_start != stage.log_start:
                 if not self._offset <= stage.log_start < size:
                     continue
                 self._show_until(stage.log_start)
                 self._output.begin_stage(stage)
-                self._inside = stage.log_start
+                self._stage_start = stage.log_start
                 self._offset += len(f"{heading(stage)}\n".encode())
             self._show_until(min(stage.log_end or size, size))
             if stage.log_end is not None and self._offset >= stage.log_end:
                 self._output.end_stage(stage, "", None)
-                self._inside = None
+                self._stage_start = None
 
     def _show_until(self, end: int) -> None:
+        """Show the log from what was shown last to the offset ``end``."""
         if self._number is None or end <= self._offset:
             return
         for chunk in read_log(self._db.state_dir, self._number, self._offset, end):
@@ -68,7 +76,10 @@ class Follower:
             self._output.raw(chunk)
 
     def until_finished(self, number: int, offset: int = 0) -> Deployment | None:
-        """Show a deployment from this byte of its log to its end."""
+        """Show a deployment from a byte offset of its log on, and return it when it has finished.
+
+        None where there is no deployment of that number.
+        """
         self._number, self._offset = number, offset
         while (deployment := deployments.get(self._db, number)) is not None:
             if deployment.finished:

@@ -14,7 +14,10 @@ _CHUNK = 64 * 1024  # bytes
 def read_log(
     state_dir: str, number: int, start: int = 0, end: int | None = None
 ) -> Iterator[bytes]:
-    """The bytes of a log from ``start`` to ``end``; nothing where it was pruned."""
+    """Yield the bytes of a deployment's log in chunks, from offset ``start`` to ``end``.
+
+    ``end`` None: to the end of the file. Nothing where the log was pruned.
+    """
     try:
         file = open(log_path(state_dir, number), "rb")  # noqa: SIM115 - closed by the with below
     except FileNotFoundError:
@@ -28,7 +31,11 @@ def read_log(
 
 
 def log_of(db: Database, deployment: Deployment, *, failed: bool) -> Iterator[bytes]:
-    """A deployment's output as it was kept; ``failed``: only that of the step that failed."""
+    """Return the output of a deployment from its log, in chunks of bytes.
+
+    ``failed``: only the output of the step that failed or, where none is known, of the failed
+    stage; nothing where no stage failed.
+    """
     if not failed:
         return read_log(db.state_dir, deployment.number)
     stage = failed_stage(deployment)
@@ -38,11 +45,13 @@ def log_of(db: Database, deployment: Deployment, *, failed: bool) -> Iterator[by
     if step is None or step.log_start is None:
         return read_log(db.state_dir, deployment.number, stage.log_start, stage.log_end)
     output = read_log(db.state_dir, deployment.number, step.log_start, step.log_end)
-    return _only(deployment.failure, output) if _ran_beside(step, stage.steps) else output
+    if not _ran_in_parallel(step, stage.steps):
+        return output
+    return _lines_of_failed_step(deployment.failure, output)
 
 
-def _ran_beside(step: StepRecord, steps: Sequence[StepRecord]) -> bool:
-    """Whether what others printed at the same time stands between what it printed."""
+def _ran_in_parallel(step: StepRecord, steps: Sequence[StepRecord]) -> bool:
+    """Tell whether output of other steps may be between that of a step: their ranges overlap."""
     end, start = step.log_end or 0, step.log_start or 0
     return any(
         other is not step and (other.log_start or 0) < end and (other.log_end or 0) > start
@@ -50,24 +59,27 @@ def _ran_beside(step: StepRecord, steps: Sequence[StepRecord]) -> bool:
     )
 
 
-def _only(failure: Failure | None, output: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines that have the number of the step that failed in front."""
+def _lines_of_failed_step(failure: Failure | None, output: Iterator[bytes]) -> Iterator[bytes]:
+    """Return the lines that begin with the number of the failed step, as in ``[2] text``."""
     mark = f"[{failure.step if failure else ''}] ".encode()
     lines = b"".join(output).splitlines(keepends=True)
     return (line for line in lines if line.startswith(mark))
 
 
 def failed_stage(deployment: Deployment) -> StageRecord | None:
-    """The one that the deployment failed in; the way back, which may fail too, comes after it."""
+    """Return the stage that a deployment failed in, or None.
+
+    Stages of the rollback come after it and may have failed too.
+    """
     name = deployment.failure.stage if deployment.failure else None
     failed = [stage for stage in deployment.stages if stage.status == "failed"]
     return next((stage for stage in failed if stage.name == name), failed[0] if failed else None)
 
 
 def _failed_step(deployment: Deployment, stage: StageRecord) -> StepRecord | None:
-    """Its last try; None where no step failed, but a fetch or a health check."""
+    """Return the last try of the step that failed; None where a fetch or health check failed."""
     failure = deployment.failure
-    if failure is None or failure.step is None:  # what explains a check stands after its tries
+    if failure is None or failure.step is None:  # a health check: its evidence is in the log too
         return None
     command = failure.command if failure.stage == stage.name else None
     tries = [step for step in stage.steps if step.command == command]

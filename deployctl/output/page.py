@@ -1,4 +1,4 @@
-"""The static status page: one file that any web server can serve, without a script in it."""
+"""Write the static status page: one HTML file without scripts, for any web server to serve."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deployctl.values.masking import escape_controls
 from deployctl.values.text import Lines
 from deployctl.values.times import duration, iso
 
-# How many past deployments of each repo the page shows.
+# The number of past deployments of each repo that the page shows.
 _RECENT = 10
 
 _PAGE = """<!doctype html>
@@ -61,11 +61,14 @@ footer {{ font-size: .875rem; opacity: .7 }}
 </body>
 </html>
 """
-_TONES = {"succeeded": "good", "queued": "busy", "running": "busy", "superseded": "busy"}
+_CLASSES = {"succeeded": "good", "queued": "busy", "running": "busy", "superseded": "busy"}
 
 
 def refresh_page(site: Site, lines: Lines) -> None:
-    """Write ``status_page``, if there is one; a failure to is told of and changes no outcome."""
+    """Write the page into ``status_page``, if that is set.
+
+    A failure is a warning in ``lines`` and does not change how a deployment ends.
+    """
     config, db = site.config, site.db
     if config.status_page is None:
         return
@@ -79,43 +82,45 @@ def refresh_page(site: Site, lines: Lines) -> None:
 def with_recent(
     db: Database, found: Sequence[RepoStatus]
 ) -> list[tuple[RepoStatus, Sequence[Deployment]]]:
-    """Each repo with its newest deployments, as :func:`write_page` wants them."""
-    return [(each, deployments.history(db, each.site.repo.name, _RECENT)) for each in found]
+    """Return each status with the newest deployments of its repo, newest first."""
+    return [(repo, deployments.history(db, repo.site.repo.name, _RECENT)) for repo in found]
 
 
 def write_page(
     directory: str, repos: Sequence[tuple[RepoStatus, Sequence[Deployment]]], now: float
 ) -> str:
-    """Write ``index.html`` whole or not at all, readable for the web server -> its path.
+    """Write ``index.html`` into a directory, which is made if needed; return the file's path.
 
-    Each repo comes with its newest deployments. Paths and configuration are not on the page.
+    ``repos`` are as :func:`with_recent` returns them, ``now`` is in seconds since the epoch. The
+    file is replaced atomically and readable for a web server. Paths and configuration are not on
+    the page. OSError where it cannot be written.
     """
     make_directory(directory)
     path = os.path.join(directory, "index.html")
-    fd, beside = tempfile.mkstemp(prefix=".index.", dir=directory)
+    fd, temporary = tempfile.mkstemp(prefix=".index.", dir=directory)
     try:
         with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(render(repos, now))
             os.fchmod(file.fileno(), 0o644)
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException:
-        os.unlink(beside)
+        os.unlink(temporary)
         raise
     return path
 
 
 def render(repos: Sequence[tuple[RepoStatus, Sequence[Deployment]]], now: float) -> str:
-    """The page's HTML; what comes from commits and people is escaped."""
+    """Return the page's HTML; texts of commits and people are escaped."""
     sections = [_section(repo, recent) for repo, recent in repos]
     return _PAGE.format(
-        title=_text(f"Deployments on {os.uname().nodename}"),
+        title=_escaped(f"Deployments on {os.uname().nodename}"),
         repos="\n".join(sections) or "<p>No repos yet.</p>",
         now=iso(now),
     )
 
 
 def _section(repo: RepoStatus, recent: Sequence[Deployment]) -> str:
-    lines = [f"<h2>{_text(repo.site.repo.name)}</h2>", f"<p>{_live(repo)}</p>"]
+    lines = [f"<h2>{_escaped(repo.site.repo.name)}</h2>", f"<p>{_live(repo)}</p>"]
     if repo.probation:
         lines.append(_on_probation(repo.probation))
     if repo.running:
@@ -125,9 +130,11 @@ def _section(repo: RepoStatus, recent: Sequence[Deployment]) -> str:
         lines.append(f'<p class="busy">{len(repo.queued)} waiting.</p>')
     if repo.hold:
         revision = repo.hold.revision[:12]
-        lines.append(f'<p class="bad">Held: <code>{revision}</code>, {_text(repo.hold.why)}.</p>')
+        lines.append(
+            f'<p class="bad">Held: <code>{revision}</code>, {_escaped(repo.hold.why)}.</p>'
+        )
     if repo.lock:
-        why = _text(f"{repo.lock.actor}: {repo.lock.why}")
+        why = _escaped(f"{repo.lock.actor}: {repo.lock.why}")
         lines.append(f'<p class="busy">Locked by {why}</p>')
     if recent:
         lines.append(_table(recent))
@@ -138,39 +145,40 @@ def _on_probation(probation: OnProbation) -> str:
     failure = probation.record.failure
     if failure is None:
         return f'<p class="busy">On probation until {_time(probation.until)}.</p>'
-    return f'<p class="bad">Failed on probation: {_text(failure.message)}</p>'
+    return f'<p class="bad">Failed on probation: {_escaped(failure.message)}</p>'
 
 
 def _live(repo: RepoStatus) -> str:
     if repo.live is None:
         return "Nothing is live yet."
-    revision = f"<code>{_text((repo.live.revision or 'unknown')[:12])}</code>"
-    by = repo.made_live_by
-    if by is None:
+    revision = f"<code>{_escaped((repo.live.revision or 'unknown')[:12])}</code>"
+    deployment = repo.made_live_by
+    if deployment is None:
         return f"Live: {revision}"
-    return f"Live: {revision} {_text(by.subject or '')} (since {_time(by.finished_at)})"
+    subject, since = _escaped(deployment.subject or ""), _time(deployment.finished_at)
+    return f"Live: {revision} {subject} (since {since})"
 
 
 def _table(recent: Sequence[Deployment]) -> str:
     rows = [
-        f"<tr><td>#{each.number}</td>"
-        f'<td class="{_TONES.get(each.status, "bad")}">{_text(each.status)}</td>'
-        f"<td>{_time(each.started_at or each.queued_at)}</td>"
-        f"<td>{duration(each.duration)}</td>"
-        f"<td><code>{_text((each.revision or '-')[:7])}</code></td>"
-        f"<td>{_text(each.subject or each.reason or '')} ({_text(each.actor)})</td></tr>"
-        for each in recent
+        f"<tr><td>#{past.number}</td>"
+        f'<td class="{_CLASSES.get(past.status, "bad")}">{_escaped(past.status)}</td>'
+        f"<td>{_time(past.started_at or past.queued_at)}</td>"
+        f"<td>{duration(past.duration)}</td>"
+        f"<td><code>{_escaped((past.revision or '-')[:7])}</code></td>"
+        f"<td>{_escaped(past.subject or past.reason or '')} ({_escaped(past.actor)})</td></tr>"
+        for past in recent
     ]
     head = "<tr><th>#<th>status<th>started<th>took<th>revision<th>subject</tr>"
     return f"<table>\n{head}\n" + "\n".join(rows) + "\n</table>"
 
 
-def _time(moment: float | None) -> str:
-    if moment is None:
+def _time(instant: float | None) -> str:
+    if instant is None:
         return "-"
-    shown = time.strftime("%Y-%m-%d %H:%M", time.gmtime(moment))
-    return f'<time datetime="{iso(moment)}">{shown}</time>'
+    shown = time.strftime("%Y-%m-%d %H:%M", time.gmtime(instant))
+    return f'<time datetime="{iso(instant)}">{shown}</time>'
 
 
-def _text(text: str) -> str:
+def _escaped(text: str) -> str:
     return escape(escape_controls(text))

@@ -1,8 +1,8 @@
-"""The last lines of a terminal, written again and again in place.
+"""Overwrite the last lines of a terminal in place.
 
-The cursor always waits at the beginning of the first of them, and everything from there on is
-ours: a terminal that wraps its lines anew when its width changes takes the cursor along, so what
-is to be overwritten is found without counting rows.
+The cursor always rests at the beginning of the first of them, and everything from there on was
+written here. When the width of a terminal changes it wraps its lines anew and moves the cursor
+along, so the lines to overwrite are found without counting rows.
 """
 
 from __future__ import annotations
@@ -13,44 +13,46 @@ from collections.abc import Sequence
 
 from deployctl.output.screen import Stream
 
-# ECMA-48: EL, ED, CUU; DEC private mode 7: a line that is wider than we think does not become two.
-_REST_OF_LINE, _ALL_BELOW, _UP = "\x1b[K", "\x1b[J", "\x1b[{}A"
+# ECMA-48: EL, ED, CUU. DEC private mode 7 (autowrap) is switched off, so that a line takes one row
+# even where it is wider than computed.
+_ERASE_LINE, _ERASE_BELOW, _UP = "\x1b[K", "\x1b[J", "\x1b[{}A"
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
-_SIZE = (80, 24)
+_DEFAULT_SIZE = (80, 24)  # columns and rows
 
 
 class Region:
-    """Those lines; empty at first."""
+    """The lines at the end of a terminal that are overwritten in place; none at first."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._painted = ""
 
     def size(self) -> tuple[int, int]:
-        """Columns and rows of the terminal; what it does not know is as usual."""
+        """Return columns and rows of the terminal; 80 or 24 where it does not know one."""
         fd = self._stream.fileno()
         try:
-            columns, rows = os.get_terminal_size(fd) if fd is not None else _SIZE
+            columns, rows = os.get_terminal_size(fd) if fd is not None else _DEFAULT_SIZE
         except OSError:
-            columns, rows = _SIZE
-        return columns or _SIZE[0], rows or _SIZE[1]
+            columns, rows = _DEFAULT_SIZE
+        return columns or _DEFAULT_SIZE[0], rows or _DEFAULT_SIZE[1]
 
     def paint(self, lines: Sequence[str]) -> None:
-        """Show these lines, each narrower than the terminal, in the place of what is there."""
+        """Show these lines, each narrower than the terminal, in place of the former ones."""
         up = _UP.format(len(lines) - 1) if len(lines) > 1 else ""
-        text = f"{_REST_OF_LINE}\r\n".join(lines)
-        painted = f"\r{_NO_WRAP}{text}{_ALL_BELOW}{up}\r{_WRAP}"
-        if painted != self._painted and self._is_ours():
+        text = f"{_ERASE_LINE}\r\n".join(lines)
+        painted = f"\r{_NO_WRAP}{text}{_ERASE_BELOW}{up}\r{_WRAP}"
+        if painted != self._painted and self._is_writable():
             self._painted = painted
             self._stream.write(painted)
 
     def clear(self) -> None:
+        """Remove the lines."""
         if self._painted:
             self._painted = ""
-            self._stream.write(f"\r{_ALL_BELOW}")
+            self._stream.write(f"\r{_ERASE_BELOW}")
 
-    def _is_ours(self) -> bool:
-        """Whether the terminal takes something at once, and is not lent to another job now."""
+    def _is_writable(self) -> bool:
+        """Tell whether the terminal takes output at once and this process is in its foreground."""
         fd = self._stream.fileno()
         if fd is None:
             return False
@@ -58,5 +60,5 @@ class Region:
         poll.register(fd, select.POLLOUT)
         try:
             return bool(poll.poll(0)) and os.tcgetpgrp(fd) == os.getpgrp()
-        except OSError:  # it is not the one that controls us: nobody lends it
+        except OSError:  # not the controlling terminal: it has no foreground process group
             return True

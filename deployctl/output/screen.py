@@ -1,4 +1,4 @@
-"""What a person is shown of a deployment, on a screen, in a pipe or in cron's mail."""
+"""Show a deployment to a person, in plain lines: on a screen, in a pipe or in cron's mail."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from deployctl.values.times import duration
 
 
 class Output:
-    """What a running deployment is shown on; this one shows nothing.
+    """The interface for showing a running deployment; this class itself shows nothing.
 
-    The worker uses it as it is: nobody watches there, and the log file has everything. Secrets are
-    masked before they get here. ``in_place`` tells whether stages are drawn from begin_stage and
-    end_stage; elsewhere the lines of a log file, printed as they are, show the same.
+    The worker uses this class itself, because nobody watches and the log file has everything.
+    Secrets are masked before they get here. ``in_place`` tells whether begin_stage and end_stage
+    draw the stages; where it is False, printing the lines of a log file shows the same.
     """
 
     in_place = False
 
     def line(self, text: str) -> None:
-        """Show one whole line of deployctl's own."""
+        """Show one whole line of deployctl itself, without its line break."""
 
     def raw(self, chunk: bytes) -> None:
-        """Show output of a step, as it came."""
+        """Show output of a step, unchanged; a chunk may end within a line or a character."""
 
     def waiting(self, text: str) -> None:
-        """Show what is waited for; called again and again with the same text, shown once."""
+        """Show what the deployment waits for; a call with the same text again shows nothing."""
 
     def begin_stage(self, stage: StageRecord) -> None:
         """Show that a stage begins; lines and output belong to it until end_stage."""
@@ -35,36 +35,36 @@ class Output:
     def begin_step(self, prompt: str, *, beside: bool = False) -> None:
         """Show the command of a step, whose output follows.
 
-        ``beside``: the steps that began before are still running, and so may print as well.
+        ``beside``: steps that began before are still running, and so may print as well.
         """
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
-        """Show how the stage ended, and ``why`` it did not succeed."""
+        """Show how a stage ended, and ``why`` it did not succeed (empty: it did)."""
 
     def close(self) -> None:
-        """Remove what is shown only for the moment; nothing comes after this."""
+        """Remove what is shown only temporarily; nothing is shown after this."""
 
 
 def heading(stage: StageRecord) -> str:
-    """The line above what a stage prints."""
+    """Return the line above the output of a stage."""
     return f"==> {stage.name}" + (f" on {stage.host}" if stage.host else "")
 
 
 def prompt(command: str) -> str:
-    """The line above what a step prints."""
+    """Return the line above the output of a step."""
     return f"$ {command}"
 
 
 def ending(stage: StageRecord, why: str) -> str:
-    """The line below what a stage printed."""
+    """Return the line below the output of a stage; ``why`` is empty where it succeeded."""
     took = "" if stage.status == "skipped" else f", {duration(stage.duration)}"
     usual = f", usually {duration(stage.usual)}" if stage.slow else ""
-    told = f": {why}" if why else ""
-    return f"<== {stage.name}: {stage.word}{took}{usual}{told}"
+    reason = f": {why}" if why else ""
+    return f"<== {stage.name}: {stage.word}{took}{usual}{reason}"
 
 
 class Stream:
-    """A text stream that falls silent when nobody reads it any more.
+    """A text stream that discards what is written once nobody reads it any more.
 
     A dropped ssh connection or a closed pager must not stop a deployment.
     """
@@ -73,7 +73,7 @@ class Stream:
         self._stream: TextIO | None = stream
 
     def write(self, text: str) -> None:
-        """Show it now; what the encoding lacks is shown as ``\\xe9``."""
+        """Write a text at once; a character that the encoding lacks is written as ``\\xe9``."""
         if self._stream is None or not text:
             return
         encoding = self._stream.encoding or "utf-8"
@@ -84,12 +84,12 @@ class Stream:
             self._stream = None
 
     def fileno(self) -> int | None:
-        """None where nobody reads any more."""
+        """Return the file descriptor; None where nobody reads the stream any more."""
         return self._stream.fileno() if self._stream is not None else None
 
 
 class Screen(Output):
-    """Shows everything, in plain lines."""
+    """An output that shows everything in plain lines."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

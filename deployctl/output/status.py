@@ -1,4 +1,4 @@
-"""Questions about what is live and what was deployed; nothing changes."""
+"""Read what is live, queued, held or locked, and what was deployed; nothing is changed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from deployctl.values.times import iso
 
 @dataclass(frozen=True)
 class OnProbation:
-    """That of what is live: when it ends, by the clock, and in how many seconds, 0 where it has.
+    """The probation of what is live.
 
-    Past its end only one that failed is still told of.
+    ``until`` is the time of its end in seconds since the epoch, ``left`` the seconds until then, 0
+    after it. After its end, a probation is shown only where its health check failed.
     """
 
     record: Probation
@@ -45,9 +46,11 @@ class OnProbation:
 
 @dataclass(frozen=True)
 class RepoStatus:
-    """All there is to know of a repo now; ``made_live_by`` is the deployment that brought it.
+    """The present state of a repo.
 
-    ``problem`` says why what is live cannot be read, where that is so.
+    ``made_live_by`` is the deployment that made live what is live, None where that is not known;
+    ``last`` is the newest finished deployment; ``rollback_to`` is the release that a rollback would
+    go back to by default. ``problem`` says why what is live cannot be read, None where it can.
     """
 
     site: Site
@@ -83,7 +86,11 @@ class RepoStatus:
 
 
 def status(site: Site) -> RepoStatus:
-    """A checkout that cannot be read is a ``problem`` of that repo, and of no other."""
+    """Return the present state of a repo, read from the record and the disk.
+
+    Where what is live cannot be read, that is the ``problem`` of the result and no exception, so
+    that the states of other repos can be shown.
+    """
     db, name = site.db, site.repo.name
     live = target = made_live_by = problem = None
     try:
@@ -120,7 +127,7 @@ def _on_probation(site: Site, made_live_by: Deployment | None) -> OnProbation | 
 
 
 def get_deployment(db: Database, number: int) -> Deployment:
-    """One deployment whole; UsageError where there is none of that number."""
+    """Return a deployment with its stages; UsageError where there is none of that number."""
     deployment = deployments.get(db, number)
     if deployment is None:
         raise UsageError(f"no deployment #{number}; see: deployctl history")
@@ -128,7 +135,7 @@ def get_deployment(db: Database, number: int) -> Deployment:
 
 
 def newest_deployment(db: Database, repo: str | None) -> Deployment:
-    """The newest deployment, of one repo or of all; UsageError where there was never one."""
+    """Return the newest deployment of a repo (None: of all repos), else UsageError."""
     found = deployments.history(db, repo, 1)
     if not found:
         what = f"{repo} was never deployed" if repo else "nothing was ever deployed"

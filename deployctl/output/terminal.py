@@ -1,4 +1,4 @@
-"""A deployment on a terminal: a line for each stage, and of the running one what it does now."""
+"""Show a deployment on a terminal: a line for each stage, and progress of the running one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from deployctl.values.masking import escape_controls
 from deployctl.values.text import cut
 from deployctl.values.times import duration
 
-_PAUSE = 0.25  # seconds between two looks at what is new
-_TAIL = 3  # lines of the running step
-_WIDE = 40  # columns from which on there is room to put words below each other
-_NAME, _WORD, _TOOK = 11, 6, 6
+_PAUSE = 0.25  # seconds between two repaints
+_TAIL = 3  # last lines of the output that are shown while a step runs
+_WIDE = 40  # columns that a terminal must have at least for a table of name, word and duration
+_NAME, _WORD, _DURATION = 11, 6, 6  # widths of that table's columns
 
 # ECMA-48, SGR; the terminal's own eight colours are readable on its own background.
 _BOLD, _DIM, _RED, _GREEN, _YELLOW = "1", "2", "31", "32", "33"
@@ -27,10 +27,10 @@ _COLOURS = {"succeeded": _GREEN, "skipped": _DIM}
 
 
 class Terminal(Output):
-    """Shows how far it is; what a step prints is gone again once it has succeeded.
+    """An output that shows the progress in place, and of a stage that succeeded only one line.
 
-    A thread keeps the time. The one that deploys only says what is new, so a step that prints a
-    gigabyte costs a few repaints a second.
+    A thread of its own repaints. The thread that deploys only stores what is new, so that a step
+    which prints a gigabyte costs a few repaints a second.
     """
 
     in_place = True
@@ -45,12 +45,12 @@ class Terminal(Output):
         self._ticker: threading.Thread | None = None
         self._stage: StageRecord | None = None
         self._now = ""  # what is waited for, or the step that runs
-        self._since = 0.0
+        self._since = 0.0  # when that began, in seconds of time.monotonic()
         self._last = LastLines()
         self._notes: list[str] = []
 
     def line(self, text: str) -> None:
-        """In a stage it is shown for the moment, and below the stage when that has ended."""
+        """Show a line; during a stage temporarily, and once more below the stage when that ends."""
         with self._lock:
             if self._stage is None:
                 self._clear()
@@ -88,7 +88,7 @@ class Terminal(Output):
             notes = [*self._notes, *(evidence if stage.status == "failed" else ())]
             self._clear()
             columns, _ = self._region.size()
-            self._stream.write(f"{self._ended(stage, columns, why)}\n")
+            self._stream.write(f"{self._end_line(stage, columns, why)}\n")
             for note in notes:
                 self._screen.line(f"  {note}")
 
@@ -101,13 +101,13 @@ class Terminal(Output):
 
     def _begin(self, stage: StageRecord | None, now: str) -> None:
         self._stage, self._now = stage, now
-        already = time.time() - stage.started_at if stage else 0.0
-        self._since = time.monotonic() - max(already, 0.0)
+        elapsed = time.time() - stage.started_at if stage else 0.0
+        self._since = time.monotonic() - max(elapsed, 0.0)
         self._last, self._notes = LastLines(), []
         self._paint()
         if self._ticker is None:
             self._ticker = threading.Thread(target=self._tick, daemon=True)
-            _start_undisturbed(self._ticker)
+            _start_without_signals(self._ticker)
 
     def _clear(self) -> None:
         self._stage, self._now = None, ""
@@ -124,53 +124,61 @@ class Terminal(Output):
         columns, rows = self._region.size()
         head = cut(self._head(columns), columns - 1)
         lines = [line for line in self._last.tail().splitlines() if line.strip()][-_TAIL:]
-        tail = [cut(f"    {_shown(line)}", columns - 1) for line in lines[: max(rows - 2, 0)]]
-        self._region.paint([self._in(_BOLD, head), *(self._in(_DIM, line) for line in tail)])
+        tail = [cut(f"    {_one_line(line)}", columns - 1) for line in lines[: max(rows - 2, 0)]]
+        self._region.paint(
+            [self._styled(_BOLD, head), *(self._styled(_DIM, line) for line in tail)]
+        )
 
     def _head(self, columns: int) -> str:
-        passed = time.monotonic() - self._since
+        elapsed = time.monotonic() - self._since
         if self._stage is None:
-            return f"{_shown(self._now)}  {duration(passed)}"
-        running = replace(self._stage, duration=passed)
-        return "  ".join([*_cells(running, "", columns), *_usually(running), _shown(self._now)])
+            return f"{_one_line(self._now)}  {duration(elapsed)}"
+        running = replace(self._stage, duration=elapsed)
+        cells = _cells(running, "", columns)
+        return "  ".join([*cells, *_usual_duration(running), _one_line(self._now)])
 
-    def _ended(self, stage: StageRecord, columns: int, why: str) -> str:
+    def _end_line(self, stage: StageRecord, columns: int, why: str) -> str:
         name, word, took = _cells(stage, stage.word, columns)
-        word = self._in(_COLOURS.get(stage.status, _RED), word)
-        told = [self._in(_YELLOW, usual) for usual in _usually(stage)]
-        return "  ".join([name, word, took, *told, *filter(None, [_shown(why)])])
+        word = self._styled(_COLOURS.get(stage.status, _RED), word)
+        usually = [self._styled(_YELLOW, text) for text in _usual_duration(stage)]
+        return "  ".join([name, word, took, *usually, *filter(None, [_one_line(why)])])
 
-    def _in(self, style: str, text: str) -> str:
+    def _styled(self, style: str, text: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if self._colours else text
 
 
 def _cells(stage: StageRecord, word: str, columns: int) -> list[str]:
-    """Name, word and time, below those of the stage before where there is room for that."""
-    name = _shown(f"{stage.name} on {stage.host}" if stage.host else stage.name)
+    """Return name, word and duration of a stage, as cells of a table on a wide terminal."""
+    name = _one_line(f"{stage.name} on {stage.host}" if stage.host else stage.name)
     took = duration(stage.duration)
     if columns < _WIDE:
         return [name, word, took]
-    return [name.ljust(_NAME), word.ljust(_WORD), took.rjust(_TOOK)]
+    return [name.ljust(_NAME), word.ljust(_WORD), took.rjust(_DURATION)]
 
 
-def _usually(stage: StageRecord) -> list[str]:
+def _usual_duration(stage: StageRecord) -> list[str]:
+    """Return how long a slow stage usually takes; nothing for any other stage."""
     return [f"usually {duration(stage.usual)}"] if stage.slow else []
 
 
 def _evidence(failure: Failure) -> Iterator[str]:
-    """The step that failed and what it said last."""
+    """Yield the command that failed and the last lines of its output."""
     if failure.command:
         yield prompt(failure.command)
     yield from failure.tail.splitlines()
 
 
-def _shown(text: str) -> str:
-    """On one line, and without a tab, which is as wide as the place it stands at wants."""
+def _one_line(text: str) -> str:
+    """Return a text on one line, without tabs: the width of one depends on its column."""
     return escape_controls(text).replace("\n", " ").replace("\t", " ")
 
 
-def _start_undisturbed(thread: threading.Thread) -> None:
-    """Signals are for the thread that deploys: one that another gets interrupts no wait there."""
+def _start_without_signals(thread: threading.Thread) -> None:
+    """Start a thread that the kernel delivers no signals to.
+
+    A signal must interrupt what the thread that deploys waits for: one that is delivered to another
+    thread does not.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         thread.start()

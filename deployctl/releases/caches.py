@@ -1,6 +1,6 @@
-"""Cached directories of a new release, copied from the last good one.
+"""Copy the cached directories (``cache``) of the last good release into a new one.
 
-They are copies, never hard links and never symlinks, so that no stage changes what is live.
+They are copies, never hard links and never symlinks, so that no stage can change what is live.
 """
 
 from __future__ import annotations
@@ -19,47 +19,56 @@ from deployctl.store import releases
 from deployctl.system.environment import base_environment
 from deployctl.system.process import run
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def copy_caches(
     site: Site, caches: Sequence[str], name: str | None, prefix: Sequence[str]
 ) -> Iterator[str]:
-    """Copy each cached directory into a new release -> what became of each, one after the other.
+    """Copy each cached directory into the release ``name``; yield a message after each one.
 
-    In place they are there already. :class:`deployctl.errors.LayoutError` where the commit has
-    something of that name, OSError on a full disk.
+    ``caches`` are paths relative to the release; ``prefix`` are the words before the command, such
+    as those of nice(1). Nothing is done in place, where ``name`` is None and the directories have
+    stayed. :class:`deployctl.errors.LayoutError` where the commit has something of that name,
+    OSError on a full disk.
     """
     if name is None:
         return
     release = site.layout.directory(name)
     for cache in caches:
-        refuse_in_the_way(release, cache)
+        refuse_tracked(release, cache)
     sources = _sources(site, name)
     for cache in caches:
         yield copy(cache, release, sources, timeout=site.repo.timeout, prefix=prefix)
 
 
 def _sources(site: Site, name: str) -> list[str]:
-    """Good releases alone: the live one, then the newest ones. What failed may be why it did."""
+    """Return the directories of the good releases: of the live one, then from the newest on.
+
+    A failed release is not used, because its caches may be the reason that it failed.
+    """
     known = releases.of_repo(site.db, site.repo.name)
     live = live_release(site, known)
-    names = [each.name for each in (*([live] if live else []), *known) if each.state == "good"]
-    wanted = dict.fromkeys(each for each in names if each and each != name)
-    return [site.layout.directory(each) for each in wanted]
+    preferred = [*([live] if live else []), *known]
+    names = [release.name for release in preferred if release.state == "good"]
+    others = dict.fromkeys(other for other in names if other and other != name)
+    return [site.layout.directory(other) for other in others]
 
 
-def refuse_in_the_way(release: str, cache: str) -> None:
-    """A commit that brings a cached directory itself, or a link on the way to it."""
-    for place in (cache, *parents(cache)):
-        path = os.path.join(release, place)
+def refuse_tracked(release: str, cache: str) -> None:
+    """Raise LayoutError where the commit has the cached directory itself.
+
+    The same where a parent of it is a file or a symlink in the commit.
+    """
+    for relative in (cache, *parents(cache)):
+        path = os.path.join(release, relative)
         if os.path.islink(path) or (os.path.lexists(path) and not os.path.isdir(path)):
             kind = "symlink" if os.path.islink(path) else "file"
             raise LayoutError(
-                f"{place} is a {kind} in the commit, so the cache {cache} cannot be put there: "
+                f"{relative} is a {kind} in the commit, so the cache {cache} cannot be put there: "
                 f"remove the {kind} from the repository, or {cache} from cache"
             )
-        if place == cache and os.path.lexists(path):
+        if relative == cache and os.path.lexists(path):
             raise LayoutError(
                 f"{cache} is in the commit, so it cannot be a cache: remove it from the "
                 "repository (git rm -r --cached), or from cache"
@@ -69,49 +78,52 @@ def refuse_in_the_way(release: str, cache: str) -> None:
 def copy(
     cache: str, release: str, sources: Sequence[str], *, timeout: float, prefix: Sequence[str]
 ) -> str:
-    """Copy it from the first of the releases that has it -> what became of that.
+    """Copy a cached directory from the first of the sources that has it; return a message.
 
-    A cache that cannot be copied is done without; OSError where the disk is full. ``prefix`` are
-    the words in front of the command, such as those of nice(1).
+    ``release`` and ``sources`` are directories of releases, ``timeout`` is in seconds. Where it
+    cannot be copied, the message is a warning and the release has no such directory; OSError where
+    the disk is full. ``prefix`` are the words before the command, such as those of nice(1).
     """
-    source = next((each for each in sources if _has(each, cache)), None)
+    source = next((directory for directory in sources if _has(directory, cache)), None)
     if source is None:
         return f"cache {cache}: no good release has it yet"
     old, new = os.path.join(source, cache), os.path.join(release, cache)
     make_directory(os.path.dirname(new))
     try:
-        why = _copy(old, new, timeout, prefix) or relocate(new, source, release)
+        fault = _run_cp(old, new, timeout, prefix) or relocate(new, source, release)
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in _DISK_FULL:
             raise
-        why = in_words(error)
-    said = f"cache {cache}: from {os.path.basename(source)}"
-    if why is None:
-        return said
+        fault = in_words(error)
+    message = f"cache {cache}: from {os.path.basename(source)}"
+    if fault is None:
+        return message
     remove(new)
-    return f"warning: {said}: cannot be copied: {why}; building without it"
+    return f"warning: {message}: cannot be copied: {fault}; building without it"
 
 
-def _copy(old: str, new: str, timeout: float, prefix: Sequence[str]) -> str | None:
-    """cp(1), which shares blocks where the file system can -> what it says where it fails."""
+def _run_cp(old: str, new: str, timeout: float, prefix: Sequence[str]) -> str | None:
+    """Copy with cp(1), which shares blocks where the file system can; return its error or None.
+
+    OSError where the disk is full.
+    """
     argv = (*prefix, "cp", "-a", "--reflink=auto", "-T", "--", old, new)
     env = {**base_environment(), "LC_ALL": "C"}
-    done = run(argv, env=env, timeout=timeout, cwd="/")
-    if done.exit_code == 0:
+    completed = run(argv, env=env, timeout=timeout, cwd="/")
+    if completed.exit_code == 0:
         return None
-    said = done.stderr.decode(errors="replace").strip()
-    for number in _FULL:
-        if os.strerror(number) in said:
+    stderr = completed.stderr.decode(errors="replace").strip()
+    for number in _DISK_FULL:
+        if os.strerror(number) in stderr:
             raise OSError(number, os.strerror(number), new)
-    if done.timed_out:
+    if completed.timed_out:
         return f"not within {timeout:g}s"
-    return said.splitlines()[-1] if said else f"cp ended with {done.exit_code}"
+    return stderr.splitlines()[-1] if stderr else f"cp ended with {completed.exit_code}"
 
 
 def _has(release: str, cache: str) -> bool:
-    """A stage, or the program that is live, may have put a link there: it is not followed."""
-    return all(is_directory(place) for place in _on_the_way(release, cache))
+    """Tell whether a release has a cached directory, without following a symlink.
 
-
-def _on_the_way(release: str, cache: str) -> Iterator[str]:
-    return (os.path.join(release, place) for place in (*parents(cache), cache))
+    A stage, or the application that is live, may have put a symlink there.
+    """
+    return all(is_directory(os.path.join(release, path)) for path in (*parents(cache), cache))

@@ -11,45 +11,52 @@ from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.values.deployment import IDLE, Deployment
 
 _SHORTEST_SHA = 4
-_LONGEST_NUMBER = 16  # digits; SQLite knows no more than 64 bits
+_MAX_DIGITS = 16  # of a deployment's number: an integer in SQLite has at most 64 bits
 
 
 def candidates(site: Site) -> list[ReleaseRecord]:
-    """What a person may roll back to, newest first: whole, on disk, not live."""
+    """Return the releases that a person may roll back to, newest first.
+
+    They were live and healthy, are complete on disk and are not live now.
+    """
     live = site.layout.live()
-    place = (live.release or live.revision) if live else None
+    live_key = (live.release or live.revision) if live else None
     return [
         release
         for release in proven_releases(releases.of_repo(site.db, site.repo.name))
-        if _place(release) != place and site.layout.usable(release.name, release.revision)
+        if _disk_key(release) != live_key and site.layout.usable(release.name, release.revision)
     ]
 
 
 def proven_releases(known: Sequence[ReleaseRecord]) -> list[ReleaseRecord]:
-    """The releases that were live and healthy; in place a revision counts once, as the newest."""
+    """Return the releases that were live and healthy, in the order of ``known`` (newest first).
+
+    In place, only the newest release of each revision is returned.
+    """
     found: dict[str, ReleaseRecord] = {}
     for release in known:
         if release.state in {"good", "left"}:
-            found.setdefault(_place(release), release)
+            found.setdefault(_disk_key(release), release)
     return list(found.values())
 
 
 def live_release(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord | None:
-    """The record of what is live; None where deployctl did not build it."""
+    """Return the release that is live; None where nothing is or deployctl did not build it."""
     live = site.layout.live()
     return _match(known, live.revision, live.release) if live else None
 
 
 def find_release(site: Site, revision: str | None, name: str | None) -> ReleaseRecord | None:
-    """The newest release of that revision and, where it has one, of that directory."""
+    """Return the newest release of a revision in directory ``name`` (None: in place), or None."""
     return _match(releases.of_repo(site.db, site.repo.name), revision, name)
 
 
 def default_target(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord | None:
-    """The last good release before the live one, of another revision where there is one.
+    """Return the release that a rollback goes back to by default, or None.
 
-    The live revision built once more is gone back to only for want of another: what is wrong with
-    it is mostly wrong with its twin.
+    It is the newest good release before the live one whose revision is another one and was not
+    rolled back from. An older build of the live revision is returned only where there is no such
+    release: it mostly has the same fault. ``known`` are all releases of the repo, newest first.
     """
     record, live = live_release(site, known), site.layout.live()
     older = [
@@ -57,25 +64,31 @@ def default_target(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord 
         for release in candidates(site)
         if release.state == "good" and (record is None or release.number < record.number)
     ]
-    twins = [release for release in older if live and release.revision == live.revision]
-    left = _revisions_left(known)
-    others = [each for each in older if each not in twins and each.revision not in left]
-    return next(iter(others + twins), None)
+    same_revision = [release for release in older if live and release.revision == live.revision]
+    left_revisions = _left_revisions(known)
+    other_revisions = [
+        release
+        for release in older
+        if release not in same_revision and release.revision not in left_revisions
+    ]
+    return next(iter(other_revisions + same_revision), None)
 
 
-def _revisions_left(known: Sequence[ReleaseRecord]) -> set[str]:
-    """The revisions that were rolled back from and not good again since."""
-    verdicts: dict[str, str] = {}
+def _left_revisions(known: Sequence[ReleaseRecord]) -> set[str]:
+    """Return the revisions that a person rolled back from and that were not good after that."""
+    newest_states: dict[str, str] = {}
     for release in proven_releases(known):
-        verdicts.setdefault(release.revision, release.state)
-    return {revision for revision, state in verdicts.items() if state == "left"}
+        newest_states.setdefault(release.revision, release.state)
+    return {revision for revision, state in newest_states.items() if state == "left"}
 
 
 def choose_target(site: Site, to: str | None) -> ReleaseRecord:
-    """The release that ``--to`` names, or the last good one; RefusedError where there is none.
+    """Return the release that ``--to`` names or, where ``to`` is None, the default one.
 
-    One that is named may be :data:`GONE`: then it must be built again. The last good one is on
-    disk.
+    ``to`` is the number of a deployment, with or without ``#``, or the beginning of a sha. A named
+    release may have the state :data:`GONE`: then it must be built again. The default one is always
+    on disk. RefusedError where there is no such release; UsageError where several revisions begin
+    with ``to``.
     """
     if to is None:
         known = releases.of_repo(site.db, site.repo.name)
@@ -86,11 +99,11 @@ def choose_target(site: Site, to: str | None) -> ReleaseRecord:
                 f"see: deployctl rollback {site.repo.name} --list"
             )
         return target
-    return _named(site, to.lstrip("#").lower())
+    return _named_release(site, to.lstrip("#").lower())
 
 
-def _named(site: Site, to: str) -> ReleaseRecord:
-    """By the number of a deployment, else by the beginning of its sha."""
+def _named_release(site: Site, to: str) -> ReleaseRecord:
+    """Return the release of the deployment of that number, else of a sha that begins so."""
     found = _by_number(site, to) or _by_sha(site, to)
     if found is None:
         raise RefusedError(
@@ -101,53 +114,66 @@ def _named(site: Site, to: str) -> ReleaseRecord:
 
 
 def _by_number(site: Site, to: str) -> ReleaseRecord | None:
-    """What the deployment of that number made live, whether it built that or rolled back to it."""
-    is_number = to.isascii() and to.isdigit() and len(to) < _LONGEST_NUMBER
+    """Return the release that a deployment made live, by building it or by a rollback to it.
+
+    None where ``to`` is no number of such a deployment of this repo.
+    """
+    is_number = to.isascii() and to.isdigit() and len(to) < _MAX_DIGITS
     named = deployments.get(site.db, int(to)) if is_number else None
     if named is None or named.repo != site.repo.name:
         return None
     if named.status != "succeeded" or named.phase in IDLE:
         return None
-    return _match(candidates(site), named.revision, named.release) or _gone(site, named)
+    return _match(candidates(site), named.revision, named.release) or _gone_release(site, named)
 
 
 def _by_sha(site: Site, to: str) -> ReleaseRecord | None:
-    """One on disk, else one that was live once."""
+    """Return the newest release on disk whose sha begins with ``to``, else one that was live."""
     if len(to) < _SHORTEST_SHA:
         return None
     found = [release for release in candidates(site) if release.revision.startswith(to)]
     if not found:
-        once = revisions.made_live_like(site.db, site.repo.name, to)
-        found = [gone for each in once if (gone := _gone(site, each))]
+        past = revisions.made_live_like(site.db, site.repo.name, to)
+        found = [gone for deployment in past if (gone := _gone_release(site, deployment))]
     if len({release.revision for release in found}) > 1:
         raise UsageError(f"{to} is the beginning of several releases' shas: write more of it")
     return found[0] if found else None
 
 
-def _gone(site: Site, brought: Deployment) -> ReleaseRecord | None:
-    """What a deployment made live and the disk has no more; None where that revision is live.
+def _gone_release(site: Site, deployment: Deployment) -> ReleaseRecord | None:
+    """Return the release that a deployment made live and that is no longer on disk.
 
-    It keeps the number of the deployment that built it, so that it is as old as it was.
+    None where its revision is live. The release has the number of the deployment that built it, not
+    of a rollback to it, because the order of releases is that of these numbers.
     """
-    revision, live = brought.revision, site.layout.live()
+    revision, live = deployment.revision, site.layout.live()
     is_live = live is not None and (
-        live.revision == revision or (live.release is not None and live.release == brought.release)
+        live.revision == revision
+        or (live.release is not None and live.release == deployment.release)
     )
     if revision is None or is_live:
         return None
-    by = revisions.built(site.db, site.repo.name, revision, brought.release) or brought
+    builder = revisions.built(site.db, site.repo.name, revision, deployment.release) or deployment
     return ReleaseRecord(
-        by.number, by.release, revision, GONE, by.subject, by.actor, by.finished_at
+        number=builder.number,
+        name=builder.release,
+        revision=revision,
+        state=GONE,
+        subject=builder.subject,
+        actor=builder.actor,
+        built_at=builder.finished_at,
     )
 
 
 def _match(
     known: Sequence[ReleaseRecord], revision: str | None, name: str | None
 ) -> ReleaseRecord | None:
-    same = (release for release in known if release.revision == revision and release.name == name)
-    return next(same, None)
+    matches = (
+        release for release in known if release.revision == revision and release.name == name
+    )
+    return next(matches, None)
 
 
-def _place(release: ReleaseRecord) -> str:
-    """What tells it from other releases on disk: its directory, in place its revision."""
+def _disk_key(release: ReleaseRecord) -> str:
+    """Return what identifies a release on disk: its directory or, in place, its revision."""
     return release.name or release.revision

@@ -1,4 +1,4 @@
-"""What is no longer needed of a repo: old releases, and those that failed."""
+"""Remove what a repo no longer needs: old releases, failed ones, and what crashes left."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from deployctl.values.text import Lines
 
 
 def prune(site: Site, lines: Lines) -> None:
-    """Keep the newest good releases, the live one and the one before it; remove the rest.
+    """Remove the :func:`surplus` releases and other remains, from the disk and from the record.
 
-    A release that cannot be removed is told of and tried again next time: it changes no outcome.
+    What cannot be removed is a warning in ``lines`` and is tried again the next time; it does not
+    change how a deployment ends.
     """
-    for work in (_remove_surplus, _remove_strays, _tidy):
+    for task in (_remove_surplus, _remove_strays, _tidy):
         try:
-            work(site, lines)
+            task(site, lines)
         except (DeployctlError, OSError) as error:
             lines.line(f"warning: {in_words(error)}")
 
@@ -34,7 +35,10 @@ def _remove_surplus(site: Site, lines: Lines) -> None:
 
 
 def _remove_strays(site: Site, lines: Lines) -> None:
-    """What a crash left half made and could not be removed when another took its place."""
+    """Remove incomplete releases that the record does not know.
+
+    A crash left them, and they could not be removed when the deployment was tried again.
+    """
     known = releases.of_repo(site.db, site.repo.name)
     for name in site.layout.strays([release.name for release in known]):
         try:
@@ -49,8 +53,10 @@ def _tidy(site: Site, _lines: Lines) -> None:
 
 
 def make_room(site: Site) -> None:
-    """What may go goes from the disk alone, as a full one has no room to write down that it went;
-    :func:`prune` does that later.
+    """Remove the surplus releases from a full disk, and leave the record as it is.
+
+    A full disk has no room for writing to the record; :func:`prune` does that later. Errors are
+    ignored.
     """
     with contextlib.suppress(DeployctlError, OSError):
         for release in surplus(site):
@@ -61,9 +67,10 @@ def make_room(site: Site) -> None:
 
 
 def surplus(site: Site) -> list[ReleaseRecord]:
-    """The releases that may go: failed ones, and good ones beyond ``keep_releases``.
+    """Return the releases that may be removed: failed ones, and those beyond ``keep_releases``.
 
-    One that a person rolled back from stays as long as a good one that is older does.
+    The live release and the one that a rollback would go back to are not among them. A release
+    that a person rolled back from is kept as long as an older good one is.
     """
     known = releases.of_repo(site.db, site.repo.name)
     good = [release for release in proven_releases(known) if release.state == "good"]
@@ -72,7 +79,7 @@ def surplus(site: Site) -> list[ReleaseRecord]:
     left = [release for release in proven_releases(known) if release.state == "left"]
     kept += [release for release in left if release.number > oldest][: site.repo.keep_releases]
     numbers = {release.number for release in kept}
-    if all(release.number in numbers for release in known):  # as mostly: ask the disk nothing
+    if all(release.number in numbers for release in known):  # the usual case
         return []
     kept += filter(None, (live_release(site, known), default_target(site, known)))
     numbers |= {release.number for release in kept}

@@ -1,8 +1,9 @@
-"""What a release is built and run with: its pipeline, its environment, its secrets.
+"""The configuration that a release is built and run with: pipeline, environment, secrets.
 
-Its variables, the text of the project's own file and where its secrets are is stored with the
-release, so that going back to it brings back what it ran with. What repos.yml and a deployer say of
-the pipeline is always what they say now: whoever mends a restart there wants it for the way back.
+Its variables, the text of the project's own pipeline file and the references of its secrets are
+stored with the release, so that a rollback runs it with what it was built with. The parts of the
+pipeline that repos.yml and a deployer define are not stored: always the present ones are used, so
+that a correction of ``restart`` in repos.yml is effective in a rollback too.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ from deployctl.values.repo import Pipeline, Repo
 from deployctl.values.secret import Secret
 from deployctl.values.text import MB
 
-_LIMIT = MB  # of a pipeline file, as of repos.yml
+_MAX_SIZE = MB  # of a pipeline file, in bytes; the same as of repos.yml
 
 
 @dataclass(frozen=True)
 class ReleaseConfig:
-    """``project`` is the text of the project's own file; ``env`` are the operator's variables."""
+    """The configuration that a release is built and run with.
+
+    ``env`` and ``secrets`` are by the names of variables: ``env`` has those of the project and,
+    with precedence, those of the operator. ``project`` is the text of the project's own pipeline
+    file, None where it has none.
+    """
 
     pipeline: Pipeline
     env: Mapping[str, str]
@@ -36,15 +42,20 @@ class ReleaseConfig:
     project: str | None = None
 
     def stored(self) -> str:
-        """As the record keeps it: a secret by its reference, and none that is its own value."""
+        """Return the JSON text that the record keeps: an object of env, secrets and project.
+
+        Of a secret only its reference (``env:NAME``, ``file:PATH``) is in it, and null where
+        repos.yml has the value itself.
+        """
         references = {name: _reference(secret) for name, secret in self.secrets.items()}
         return json.dumps({"env": self.env, "secrets": references, "project": self.project})
 
 
 def config_of_revision(site: Site, revision: str) -> ReleaseConfig:
-    """What a release would be built with now.
+    """Return the configuration that a release of a revision would be built with now.
 
-    ConfigError where the project's own file or an env_file cannot be used.
+    The mirror must have the revision. ConfigError where the project's own pipeline file or an
+    env_file cannot be used; GitError where the mirror cannot be read.
     """
     repo = site.repo
     project = _read_project(site, revision) if repo.pipeline_file else None
@@ -56,33 +67,50 @@ def config_of_revision(site: Site, revision: str) -> ReleaseConfig:
 
 
 def config_of_release(site: Site, release: ReleaseRecord | None) -> ReleaseConfig:
-    """What a release was built with; what repos.yml says where that is not known."""
+    """Return the configuration that a release was built with, as the record keeps it.
+
+    Where that is not known, it is what repos.yml says now. A stored pipeline file that this
+    version refuses is left out.
+    """
     repo = site.repo
     if release is None or release.config is None:
         return _assemble(repo, None, repo.env, repo.secrets)
     kept = json.loads(release.config)
-    references = {name: Secret(each) for name, each in kept["secrets"].items() if each}
-    secrets = {**repo.secrets, **references}  # those of now too: its restart is that of now
+    references = {name: Secret(text) for name, text in kept["secrets"].items() if text}
+    secrets = {**repo.secrets, **references}  # the present restart may need the present secrets
     try:
         return _assemble(repo, kept["project"], kept["env"], secrets)
-    except ConfigError:  # valid then, and not for this version: the way back is worth more
+    except ConfigError:  # it was valid for an older version: the rollback must work all the same
         return _assemble(repo, None, kept["env"], secrets)
 
 
 def config_of_live(site: Site, revision: str | None, name: str | None) -> ReleaseConfig:
+    """Return the configuration that the live release was built with.
+
+    ``revision`` and ``name``, the release's directory (None in place), are those of
+    :class:`deployctl.values.deployment.Live`. Where the record has no such release, it is what
+    repos.yml says now.
+    """
     return config_of_release(site, find_release(site, revision, name))
 
 
 def old_secrets(site: Site) -> dict[Secret, str]:
-    """What releases on disk were built with, and its values as far as they can still be read."""
-    known = [json.loads(each.config) for each in of_repo(site.db, site.repo.name) if each.config]
-    secrets = {Secret(each) for kept in known for each in kept["secrets"].values() if each}
-    return {secret: value for secret in secrets if (value := _try(secret)) is not None}
+    """Return the secrets that the releases of the record were built with, with their values.
+
+    A secret that cannot be read any more is left out.
+    """
+    known = of_repo(site.db, site.repo.name)
+    stored = [json.loads(release.config) for release in known if release.config]
+    secrets = {Secret(text) for config in stored for text in config["secrets"].values() if text}
+    return {secret: value for secret in secrets if (value := _value_of(secret)) is not None}
 
 
 def reveal_secrets(config: ReleaseConfig) -> dict[str, str]:
-    """The values of the secrets; one that is gone since is left out, its command will say so."""
-    values = {name: _try(secret) for name, secret in config.secrets.items()}
+    """Return the values of the secrets by the names of their variables.
+
+    A secret that cannot be read any more is left out: the command that needs it will fail.
+    """
+    values = {name: _value_of(secret) for name, secret in config.secrets.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -93,6 +121,11 @@ def _assemble(
     secrets: Mapping[str, Secret],
     shared: Collection[str] = (),
 ) -> ReleaseConfig:
+    """Put a configuration together from the project's pipeline file and the other parts.
+
+    ``project`` is the file's text, None: without it. ``shared`` are shared paths, which the file
+    must not name as caches. ConfigError where the file cannot be used.
+    """
     pipeline = repo.pipeline
     if project is not None:
         file = repo.pipeline_file or "the project's pipeline file"
@@ -101,9 +134,13 @@ def _assemble(
 
 
 def _read_project(site: Site, revision: str) -> str:
-    """From the top of what is deployed, which ``dir`` may set below that of the repository."""
+    """Return the text of the project's pipeline file at a revision.
+
+    It is at the top of what is deployed: of the directory ``dir`` of the repository, where that is
+    set. ConfigError where it is missing, too large or not UTF-8.
+    """
     file = os.path.join(site.repo.below, site.repo.pipeline_file)
-    data = read_blob(site.mirror.directory, revision, file, _LIMIT)
+    data = read_blob(site.mirror.directory, revision, file, _MAX_SIZE)
     if data is None:
         raise ConfigError(
             f"{revision[:12]} has no {file}: commit one, or say pipeline_file: off for "
@@ -112,15 +149,16 @@ def _read_project(site: Site, revision: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        parse_project(data, file)  # says where it is not UTF-8
+        parse_project(data, file)  # raises ConfigError, with the place that is not UTF-8
         raise
 
 
 def _reference(secret: Secret) -> str | None:
+    """Return the reference of a secret; None where that would be the value itself."""
     return secret.reference if secret.is_reference else None
 
 
-def _try(secret: Secret) -> str | None:
+def _value_of(secret: Secret) -> str | None:
     try:
         return secret.reveal()
     except ConfigError:

@@ -1,8 +1,9 @@
-"""What was copied from one release to another and knows by name where it is.
+"""Correct the absolute paths in files that were copied from one release to another.
 
-A virtual environment of Python does: in the first lines of its scripts, in what activates it, in
-pyvenv.cfg, and where a project is installed in it for development (``pip install -e``). Left as it
-is, a copy would run the interpreter of the release that it came from, until that is removed.
+A virtual environment of Python contains such paths: in the first lines of its scripts, in the
+scripts that activate it, in pyvenv.cfg, and where a project is installed in it for development
+(``pip install -e``). Without the correction a copy would run the interpreter of the release that it
+was copied from, until that release is removed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import stat
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
-_LARGEST = 1024 * 1024  # bytes; a text that somebody starts or activates is none of these
-_MARK = "pyvenv.cfg"
-_TEXTS = (
-    _MARK,
+_MAX_SIZE = 1024 * 1024  # bytes; scripts that are started or sourced are smaller
+_VENV_FILE = "pyvenv.cfg"  # a directory that has it is a virtual environment
+_VENV_TEXTS = (
+    _VENV_FILE,
     "bin/*",
     *(
         f"lib/python*/site-packages/{name}"
@@ -26,30 +27,33 @@ _TEXTS = (
     ),
 )
 
-_Rename = Callable[[bytes], bytes]
+_ReplacePath = Callable[[bytes], bytes]
 
 
 def relocate(tree: str, old: str, new: str) -> str | None:
-    """Let the texts and links in a copied tree that name the old release name the new one.
+    """Replace the path of the release ``old`` by that of ``new`` in a tree that was copied.
 
-    -> what is damaged in it, None where nothing is. No link is followed.
+    All symlinks in the tree are corrected, and the texts of its virtual environments. Return what
+    is damaged in the tree, in words, or None. No symlink is followed. OSError where a file cannot
+    be read or written.
     """
-    rename = _renaming(old, new)
-    for place, directories, files in os.walk(tree, onerror=_raise):
-        for name in (*directories, *files):
-            _mend_link(os.path.join(place, name), rename)
-        if _MARK in files:
-            if not _has_python(place):
-                return f"{os.path.join(place, 'bin/python')} leads nowhere"
-            for path in _texts(place):
-                _mend_text(path, rename)
+    replace_path = _path_replacer(old, new)
+    for directory, subdirectories, files in os.walk(tree, onerror=_raise):
+        for name in (*subdirectories, *files):
+            _correct_link(os.path.join(directory, name), replace_path)
+        if _VENV_FILE in files:
+            if not _has_python(directory):
+                return f"{os.path.join(directory, 'bin/python')} leads nowhere"
+            for path in _venv_texts(directory):
+                _correct_text(path, replace_path)
     return None
 
 
-def _renaming(old: str, new: str) -> _Rename:
-    """Both as they are configured and as getcwd(3) has them, in a path and in a URL.
+def _path_replacer(old: str, new: str) -> _ReplacePath:
+    """Return a function that replaces ``old`` by ``new`` in a text, in paths and in URLs.
 
-    A name that goes on is that of another release: ``17-3f2a9c1b7d20.2``.
+    Both are looked for as configured and as getcwd(3) returns them, with symlinks resolved. A
+    longer name is that of another release and stays: ``17-3f2a9c1b7d20.2``.
     """
     pairs = [(old, new), (os.path.realpath(old), os.path.realpath(new))]
     pairs += [(quote(before), quote(after)) for before, after in pairs]
@@ -60,12 +64,12 @@ def _renaming(old: str, new: str) -> _Rename:
 
 
 def _has_python(environment: str) -> bool:
-    """The interpreter that it was made with may be gone from the machine."""
+    """Tell whether its interpreter exists: it may have been removed from the machine."""
     return os.path.exists(os.path.join(environment, "bin", "python"))
 
 
-def _texts(environment: str) -> Iterator[str]:
-    for pattern in _TEXTS:
+def _venv_texts(environment: str) -> Iterator[str]:
+    for pattern in _VENV_TEXTS:
         for path in glob.glob(os.path.join(glob.escape(environment), pattern)):
             parent = os.path.dirname(os.path.relpath(path, environment))
             if _is_inside(environment, parent):
@@ -73,7 +77,7 @@ def _texts(environment: str) -> Iterator[str]:
 
 
 def _is_inside(environment: str, parent: str) -> bool:
-    """Whether no directory on the way is a link, as lib64 is one."""
+    """Tell whether no directory on the path to ``parent`` is a symlink, as lib64 is one."""
     while parent:
         if os.path.islink(os.path.join(environment, parent)):
             return False
@@ -81,33 +85,36 @@ def _is_inside(environment: str, parent: str) -> bool:
     return True
 
 
-def _mend_link(path: str, rename: _Rename) -> None:
+def _correct_link(path: str, replace_path: _ReplacePath) -> None:
     try:
         target = os.readlink(os.fsencode(path))
-    except OSError:  # as nearly always: it is no link
+    except OSError:  # the usual case: it is no symlink
         return
-    if (renamed := rename(target)) != target:
+    if (corrected := replace_path(target)) != target:
         os.unlink(path)
-        os.symlink(renamed, os.fsencode(path))
+        os.symlink(corrected, os.fsencode(path))
 
 
-def _mend_text(path: str, rename: _Rename) -> None:
-    """A new file in the place of the old one: the old one may have a second name, or be closed."""
+def _correct_text(path: str, replace_path: _ReplacePath) -> None:
+    """Correct a text by replacing its file.
+
+    The old file is not written to: it may have several hard links, or be read-only.
+    """
     status = os.lstat(path)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_SIZE:
         return
     with open(path, "rb") as file:
         text = file.read()
-    if (renamed := rename(text)) == text or b"\0" in text:
+    if (corrected := replace_path(text)) == text or b"\0" in text:
         return
-    beside = f"{path}.deployctl"
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    temporary = f"{path}.deployctl"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
-        file.write(renamed)
+        file.write(corrected)
         with contextlib.suppress(PermissionError):
             os.fchown(fd, status.st_uid, status.st_gid)
         os.fchmod(fd, stat.S_IMODE(status.st_mode))
-    os.rename(beside, path)
+    os.rename(temporary, path)
 
 
 def _raise(error: OSError) -> None:

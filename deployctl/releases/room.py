@@ -1,4 +1,7 @@
-"""Room for one more release: looked for before it is built, at the price of two system calls."""
+"""Check, before a release is built, that the disk has room for it; measure built releases.
+
+The check costs two system calls.
+"""
 
 from __future__ import annotations
 
@@ -17,62 +20,72 @@ from deployctl.values.text import Lines, in_bytes
 
 @dataclass(frozen=True)
 class Shortage:
-    """What is wrong in a sentence, and what a person does about it."""
+    """The lack of room on a disk: a sentence about it, and what a person can do about it."""
 
     what: str
     advice: str
 
 
 def require_room(site: Site, lines: Lines) -> None:
-    """LayoutError where a release might not fit, after all that may go has gone."""
+    """Raise LayoutError where one more release might not fit, even after pruning."""
     if _shortage(site) is None:
         return
     lines.line("there is little room: removing what is not needed any more")
     prune(site, lines)
-    short = _shortage(site)
-    if short is not None:
-        raise LayoutError(f"{short.what}: {short.advice}")
+    lack = _shortage(site)
+    if lack is not None:
+        raise LayoutError(f"{lack.what}: {lack.advice}")
 
 
 def _shortage(site: Site) -> Shortage | None:
     return shortage(site.config, site.repo, releases.newest_size(site.db, site.repo.name))
 
 
-def shortage(config: Config, repo: Repo, last: int | None) -> Shortage | None:
-    """Where too little is free: for a release, ``last`` being the size of the one before, and for
-    the record, the logs and the mirrors.
+def shortage(config: Config, repo: Repo, last_size: int | None) -> Shortage | None:
+    """Return the lack of room for one more release, or for the state directory; None: no lack.
+
+    ``last_size`` is the size of the last release in bytes, None where it is not known. A release
+    needs ``min_free`` and twice that size, whichever is more; the state directory, with the record,
+    the logs and the mirrors, needs ``min_free``. Where ``min_free`` is 0, nothing is checked.
     """
-    twice = 2 * last if last is not None and repo.strategy == "releases" else 0
+    twice = 2 * last_size if last_size is not None and repo.strategy == "releases" else 0
     if not repo.min_free:
         return None
     if twice > repo.min_free:
         why = f"twice its last release, {in_bytes(twice // 2)}"
-        wanted, way_out = twice, f"set min_free of {repo.name} to 0"
+        needed, remedy = twice, f"set min_free of {repo.name} to 0"
     else:
-        wanted, why, way_out = repo.min_free, "min_free", f"lower min_free of {repo.name}"
-    for path, least, reason in (
-        (repo.path, wanted, why),
+        needed, why, remedy = repo.min_free, "min_free", f"lower min_free of {repo.name}"
+    for path, minimum, reason in (
+        (repo.path, needed, why),
         (config.state_dir, repo.min_free, "min_free"),
     ):
-        place, free = free_bytes(path)
-        if free < least:
-            what = f"only {in_bytes(free)} free for {path}, and {repo.name} wants {in_bytes(least)}"
-            advice = f"free some (df -h {shlex.quote(place)}), or {way_out} in repos.yml"
-            return Shortage(f"{what} ({reason})", advice)
+        directory, free = free_bytes(path)
+        if free < minimum:
+            only = f"only {in_bytes(free)} free for {path}"
+            what = f"{only}, and {repo.name} wants {in_bytes(minimum)} ({reason})"
+            advice = f"free some (df -h {shlex.quote(directory)}), or {remedy} in repos.yml"
+            return Shortage(what, advice)
     return None
 
 
 def free_bytes(path: str) -> tuple[str, int]:
-    """The directory that is there already on the way to a path, and the bytes free for it."""
-    place = path
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
-    status = os.statvfs(place)
-    return place, status.f_bavail * status.f_frsize
+    """Return the nearest existing directory of an absolute path, and the bytes free there.
+
+    These are the bytes that an account other than root can use.
+    """
+    directory = path
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    status = os.statvfs(directory)
+    return directory, status.f_bavail * status.f_frsize
 
 
 def record_sizes(site: Site, lines: Lines) -> None:
-    """Measure what was built since; in place there is nothing to measure."""
+    """Measure the built releases whose size is not recorded yet, and record it in bytes.
+
+    In place there is nothing to measure. What cannot be measured is a warning in ``lines``.
+    """
     for release in releases.of_repo(site.db, site.repo.name):
         if release.name is None or release.size is not None or release.state == "building":
             continue

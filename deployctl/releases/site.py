@@ -1,4 +1,4 @@
-"""A repo together with all that deploying it takes on this machine."""
+"""A repo together with what a deployment of it needs: its record, mirror and layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deployctl.values.repo import Config, Repo
 
 @dataclass(frozen=True)
 class Site:
-    """One repo of repos.yml, its record, its mirror and its place on disk."""
+    """One repo of repos.yml with the whole config, the record, its mirror and its layout."""
 
     config: Config
     repo: Repo
@@ -26,14 +26,20 @@ class Site:
 
 @dataclass(frozen=True)
 class Tip:
-    """What a repo follows, as its remote has it: a ref by its full name, and the commit."""
+    """The newest commit on the remote of the branch or tags that a repo follows.
+
+    ``ref`` is the full name of the branch or tag (``refs/heads/main``), ``revision`` the commit.
+    """
 
     ref: str
     revision: str
 
 
 def find_repo(config: Config, name: str) -> Repo:
-    """The repo of that name; UsageError with a guess and the names there are."""
+    """Return the repo of that name.
+
+    UsageError where repos.yml has none: it suggests a similar name and lists all of them.
+    """
     repo = config.repos.get(name)
     if repo is None:
         import difflib
@@ -46,14 +52,15 @@ def find_repo(config: Config, name: str) -> Repo:
 
 
 def masker_of(repo: Repo) -> Masker:
-    """Hides the repo's secrets in what is shown; ConfigError where one of them is missing."""
+    """Return a masker for the values of the repo's secrets; ConfigError where one is missing."""
     return Masker(secret.reveal() for secret in repo.secrets.values())
 
 
 def remote_tip(site: Site) -> Tip:
-    """Ask the remote for the branch or, by the version in its name, the newest tag.
+    """Ask the remote for the tip of the repo's branch, or for the newest tag that fits ``tags``.
 
-    UsageError where it has none; GitError where it cannot be asked.
+    The newest tag is the one with the highest version in its name. UsageError where the remote has
+    no such branch or tag; GitError where it cannot be asked.
     """
     repo, mirror = site.repo, site.mirror
     if repo.tags is not None:
@@ -71,6 +78,10 @@ def remote_tip(site: Site) -> Tip:
 
 
 def open_site(config: Config, db: Database, name: str) -> Site:
+    """Return the site of the repo of that name; UsageError where repos.yml has none.
+
+    ``db`` is the open record of ``config.state_dir``. Nothing is made on disk and nothing fetched.
+    """
     repo = find_repo(config, name)
     mirror = Mirror(repo, config.state_dir)
     return Site(config, repo, db, mirror, layout_of(repo, mirror))

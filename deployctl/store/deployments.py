@@ -18,6 +18,10 @@ from deployctl.values.deployment import (
     StepRecord,
 )
 
+# The usual duration is taken from at most _MAX_RUNS runs of a stage, among the last
+# _MAX_DEPLOYMENTS deployments. With fewer runs than _MIN_RUNS no duration is usual yet.
+_MAX_RUNS, _MAX_DEPLOYMENTS, _MIN_RUNS = 20, 100, 5
+
 
 def get(db: Database, number: int) -> Deployment | None:
     """Return a deployment with its stages, or None if no deployment has this number."""
@@ -241,6 +245,28 @@ def end_stage(db: Database, row: int, stage: StageRecord, *, urgent: bool = Fals
         )
 
     db.write(write, urgent=urgent)
+
+
+def usual_duration(db: Database, deployment: int, stage: str) -> float | None:
+    """Return how long a stage usually takes, in seconds; None if too few runs are known.
+
+    It is the median of the repo's last successful runs of that stage before this deployment.
+    """
+    rows = db.connection.execute(
+        "SELECT duration FROM stages WHERE deployment IN (SELECT number FROM deployments"
+        " WHERE repo = (SELECT repo FROM deployments WHERE number = :number) AND number < :number"
+        " ORDER BY number DESC LIMIT :deployments)"
+        " AND name = :stage AND status = 'succeeded' AND duration IS NOT NULL"
+        " ORDER BY deployment DESC LIMIT :runs",
+        {
+            "number": deployment,
+            "stage": stage,
+            "deployments": _MAX_DEPLOYMENTS,
+            "runs": _MAX_RUNS,
+        },
+    ).fetchall()
+    durations = sorted(float(row["duration"]) for row in rows)
+    return durations[len(durations) // 2] if len(durations) >= _MIN_RUNS else None
 
 
 def forget_stages(connection: sqlite3.Connection, number: int) -> None:

@@ -1,14 +1,10 @@
-"""Queries about the deployments of one revision, and about the usual duration of a stage."""
+"""Queries about the deployments of one revision."""
 
 from __future__ import annotations
 
 from deployctl.store.database import Database
 from deployctl.store.deployments import select
 from deployctl.values.deployment import IDLE, IGNORED, REFUSED, Deployment
-
-# The usual duration is taken from at most _MAX_RUNS runs of a stage, among the last
-# _MAX_DEPLOYMENTS deployments. With fewer runs than _MIN_RUNS no duration is usual yet.
-_MAX_RUNS, _MAX_DEPLOYMENTS, _MIN_RUNS = 20, 100, 5
 
 
 def is_settled(db: Database, repo: str, revision: str) -> bool:
@@ -60,25 +56,3 @@ def made_live_like(db: Database, repo: str, start: str) -> list[Deployment]:
     made_live = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?)"
     values = (repo, *IDLE, len(start), start)
     return select(db, f"{made_live} AND substr(revision, 1, ?) = ?", values, 100)
-
-
-def usual_duration(db: Database, deployment: int, stage: str) -> float | None:
-    """Return how long a stage usually takes, in seconds; None if too few runs are known.
-
-    It is the median of the repo's last successful runs of that stage before this deployment.
-    """
-    rows = db.connection.execute(
-        "SELECT duration FROM stages WHERE deployment IN (SELECT number FROM deployments"
-        " WHERE repo = (SELECT repo FROM deployments WHERE number = :number) AND number < :number"
-        " ORDER BY number DESC LIMIT :deployments)"
-        " AND name = :stage AND status = 'succeeded' AND duration IS NOT NULL"
-        " ORDER BY deployment DESC LIMIT :runs",
-        {
-            "number": deployment,
-            "stage": stage,
-            "deployments": _MAX_DEPLOYMENTS,
-            "runs": _MAX_RUNS,
-        },
-    ).fetchall()
-    durations = sorted(float(row["duration"]) for row in rows)
-    return durations[len(durations) // 2] if len(durations) >= _MIN_RUNS else None

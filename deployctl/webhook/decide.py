@@ -1,6 +1,6 @@
-"""What a delivery leads to, once it is believed: an order for the queue, or a reason why not.
+"""Decide about a verified delivery: an order for the queue, or a reason why nothing is queued.
 
-This module is on the webhook's way and imports nothing heavy.
+Every delivery loads this module, so it imports nothing that is slow to load.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
     Result = Literal["queued", "pong", "ignored", "duplicate", "refused", "malformed", "error"]
 
-# Deployments that the same delivery does not ask for again.
-UNDER_WAY = ("queued", "running")
-SETTLED = (*UNDER_WAY, "succeeded", "superseded")
+# A deployment in one of these states is not repeated when its delivery comes a second time.
+UNFINISHED = ("queued", "running")
+NOT_REPEATED = (*UNFINISHED, "succeeded", "superseded")
 
 
 class Decision:
-    """``deployment``: the one there is already; ``order``: one that is still to be queued."""
+    """The decision about one event for one repo, with its reason.
+
+    ``order`` is an order that has yet to be queued; ``deployment`` is the number of a deployment
+    that exists already. Both are None where nothing is to be deployed.
+    """
 
     __slots__ = ("deployment", "order", "reason", "result")
 
@@ -45,12 +49,13 @@ class Decision:
 
 
 class Case:
-    """What is decided upon: one event for one repo, inside one transaction.
+    """One event for one repo, about which a decision is made inside one transaction.
 
-    ``key`` is what the same delivery has again; ``again``: a person wants it to be run once more.
+    ``key`` is equal for a delivery and its redelivery. ``now`` is in seconds. ``is_replay``: a
+    person asked to run the recorded delivery again.
     """
 
-    __slots__ = ("again", "connection", "db", "event", "key", "now", "repo")
+    __slots__ = ("connection", "db", "event", "is_replay", "key", "now", "repo")
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class Case:
         *,
         key: str,
         now: float,
-        again: bool = False,
+        is_replay: bool = False,
     ) -> None:
         self.db = db
         self.connection = connection
@@ -69,11 +74,14 @@ class Case:
         self.event = event
         self.key = key
         self.now = now
-        self.again = again
+        self.is_replay = is_replay
 
 
 def decide(case: Case) -> Decision:
-    """What becomes of it; for a check, what becomes of the deployment that waits for it."""
+    """Return the decision about an event.
+
+    The report of a check is stored; the deployment that waits for it is released or cancelled.
+    """
     event = case.event
     if event.kind == "ping":
         return Decision("pong", "the webhook works")
@@ -81,19 +89,21 @@ def decide(case: Case) -> Decision:
         return _decide_control(event.control)
     if event.check is not None:
         return _decide_check(case, event.check)
-    push = _wanted(event, case.repo)
+    push = _last_followed_push(event, case.repo)
     if push is None:
-        return Decision("ignored", _why_unwanted(event))
-    return _known_already(case) or _decide_push(case, push)
+        return Decision("ignored", _reason_to_ignore(event))
+    return _duplicate(case) or _decide_push(case, push)
 
 
-def _known_already(case: Case) -> Decision | None:
-    """The same delivery, as long as nothing went wrong with what it became.
+def _duplicate(case: Case) -> Decision | None:
+    """Return the decision "duplicate" if this delivery has a deployment already, else None.
 
-    Where the forge gives no id, the same body tells: then another push must not have come between.
+    A deployment that failed does not count, nor, for a replay, any that is finished. Where the
+    forge sends no delivery id, two deliveries with the same body count as one, unless the repo has
+    a newer deployment: a branch may be forced to another commit and back.
     """
     known = deliveries.deployment_for_key(case.db, case.repo.name, case.key)
-    if known is None or known.status not in (UNDER_WAY if case.again else SETTLED):
+    if known is None or known.status not in (UNFINISHED if case.is_replay else NOT_REPEATED):
         return None
     if case.event.key is None and not known.is_newest:
         return None
@@ -104,21 +114,26 @@ def _known_already(case: Case) -> Decision | None:
 def _decide_push(case: Case, push: Push) -> Decision:
     repo = case.repo
     if push.revision and freezes.hold_on(case.db, repo.name, push.revision):
-        held = f"{push.revision} is held: deployctl resume {repo.name} lets it through"
-        return Decision("ignored", held)
+        reason = f"{push.revision} is held: deployctl resume {repo.name} lets it through"
+        return Decision("ignored", reason)
     if push.skips:
         return Decision("ignored", f"the commit says [skip deploy]: {push.subject}")
     order = Order(ref=push.ref, subject=push.subject)
-    reason = f"{printable(push.ref)} {_where(push)}"
+    reason = f"{printable(push.ref)} {_state_of_ref(push)}"
     if repo.on == "push":
         return Decision("queued", reason, order=order)
     if push.revision is None:
-        return Decision("ignored", "it does not say which commit was pushed, so no check of it can")
-    return _when_checked(case, order, push.revision, reason)
+        return Decision(
+            "ignored", "the push does not name its commit, so its checks cannot be waited for"
+        )
+    return _decide_push_with_checks(case, order, push.revision, reason)
 
 
-def _when_checked(case: Case, order: Order, revision: str, reason: str) -> Decision:
-    """A push to a repo that waits for the forge's word: it may have been said already."""
+def _decide_push_with_checks(case: Case, order: Order, revision: str, reason: str) -> Decision:
+    """Decide about a push to a repo that deploys only what passed its checks.
+
+    A forge may report the checks of a commit before it reports the push.
+    """
     from deployctl.store import checks
 
     verdict = checks.verdict(case.db, case.repo.name, revision)
@@ -132,13 +147,14 @@ def _when_checked(case: Case, order: Order, revision: str, reason: str) -> Decis
 
 
 def _decide_check(case: Case, check: Check) -> Decision:
-    """Note what the forge says, and let go or drop the deployment that waits for it."""
+    """Decide about the report of a check; ignore it where the repo does not wait for checks."""
     if case.repo.on == "push":
         return Decision("ignored", f"the event {case.event.name} is not a push")
-    return _known_already(case) or _decide_word(case, check)
+    return _duplicate(case) or _decide_report(case, check)
 
 
-def _decide_word(case: Case, check: Check) -> Decision:
+def _decide_report(case: Case, check: Check) -> Decision:
+    """Store the report of a check; release or cancel the deployment that waits for it."""
     from deployctl.store import checks
 
     repo, revision = case.repo.name, check.revision
@@ -163,16 +179,18 @@ def _decide_passed(case: Case, check: Check, waiting: int | None) -> Decision:
     if waiting is not None:
         checks.let_run(case.connection, waiting, passed)
         return Decision("queued", passed, deployment=waiting)
-    order = _unannounced(case, check)
+    order = _order_without_push(case, check)
     if order is None:
         return Decision("ignored", f"{passed}; no deployment waits for them")
     return Decision("queued", passed, order=order)
 
 
-def _unannounced(case: Case, check: Check) -> Order | None:
-    """A commit of the branch that passed without a push that told of it, or that now passed.
+def _order_without_push(case: Case, check: Check) -> Order | None:
+    """Return an order for a commit whose checks passed though no deployment waits for it, or None.
 
-    Not where anything newer is known: checks may end in another order than the pushes came in.
+    Its deployment was cancelled when a check failed that has passed now, or the commit is on the
+    deployed branch and no delivery reported its push. None where something newer is known: checks
+    may end in another order than the pushes came in.
     """
     from deployctl.store import checks
 
@@ -181,7 +199,7 @@ def _unannounced(case: Case, check: Check) -> Order | None:
     branch = f"refs/heads/{case.repo.branch}"
     if ref is None and case.repo.tags is None and branch in check.refs:
         ran_before = deliveries.deployment_for_key(db, name, case.key) is not None
-        if case.again or ran_before or checks.may_begin(db, name, revision):
+        if case.is_replay or ran_before or checks.may_begin(db, name, revision):
             ref = branch
     return Order(ref=ref, revision=revision) if ref else None
 
@@ -195,14 +213,17 @@ def _decide_control(control: Control) -> Decision:
     return Decision("queued", f"{control.action} of {control.repo}{to}", order=order)
 
 
-def _where(push: Push) -> str:
+def _state_of_ref(push: Push) -> str:
     return f"is at {push.revision} now" if push.revision else "was pushed"
 
 
-def _wanted(event: Event, repo: WebhookRepo) -> Push | None:
-    """The last of the refs that are deployed here; what is deployed is its tip, once fetched."""
-    found = [push for push in event.pushes if not push.deleted and _is_followed(push.ref, repo)]
-    return found[-1] if found else None
+def _last_followed_push(event: Event, repo: WebhookRepo) -> Push | None:
+    """Return the last push of a ref that this repo deploys, or None.
+
+    The deployment takes the tip that the ref has when it is fetched.
+    """
+    pushes = [push for push in event.pushes if not push.deleted and _is_followed(push.ref, repo)]
+    return pushes[-1] if pushes else None
 
 
 def _is_followed(ref: str, repo: WebhookRepo) -> bool:
@@ -213,12 +234,12 @@ def _is_followed(ref: str, repo: WebhookRepo) -> bool:
     return tag_fits(ref, repo.tags)
 
 
-def _why_unwanted(event: Event) -> str:
+def _reason_to_ignore(event: Event) -> str:
     if event.kind != "push":
         return f"the event {event.name} is not a push"
     if not event.pushes:
         return "the push moved no ref"
     first, *others = event.pushes
-    fate = "was deleted" if first.deleted else "is not deployed here"
+    state = "was deleted" if first.deleted else "is not deployed here"
     more = f", nor is any of {len(others)} more" if others else ""
-    return f"{printable(first.ref)} {fate}{more}"
+    return f"{printable(first.ref)} {state}{more}"

@@ -1,4 +1,4 @@
-"""Explain the decision that was taken on a delivery, for people."""
+"""Explain a recorded delivery in a sentence: the decision, and the outcome of its deployment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STATUS = {"refused": 401, "error": 503}
 
 
 def find_delivery(db: Database, number: int) -> DeliveryRecord:
-    """One delivery whole; UsageError where there is none of that number."""
+    """Return the delivery with this number; raise UsageError where there is none."""
     found = delivery_records.get(db, number)
     if found is None:
         raise UsageError(f"no delivery {number}; see: deployctl delivery list")
@@ -20,16 +20,16 @@ def find_delivery(db: Database, number: int) -> DeliveryRecord:
 
 
 def explain(db: Database, record: DeliveryRecord) -> str:
-    """One sentence that a person understands."""
+    """Return one sentence: the result, its reason, and the outcome of the deployment, if any."""
     answered = f" (answered {_STATUS[record.result]})" if record.result in _STATUS else ""
     sentence = f"{record.result}{answered}: {record.reason}"
-    tells = record.deployment is not None and record.result != "ignored"
-    found = deployments.get(db, record.deployment or 0) if tells else None
-    return f"{sentence}; {_fate(found)}" if found else sentence
+    has_outcome = record.deployment is not None and record.result != "ignored"
+    found = deployments.get(db, record.deployment or 0) if has_outcome else None
+    return f"{sentence}; {_outcome(found)}" if found else sentence
 
 
 def next_step(record: DeliveryRecord) -> str | None:
-    """What a person can do about it; None where there is nothing to mend."""
+    """Return what a person can do about the delivery; None where nothing went wrong."""
     if record.result == "refused" and record.facts is not None:
         return f"mend that, then: deployctl delivery replay {record.id}"
     if record.result in {"refused", "malformed"}:
@@ -39,10 +39,10 @@ def next_step(record: DeliveryRecord) -> str | None:
     return None
 
 
-def _fate(deployment: Deployment) -> str:
+def _outcome(deployment: Deployment) -> str:
     name = f"deployment #{deployment.number}"
     if deployment.status == "queued":
-        return f"{name} waits: {deployment.reason or 'its turn will come'}"
+        return f"{name} waits: {deployment.reason or 'a worker will run it'}"
     if deployment.status == "running":
         return f"{name} is running"
     if deployment.failure is not None:

@@ -1,6 +1,6 @@
-"""A delivery before it is believed: the repos it may be candidate for, and those that it proves.
+"""Match a delivery to repos: the candidates, and those whose secret verifies its signature.
 
-This module is on the webhook's way and imports nothing heavy.
+Every delivery loads this module, so it imports nothing that is slow to load.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from deployctl.webhook.forges import Forge
     from deployctl.webhook.request import Request
 
-# What a request for an unknown repo is verified against, so that it takes as long as any other.
-_NOBODY = b"nobody's secret"
-# The key of sr.ht, which everybody knows: it is a secret for no other forge.
-_PUBLIC = b"uX7KWyyDNMaBma4aVbJ/cbUQpdjqczuCyK/HxzV/u+4="
-# Where Standard Webhooks have their proof, and GitLab's signing tokens.
-_SIGNED = "webhook-signature"
+# A request for an unknown repo is verified with this secret, so that it takes as long as others.
+_DUMMY_SECRET = b"nobody's secret"
+# The public key of sr.ht: everybody knows it, so it must not be the secret of another forge.
+_SOURCEHUT_PUBLIC_KEY = b"uX7KWyyDNMaBma4aVbJ/cbUQpdjqczuCyK/HxzV/u+4="
+# The header for the signatures of Standard Webhooks and of GitLab's signing tokens.
+_STANDARD_HEADER = "webhook-signature"
 
 
 class Candidate:
-    """A repo that a delivery may be candidate for, and what the repo's forge reads in it."""
+    """A repo that a delivery may be for, with the event as read by the module of its forge."""
 
     __slots__ = ("event", "forge", "repo")
 
@@ -37,10 +37,12 @@ class Candidate:
 
 
 class Candidates:
-    """A delivery, the forge it seems to come from, what that reads in it, and all it may be meant
-    for.
+    """A parsed delivery and the repos that it may be for; nothing is verified yet.
 
-    ``path`` is the name of a repo where the URL has one, else empty.
+    ``forge`` is the forge that the delivery seems to come from (None: unknown), ``event`` is the
+    event that the module of that forge reads in it, and ``found`` are the candidates. ``path`` is
+    the name of the repo in the URL, or empty. Creation raises MalformedError if the delivery cannot
+    be parsed.
     """
 
     __slots__ = ("_events", "delivery", "event", "forge", "found", "path")
@@ -63,18 +65,20 @@ class Candidates:
 
     @property
     def forge_name(self) -> str | None:
+        """Return the forge of the first candidate, or the recognised one; None: unknown."""
         if self.found:
             return self.found[0].forge.NAME
         return self.forge.NAME if self.forge else None
 
     def _candidate(self, repo: WebhookRepo) -> Candidate | None:
-        """The repo that the URL names, else one that follows this repository of its forge.
+        """Return a candidate if the URL names this repo, or if it follows the event's repository.
 
-        The forge that repos.yml names is asked wherever its headers are there; others may be too.
+        The delivery is read as one of the forge that repos.yml names, provided that the headers of
+        that forge are present; headers of other forges may be present too.
         """
         if self.path not in ("", repo.name):
             return None
-        name = forges.sender(repo.forge, self.forge, self.delivery)
+        name = forges.forge_name_for(repo.forge, self.forge, self.delivery)
         if name is None:
             return None
         forge, event = self._read(name)
@@ -90,93 +94,109 @@ class Candidates:
 
 
 def follows(repo: WebhookRepo, event: Event) -> bool:
-    """By the id where both sides have one, as it outlives a renaming; else by the full name."""
+    """Tell whether a repo of repos.yml follows the repository of an event.
+
+    Ids are compared where both sides have one, as an id stays when a repository is renamed; else
+    the full names, without regard to upper and lower case.
+    """
     if repo.id is not None and event.repository_ids:
-        return _same_id(repo.id) in map(_same_id, event.repository_ids)
+        return _normalised_id(repo.id) in map(_normalised_id, event.repository_ids)
     if repo.full_name is None or event.full_name is None:
         return False
     return repo.full_name.casefold() == event.full_name.casefold()
 
 
-def _same_id(text: str) -> str:
-    """Some forges write a UUID in braces, and its letters large or small."""
+def _normalised_id(text: str) -> str:
+    """Return an id without braces and in lower case: forges write a UUID in several ways."""
     return text.strip("{}").lower()
 
 
 def proven_candidates(candidates: Candidates, config: WebhookConfig) -> list[Candidate]:
-    """Those one of whose secrets proves who sent it.
+    """Return the candidates that have a secret which verifies the delivery.
 
-    :class:`ConfigError` where there are none and a secret of repos.yml cannot be read, whoever
-    asks: a stranger is not to learn from it which repos there are.
+    If there are none, raise :class:`ConfigError` if any secret of repos.yml cannot be read. All
+    secrets are read then, so that the answer does not tell a stranger which repos exist.
     """
-    trouble: list[ConfigError] = []
+    errors: list[ConfigError] = []
     found = [
         candidate
         for candidate in candidates.found
-        if _is_proved(candidates.delivery, candidate, trouble)
+        if _is_verified(candidates.delivery, candidate, errors)
     ]
     if not found:
-        _as_if_proved(candidates, trouble)
+        _verify_with_dummy_secret(candidates, errors)
         for repo in config.repos.values():
             for secret in repo.secrets:
-                _try(secret, trouble)
-        if trouble:
-            raise trouble[0]
+                _reveal(secret, errors)
+        if errors:
+            raise errors[0]
     return found
 
 
-def _is_proved(delivery: Delivery, candidate: Candidate, trouble: list[ConfigError]) -> bool:
-    """A secret that cannot be read does not keep another one from being tried."""
+def _is_verified(delivery: Delivery, candidate: Candidate, errors: list[ConfigError]) -> bool:
+    """Tell whether a secret of the candidate verifies the delivery.
+
+    A secret that cannot be read is added to ``errors``, and the other secrets are still tried.
+    """
     for secret in candidate.repo.secrets:
-        key = _try(secret, trouble)
-        if key == _PUBLIC and candidate.forge.NAME != "sourcehut":
+        key = _reveal(secret, errors)
+        if key == _SOURCEHUT_PUBLIC_KEY and candidate.forge.NAME != "sourcehut":
             continue
         try:
             if key and candidate.forge.verify(delivery, key):
                 return True
         except ConfigError as error:
-            trouble.append(error)
+            errors.append(error)
     return False
 
 
-def _as_if_proved(candidates: Candidates, trouble: list[ConfigError]) -> None:
+def _verify_with_dummy_secret(candidates: Candidates, errors: list[ConfigError]) -> None:
+    """Do the work of a verification where no candidate has a secret.
+
+    So the time that an answer takes does not tell a stranger which repos exist.
+    """
     if candidates.forge is not None and not any(
         candidate.repo.secrets for candidate in candidates.found
     ):
         try:
-            candidates.forge.verify(candidates.delivery, _NOBODY)
+            candidates.forge.verify(candidates.delivery, _DUMMY_SECRET)
         except ConfigError as error:
-            trouble.append(error)
+            errors.append(error)
 
 
-def _try(secret: Secret, trouble: list[ConfigError]) -> bytes:
+def _reveal(secret: Secret, errors: list[ConfigError]) -> bytes:
+    """Return the value of a secret; if it cannot be read, add to ``errors`` and return nothing."""
     try:
         return secret.reveal().encode("utf-8", "surrogateescape")
     except ConfigError as error:
-        trouble.append(error)
+        errors.append(error)
         return b""
 
 
-def _why_not_meant(candidates: Candidates, forge: str, named: WebhookRepo | None) -> str:
+def _reason_without_candidates(
+    candidates: Candidates, forge: str, named: WebhookRepo | None
+) -> str:
     if named is not None and candidates.event.control is not None and named.forge != "sourcehut":
         return f"the order names another repo than its URL, which says {named.name}"
     if named is not None:
         return f"{named.name} is a repo of {named.forge}, and this comes from {forge}"
     name = printable(candidates.path or candidates.event.full_name or "-")
-    return f"no repo is meant by it (it comes from {forge} and names {name})"
+    return f"no repo of repos.yml matches it (it comes from {forge} and names {name})"
 
 
-def why_refused(candidates: Candidates, config: WebhookConfig) -> str:
-    """For the inbox, that is for the operator only."""
+def refusal_reason(candidates: Candidates, config: WebhookConfig) -> str:
+    """Return why a delivery is refused; for the record, so for the operator and not the sender."""
     if candidates.forge is None:
         return "no header of a forge that deployctl knows"
     if not candidates.found:
-        return _why_not_meant(candidates, candidates.forge.NAME, config.repos.get(candidates.path))
+        named = config.repos.get(candidates.path)
+        return _reason_without_candidates(candidates, candidates.forge.NAME, named)
     if not any(candidate.repo.secrets for candidate in candidates.found):
         return "the repo has no webhook_secret: set it here and at the forge"
     forge, name = candidates.found[0].forge, candidates.found[0].repo.name
     given = next(
-        (one for one in (_SIGNED, forge.HEADER) if one in candidates.delivery.headers), None
+        (name for name in (_STANDARD_HEADER, forge.HEADER) if name in candidates.delivery.headers),
+        None,
     )
     if given is None:
         return f"there is no proof of a secret: set one at the forge ({forge.NAME}, {forge.HEADER})"

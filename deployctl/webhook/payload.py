@@ -1,6 +1,6 @@
-"""The body of a delivery, read strictly: what two parsers could read differently is refused.
+"""Parse the body of a delivery strictly: JSON that two parsers could read differently is refused.
 
-This module is on the webhook's way: ``urllib.parse`` is loaded for form bodies only.
+Every delivery loads this module, so ``urllib.parse`` is imported for form bodies only.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 MAX_DEPTH = 64
-# Every id of every forge fits into 64 bits, and int() of a long text takes long.
+# The ids of every forge fit into 64 bits, and int() takes long for a long text.
 MAX_DIGITS = 20
 
 
 class MalformedError(DeployctlError):
-    """Not a request that we take, whoever sent it; ``status`` is the HTTP status that says so."""
+    """A request that is not allowed or cannot be read, signed or not; ``status`` is for HTTP."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class MalformedError(DeployctlError):
 
 
 def form_payload(body: bytes) -> bytes:
-    """The JSON in a form's field ``payload``."""
+    """Return the JSON text in the field ``payload`` of a form."""
     from urllib.parse import parse_qs
 
     try:
@@ -44,7 +44,7 @@ def form_payload(body: bytes) -> bytes:
 
 
 def parse(payload: bytes) -> dict[str, Any]:
-    """The JSON object that these bytes are."""
+    """Return the JSON object in these bytes, or raise MalformedError."""
     try:
         text = payload.decode("utf-8")
         document = _reader().read(text)
@@ -59,7 +59,10 @@ def parse(payload: bytes) -> dict[str, Any]:
 
 
 def member(document: dict[str, Any], name: str, kind: type[T]) -> T | None:
-    """One value of an object, None where it is absent or null; anything else is malformed."""
+    """Return one value of an object; None where it is absent or null.
+
+    Raise MalformedError if the value is not of exactly that type; a bool is not an int here.
+    """
     value = document.get(name)
     if value is None or (isinstance(value, kind) and type(value) is kind):
         return value
@@ -67,7 +70,10 @@ def member(document: dict[str, Any], name: str, kind: type[T]) -> T | None:
 
 
 def printable(text: str, limit: int = 100) -> str:
-    """A stranger's text as it may be stored and shown: one line, cut, no control characters."""
+    """Return untrusted text in a form that is safe to store and show.
+
+    Control characters and line ends are removed, and the text is cut to ``limit`` characters.
+    """
     return "".join(char for char in text[: limit * 2] if char.isprintable())[:limit]
 
 
@@ -114,7 +120,10 @@ def _children(value: dict[str, Any] | list[Any]) -> list[Any]:
 
 
 def _check_surrogates(document: dict[str, Any]) -> None:
-    """JSON can spell half of a surrogate pair, which is no text and cannot be stored."""
+    """Raise MalformedError for half of a surrogate pair.
+
+    JSON can spell it (``\\ud83d``), but it is not text and cannot be stored as UTF-8.
+    """
     import json
 
     try:

@@ -1,4 +1,4 @@
-"""Run a recorded delivery again, by the repos.yml of now."""
+"""Run a recorded delivery again, with the current repos.yml."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from deployctl.store.delivery_records import DeliveryRecord
 from deployctl.values.deployment import Origin
 from deployctl.webhook.decide import Case, Decision, decide
 from deployctl.webhook.forges.event import Event
-from deployctl.webhook.keep import event_from_json
 from deployctl.webhook.match import follows
 from deployctl.webhook.receive import queue_decision
+from deployctl.webhook.stored_form import event_from_json
 
-_FAMILY = {"gitea", "forgejo", "gogs"}
+# Forges that send each other's headers.
+_GITEA_FAMILY = {"gitea", "forgejo", "gogs"}
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What became of a delivery that was run again, as a new entry of the inbox."""
+    """The result of a replay for one repo, recorded as a new delivery.
+
+    ``deployment`` is the number of the deployment that was queued or existed; None: there is none.
+    """
 
     delivery: int
     repo: str
@@ -44,10 +48,11 @@ class Replayed:
 def replay(
     db: Database, config: WebhookConfig, record: DeliveryRecord, origin: Origin
 ) -> list[Replayed]:
-    """Decide upon a delivery once more, by the repos.yml of now -> what became of it, per repo.
+    """Decide about a recorded delivery again, with the current repos.yml -> one result per repo.
 
-    Whoever may ask for this may deploy, so no proof is asked for: what is deployed is fetched from
-    the configured url whatever the delivery says. RefusedError where nothing of it can be run.
+    No signature is checked: a person who may replay may also deploy, and a deployment fetches from
+    the configured url, not from one in the delivery. Raise RefusedError where the delivery was
+    malformed, or matches no repo.
     """
     if record.facts is None:
         raise RefusedError(f"delivery {record.id} could not be read ({record.reason})")
@@ -55,7 +60,7 @@ def replay(
     repos = _repos_of(config, record, event)
     if not repos:
         raise RefusedError(
-            f"no repo of repos.yml is meant by delivery {record.id}: set id or full_name "
+            f"no repo of repos.yml matches delivery {record.id}: set id or full_name "
             f"(see: deployctl delivery show {record.id})"
         )
     with db.writing() as connection:
@@ -67,7 +72,7 @@ def replay(
                 event,
                 key=event.key or f"replay of {record.id}",
                 now=origin.now,
-                again=True,
+                is_replay=True,
             )
             for repo in repos
         ]
@@ -75,18 +80,24 @@ def replay(
 
 
 def _repos_of(config: WebhookConfig, record: DeliveryRecord, event: Event) -> list[WebhookRepo]:
-    """Return the repo it was recorded for, else those that follow its repository by now."""
+    """Return the repo that a recorded delivery names, else those that follow its repository.
+
+    Which repo it names is in its record, its control message, or its URL.
+    """
     path = (record.facts or {}).get("path")
     name = record.repo or (event.control.repo if event.control else path)
-    repos = [repo for repo in config.repos.values() if _is_of(repo, record.forge)]
+    repos = [repo for repo in config.repos.values() if _is_of_forge(repo, record.forge)]
     if name:
         return [repo for repo in repos if repo.name == name]
     return [repo for repo in repos if follows(repo, event)]
 
 
-def _is_of(repo: WebhookRepo, forge: str | None) -> bool:
-    """Ids are unique within a forge only; those that send each other's headers count as one."""
-    return repo.forge in (None, forge) or forge == "control" or {repo.forge, forge} <= _FAMILY
+def _is_of_forge(repo: WebhookRepo, forge: str | None) -> bool:
+    """Tell whether a repo may be of this forge: ids are unique only within one forge.
+
+    Forges of _GITEA_FAMILY count as one. A control message is for a repo of any forge.
+    """
+    return repo.forge in (None, forge) or forge == "control" or {repo.forge, forge} <= _GITEA_FAMILY
 
 
 def _replay_one(case: Case, record: DeliveryRecord, origin: Origin) -> Replayed:

@@ -13,13 +13,16 @@ from deployctl.values.deployment import Origin
 from deployctl.values.repo import Repo
 from deployctl.webhook.forges import samples
 
-# What a forge waits at the most, in seconds.
-_PATIENCE = 15.0
+# No forge waits longer for an answer.
+_TIMEOUT = 15.0  # seconds
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What the real URL answered; ``answer`` is its JSON, None where it is none of ours."""
+    """The answer of a URL to a test delivery.
+
+    ``text`` is its body; ``answer`` is the JSON in it, None where deployctl did not send it.
+    """
 
     url: str
     status: int
@@ -35,28 +38,35 @@ class Sent:
 
 
 def make_push(site: Site, now: float) -> tuple[dict[str, str], bytes]:
-    """A push of the tip of the branch (or of the newest tag), as the repo's forge would sign it."""
+    """Return headers and body of a push of the tip of the branch, or of the newest tag.
+
+    It is signed as the repo's forge would sign it; ``now`` is in seconds.
+    """
     repo = site.repo
     tip, live = remote_tip(site), site.layout.live()
     sample = samples.Sample(
         ref=tip.ref,
         revision=tip.revision,
         before=(live.revision if live else None) or samples.ZEROS,
-        number=str(uuid.uuid4()),
+        delivery_id=str(uuid.uuid4()),
         now=now,
         repository_id=repo.id,
         full_name=repo.full_name,
     )
-    return samples.push(repo.forge or "github", sample, _secret(repo))
+    return samples.signed_push(repo.forge or "github", sample, _secret(repo))
 
 
 def make_control_message(
     repo: Repo, action: str, to: str | None, origin: Origin
 ) -> tuple[dict[str, str], bytes]:
-    """A control message, signed."""
-    number = f"msg_{uuid.uuid4().hex}"
-    sample = samples.Sample("", "", number, origin.now, actor=origin.actor)
-    return samples.control_message(action, repo.name, to, sample, _secret(repo))
+    """Return headers and body of a signed control message; ``action`` is deploy or rollback.
+
+    ``to`` is a revision, or for a rollback also a deployment's number. None: the tip of the
+    branch, or the release that was live before.
+    """
+    message_id = f"msg_{uuid.uuid4().hex}"
+    sample = samples.Sample("", "", message_id, origin.now, actor=origin.actor)
+    return samples.signed_control_message(action, repo.name, to, sample, _secret(repo))
 
 
 def _secret(repo: Repo) -> bytes:
@@ -66,14 +76,17 @@ def _secret(repo: Repo) -> bytes:
 
 
 def send(url: str, headers: dict[str, str], body: bytes) -> Sent:
-    """POST it as a forge does: no redirect is followed, no proxy of this shell is used."""
+    """Send a POST request as a forge does, and return the answer.
+
+    No redirect is followed, and no proxy from the environment is used.
+    """
     import requests
 
     with requests.Session() as session:
         session.trust_env = False
         try:
             response = session.post(
-                url, body, headers=headers, timeout=_PATIENCE, allow_redirects=False
+                url, body, headers=headers, timeout=_TIMEOUT, allow_redirects=False
             )
         except requests.RequestException as error:
             raise DeployctlError(
@@ -88,5 +101,5 @@ def _answer(text: str) -> dict[str, Any] | None:
         document = json.loads(text)
     except ValueError:
         return None
-    ours = isinstance(document, dict) and {"result", "reason"} <= document.keys()
-    return document if ours else None
+    is_from_deployctl = isinstance(document, dict) and {"result", "reason"} <= document.keys()
+    return document if is_from_deployctl else None

@@ -1,4 +1,4 @@
-"""``deployctl check``: what it looks at, what it says, how it ends, and that it changes nothing."""
+"""``deployctl check``: which checks run, their output, the exit code; nothing is changed."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ NOBODY = 65534
 
 
 def columns(line: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line)
+    """Return the columns of a terminal that a line takes."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
 
 
-def everything(directory: Path) -> list[tuple[str, int, float]]:
-    """All files below, with their modes and when they or their entries changed."""
-    found = [(str(place), place.lstat()) for place in directory.rglob("*")]
-    return sorted((place, status.st_mode, status.st_mtime) for place, status in found)
+def all_files(directory: Path) -> list[tuple[str, int, float]]:
+    """Return the paths, modes and modification times of all that is below a directory."""
+    found = [(str(path), path.lstat()) for path in directory.rglob("*")]
+    return sorted((path, status.st_mode, status.st_mtime) for path, status in found)
 
 
-def test_before_the_first_deployment_all_is_well_and_nothing_is_made(app: App) -> None:
-    before = everything(app.directory)
+def test_before_the_first_deployment_nothing_fails_and_nothing_is_made(app: App) -> None:
+    before = all_files(app.directory)
     document = app.cli.json("check")
     assert document["ok"] is True
-    assert {each["level"] for each in document["findings"]} == {"ok", "warn"}
-    assert [each["fix"] is None for each in document["findings"]] == [
-        each["level"] == "ok" for each in document["findings"]
+    assert {finding["level"] for finding in document["findings"]} == {"ok", "warn"}
+    assert [finding["fix"] is None for finding in document["findings"]] == [
+        finding["level"] == "ok" for finding in document["findings"]
     ]
-    assert [set(each) for each in document["findings"]] == [
+    assert [set(finding) for finding in document["findings"]] == [
         {"check", "repo", "level", "message", "fix"} for _ in document["findings"]
     ]
     assert about(document, "live", "app")[0]["message"] == (
@@ -54,13 +55,13 @@ def test_before_the_first_deployment_all_is_well_and_nothing_is_made(app: App) -
             "fix": None,
         }
     ]
-    assert everything(app.directory) == before
+    assert all_files(app.directory) == before
     assert not app.state.exists()
 
 
-def test_what_is_deployed_is_looked_at_and_not_touched(app: App) -> None:
+def test_what_is_live_is_checked_and_not_changed(app: App) -> None:
     revision = app.release("1")["revision"]
-    before = everything(app.directory)
+    before = all_files(app.directory)
     document = app.cli.json("check", "app")
     assert about(document, "live", "app")[0]["message"] == f"{revision[:12]} is live"
     (health,) = about(document, "health", "app")
@@ -69,10 +70,10 @@ def test_what_is_deployed_is_looked_at_and_not_touched(app: App) -> None:
     assert about(document, "database") == [
         {"level": "ok", "message": f"{app.state}/deployctl.db is whole", "fix": None}
     ]
-    assert everything(app.directory) == before
+    assert all_files(app.directory) == before
 
 
-def test_a_health_check_that_fails_now_is_asked_once_and_warned_of(app: App) -> None:
+def test_a_health_check_that_fails_now_is_tried_once_and_a_warning(app: App) -> None:
     app.release("1")
     tries = app.directory / "tries"
     app.configure(healthcheck={"command": f"echo x >>{tries}; exit 3", "deadline": "5m"})
@@ -84,18 +85,20 @@ def test_a_health_check_that_fails_now_is_asked_once_and_warned_of(app: App) -> 
     assert tries.read_text() == "x\n"
 
 
-def test_a_command_that_checks_health_sees_what_it_sees_in_a_deployment(app: App) -> None:
-    seen = app.directory / "seen"
-    wanted = 'echo "$DEPLOYCTL_REPO $DEPLOYCTL_REVISION $DEPLOYCTL_RELEASE $WORD $TOKEN $CI $PWD"'
+def test_the_command_of_a_health_check_has_the_environment_of_a_deployment(app: App) -> None:
+    environment = app.directory / "environment"
+    echo = 'echo "$DEPLOYCTL_REPO $DEPLOYCTL_REVISION $DEPLOYCTL_RELEASE $WORD $TOKEN $CI $PWD"'
     app.configure(
-        healthcheck={"command": f"{wanted} >{seen}"}, env={"WORD": "hi"}, secrets={"TOKEN": "t0ken"}
+        healthcheck={"command": f"{echo} >{environment}"},
+        env={"WORD": "hi"},
+        secrets={"TOKEN": "t0ken"},
     )
     live = app.release("1")
-    seen.unlink()
+    environment.unlink()
     app.cli.json("check")
-    place = app.path / "releases" / live["release"]
-    assert seen.read_text().split() == [
-        *("app", live["revision"], live["release"], "hi", "t0ken", "true", str(place))
+    directory = app.path / "releases" / live["release"]
+    assert environment.read_text().split() == [
+        *("app", live["revision"], live["release"], "hi", "t0ken", "true", str(directory))
     ]
 
 
@@ -122,7 +125,7 @@ def test_each_complaint_about_the_config_is_a_finding(app: App) -> None:
     assert app.cli("check", "app").code == 1
 
 
-def test_a_config_that_is_not_there_is_a_finding(app: App) -> None:
+def test_a_missing_config_is_a_finding(app: App) -> None:
     app.cli.config.unlink()
     (finding,) = app.cli.json("check", code=1)["findings"]
     assert (finding["check"], finding["level"]) == ("config", "fail")
@@ -137,42 +140,44 @@ def test_an_unknown_repo_is_wrong_usage(app: App) -> None:
     assert app.cli.json("check", "appp", code=2)["error"]["code"] == 2
 
 
-def test_one_repo_or_all_of_them(app: App) -> None:
+def test_check_of_one_repo_or_of_all(app: App) -> None:
     url = app.upstream.url
     app.write({"one": {"url": url}, "two": {"url": url}})
-    every = app.cli.json("check")["findings"]
-    assert {each["repo"] for each in every} == {None, "one", "two"}
+    findings = app.cli.json("check")["findings"]
+    assert {finding["repo"] for finding in findings} == {None, "one", "two"}
     of_two = app.cli.json("check", "two")["findings"]
-    assert of_two == [each for each in every if each["repo"] != "one"]
+    assert of_two == [finding for finding in findings if finding["repo"] != "one"]
 
 
-def test_a_person_reads_a_line_for_each_finding_the_fix_below_and_the_sum_last(app: App) -> None:
+def test_each_finding_is_a_line_with_the_fix_below_and_the_last_line_has_the_counts(
+    app: App,
+) -> None:
     app.configure(branch="gone", webhook_secret="file:gone.secret", full_name="you/app")
     done = app.cli("check")
     assert done.code == 1
     lines = done.stdout.splitlines()
-    place = lines.index(f"FAIL  remote       app: {app.upstream.url} has no branch gone")
-    assert lines[place + 1] == "      push it, or set branch of app in repos.yml"
-    place = lines.index(
+    index = lines.index(f"FAIL  remote       app: {app.upstream.url} has no branch gone")
+    assert lines[index + 1] == "      push it, or set branch of app in repos.yml"
+    index = lines.index(
         f"FAIL  secrets      app: cannot read the secret file {app.directory}/gone.secret: "
         "No such file or directory"
     )
-    assert lines[place + 1] == "      create it, readable by this account"
+    assert lines[index + 1] == "      create it, readable by this account"
     marks = [line.split()[0] for line in lines if not line.startswith(" ")][:-1]
     failed, warned = marks.count("FAIL"), marks.count("warn")
     assert set(marks) == {"ok", "warn", "FAIL"}
     assert lines[-1] == f"{failed} to mend, {warned} to think about, {marks.count('ok')} fine"
 
 
-def test_it_fits_a_narrow_terminal(app: App) -> None:
+def test_the_output_fits_a_narrow_terminal(app: App) -> None:
     app.configure(branch="gone", path=str(app.directory / ("部署" * 30)))
-    for wide in (60, 120):
-        shown = app.cli.on_terminal("check", columns=wide)
-        assert max(map(columns, shown.splitlines())) <= wide
+    for width in (60, 120):
+        shown = app.cli.on_terminal("check", columns=width)
+        assert max(map(columns, shown.splitlines())) <= width
     assert "push it, or set branch of app in repos.yml" in shown
 
 
-def test_what_comes_from_elsewhere_moves_no_cursor(app: App) -> None:
+def test_control_characters_in_a_file_name_are_escaped(app: App) -> None:
     app.cli.config = app.cli.config.rename(app.directory / "re\x1b[2Jpos\u202e.yml")
     done = app.cli("check")
     assert done.code == 0
@@ -181,12 +186,12 @@ def test_what_comes_from_elsewhere_moves_no_cursor(app: App) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_the_state_of_another_account_is_that_accounts_to_look_at(app: App) -> None:
+def test_a_state_directory_of_another_account_is_a_failure_and_not_examined(app: App) -> None:
     app.release("1")
     os.chown(app.state, NOBODY, NOBODY)
     name = pwd.getpwuid(NOBODY).pw_name
     document = app.cli.json("check", code=1)
-    assert {each["check"] for each in document["findings"]} == {"config", "account"}
+    assert {finding["check"] for finding in document["findings"]} == {"config", "account"}
     me = pwd.getpwuid(os.geteuid()).pw_name
     assert about(document, "account") == [
         {
@@ -200,11 +205,13 @@ def test_the_state_of_another_account_is_that_accounts_to_look_at(app: App) -> N
 
 
 def failing(error: Exception) -> Any:
-    def look() -> Iterator[Finding]:
+    """Return a check that yields one finding and then raises an error."""
+
+    def check() -> Iterator[Finding]:
         yield ok("it", "so far")
         raise error
 
-    return look
+    return check
 
 
 @pytest.mark.parametrize(
@@ -221,9 +228,9 @@ def failing(error: Exception) -> Any:
             "report this as a bug in deployctl",
         ),
     ],
-    ids=["git", "git without advice", "ours", "the system's", "sqlite", "a bug"],
+    ids=["git", "git without advice", "deployctl", "system", "sqlite", "bug"],
 )
-def test_a_check_that_blows_up_is_a_finding(
+def test_an_exception_in_a_check_is_a_finding(
     error: Exception, message: str, fix: str | None
 ) -> None:
     assert findings_of("it", "app", failing(error)) == [
@@ -232,15 +239,15 @@ def test_a_check_that_blows_up_is_a_finding(
     ]
 
 
-def test_a_check_that_blows_up_does_not_hide_the_others(
+def test_an_exception_in_a_check_does_not_hide_the_others(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_config: Config) -> Iterator[Finding]:
         raise RuntimeError("oh")
 
     usual = {finding.check for finding in examine.examine(str(app.cli.config), None)}
-    checks = [(name, broken) for name, _ in examine._OF_THE_MACHINE]
-    monkeypatch.setattr(examine, "_OF_THE_MACHINE", checks)
+    checks = [(name, broken) for name, _ in examine._MACHINE_CHECKS]
+    monkeypatch.setattr(examine, "_MACHINE_CHECKS", checks)
     found = examine.examine(str(app.cli.config), None)
     assert {finding.check for finding in found} == usual
     broke = [finding for finding in found if finding.message.endswith("RuntimeError: oh")]

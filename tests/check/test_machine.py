@@ -1,4 +1,4 @@
-"""The doctor on the machine: config, secrets, state, disk, record, programs, channels."""
+"""The checks of the machine: config, secrets, state, disk, record, programs, channels."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def secrets(loaded: Config) -> list[Finding]:
 # ---- repos.yml ------------------------------------------------------------------------------
 
 
-def test_a_private_config_is_well(loaded: Config) -> None:
+def test_a_config_that_only_its_owner_can_read_is_ok(loaded: Config) -> None:
     assert only(config.config_file(loaded)) == ("ok", f"{loaded.path}: 1 repo", None)
 
 
@@ -96,7 +96,7 @@ def test_a_config_that_others_can_change_is_a_failure_with_the_command_that_mend
     )
 
 
-def test_a_config_that_everybody_can_replace_is_no_better(tmp_path: Path, loaded: Config) -> None:
+def test_a_config_that_everybody_can_replace_is_a_failure(tmp_path: Path, loaded: Config) -> None:
     tmp_path.chmod(0o777)
     assert only(config.config_file(loaded))[::2] == ("fail", f"chmod o-w {tmp_path}")
     tmp_path.chmod(0o1777)
@@ -129,37 +129,37 @@ def test_secrets_that_can_be_read_are_counted_and_never_shown(
         (0o604, "warn", "holds a secret and can be read by other accounts", "chmod go-r"),
     ],
 )
-def test_a_secret_file_that_is_open_is_named_with_what_closes_it(
+def test_a_secret_file_that_is_open_is_reported_with_the_command_that_closes_it(
     tmp_path: Path, write_config: WriteConfig, mode: int, level: str, what: str, fix: str
 ) -> None:
-    place = tmp_path / "a secret"
-    place.write_text("s3cret\n")
-    place.chmod(mode)
-    for keys in ({"secrets": {"A": f"file:{place}"}}, {"webhook_secret": f"file:{place}"}):
+    path = tmp_path / "a secret"
+    path.write_text("s3cret\n")
+    path.chmod(mode)
+    for keys in ({"secrets": {"A": f"file:{path}"}}, {"webhook_secret": f"file:{path}"}):
         found = only(secrets(configured(write_config, **keys)))
-        assert (found[0], found[2]) == (level, f"{fix} '{place}'")
+        assert (found[0], found[2]) == (level, f"{fix} '{path}'")
         assert what in found[1]
 
 
 @as_root
-def test_a_secret_file_may_be_lent_to_our_group(
+def test_a_secret_file_of_root_may_be_readable_for_the_group_of_this_account(
     tmp_path: Path, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "secret"
-    place.write_text("s3cret\n")
-    os.chown(place, -1, NOBODY)
-    place.chmod(0o640)
-    loaded = configured(write_config, secrets={"A": f"file:{place}"})
-    assert only(secrets(loaded))[::2] == ("warn", f"chmod go-r {place}")
+    path = tmp_path / "secret"
+    path.write_text("s3cret\n")
+    os.chown(path, -1, NOBODY)
+    path.chmod(0o640)
+    loaded = configured(write_config, secrets={"A": f"file:{path}"})
+    assert only(secrets(loaded))[::2] == ("warn", f"chmod go-r {path}")
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)  # root's file, this account's group
     assert levels(secrets(loaded)) == ["ok"]
-    place.chmod(0o644)
-    assert only(secrets(loaded))[::2] == ("warn", f"chmod o-r {place}")
+    path.chmod(0o644)
+    assert only(secrets(loaded))[::2] == ("warn", f"chmod o-r {path}")
 
 
-def test_a_secret_that_is_missing_is_a_failure(tmp_path: Path, write_config: WriteConfig) -> None:
+def test_a_missing_secret_is_a_failure(tmp_path: Path, write_config: WriteConfig) -> None:
     loaded = configured(write_config, secrets={"A": "file:gone", "B": "env:NO_SUCH_VARIABLE"})
-    assert [(each.level, each.message, each.fix) for each in secrets(loaded)] == [
+    assert [(finding.level, finding.message, finding.fix) for finding in secrets(loaded)] == [
         (
             "fail",
             f"cannot read the secret file {tmp_path}/gone: No such file or directory",
@@ -173,7 +173,7 @@ def test_a_secret_that_is_missing_is_a_failure(tmp_path: Path, write_config: Wri
     ]
 
 
-def test_a_variable_for_the_webhook_may_be_set_for_the_web_server_alone(
+def test_a_missing_variable_for_the_webhook_is_only_a_warning(
     write_config: WriteConfig,
 ) -> None:
     assert only(secrets(configured(write_config, webhook_secret="env:NO_SUCH_VARIABLE"))) == (
@@ -186,21 +186,21 @@ def test_a_variable_for_the_webhook_may_be_set_for_the_web_server_alone(
 # ---- state, file system, disk ---------------------------------------------------------------
 
 
-def test_a_state_directory_is_there_and_private(tmp_path: Path, loaded: Config) -> None:
-    place = tmp_path / "state"
-    assert only(state.state(loaded))[:2] == ("ok", f"{place} will be made by the first deployment")
-    place.mkdir(0o700)
-    assert only(state.state(loaded)) == ("ok", str(place), None)
+def test_a_state_directory_must_be_closed_to_other_accounts(tmp_path: Path, loaded: Config) -> None:
+    path = tmp_path / "state"
+    assert only(state.state(loaded))[:2] == ("ok", f"{path} will be made by the first deployment")
+    path.mkdir(0o700)
+    assert only(state.state(loaded)) == ("ok", str(path), None)
     for mode, level in ((0o750, "warn"), (0o711, "warn"), (0o770, "fail")):
-        place.chmod(mode)
+        path.chmod(mode)
         assert only(state.state(loaded)) == (
             level,
-            f"{place} is open to other accounts (mode {mode:04o})",
-            f"chmod 700 {place}",
+            f"{path} is open to other accounts (mode {mode:04o})",
+            f"chmod 700 {path}",
         )
 
 
-def test_a_state_directory_that_cannot_be_made_comes_with_the_command_that_does(
+def test_a_state_directory_that_cannot_be_made_is_reported_with_the_command_that_makes_it(
     tmp_path: Path, loaded: Config
 ) -> None:
     (tmp_path / "state").touch()
@@ -212,7 +212,7 @@ def test_a_state_directory_that_cannot_be_made_comes_with_the_command_that_does(
 
 
 @pytest.mark.parametrize(
-    ("place", "found"),
+    ("path", "found"),
     [
         ("/var/lib", ("ext4", "/")),
         ("/srv", ("nfs4", "/srv")),
@@ -224,17 +224,19 @@ def test_a_state_directory_that_cannot_be_made_comes_with_the_command_that_does(
     ],
 )
 def test_the_file_system_of_a_path_is_that_of_the_nearest_and_latest_mount(
-    tmp_path: Path, place: str, found: tuple[str, str]
+    tmp_path: Path, path: str, found: tuple[str, str]
 ) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTS)
-    assert mounted_at(place, str(tmp_path / "mountinfo")) == found
+    assert mounted_at(path, str(tmp_path / "mountinfo")) == found
 
 
-def test_locks_need_a_local_file_system(tmp_path: Path, loaded: Config) -> None:
+def test_a_state_directory_on_a_network_file_system_is_a_failure(
+    tmp_path: Path, loaded: Config
+) -> None:
     assert levels(state.file_system(loaded)) == ["ok"], "the one that this test runs on"
     (tmp_path / "mountinfo").write_text(MOUNTS)
-    for place, level in (("/srv/state", "fail"), ("/over", "fail"), ("/srv/local", "ok")):
-        moved = dataclasses.replace(loaded, state_dir=place)
+    for path, level in (("/srv/state", "fail"), ("/over", "fail"), ("/srv/local", "ok")):
+        moved = dataclasses.replace(loaded, state_dir=path)
         assert levels(state.file_system(moved, str(tmp_path / "mountinfo"))) == [level]
     moved = dataclasses.replace(loaded, state_dir="/srv/state")
     assert only(state.file_system(moved, str(tmp_path / "mountinfo")))[1:] == (
@@ -243,17 +245,17 @@ def test_locks_need_a_local_file_system(tmp_path: Path, loaded: Config) -> None:
     )
 
 
-def test_a_disk_that_fills_up_is_told_in_time(
+def test_little_free_space_is_a_warning_or_a_failure(
     tmp_path: Path, loaded: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def found() -> list[Finding]:
         return [*state.disk(loaded), *state.repo_disk(loaded, loaded.repos["app"])]
 
     assert levels(found()) == ["ok", "ok"]
-    monkeypatch.setattr(state, "LITTLE", 2**62)
+    monkeypatch.setattr(state, "WARN_BELOW", 2**62)
     assert levels(found()) == ["warn", "warn"]
     assert {finding.fix for finding in found()} == {f"free some: df -h {tmp_path}"}
-    monkeypatch.setattr(state, "TOO_LITTLE", 2**61)
+    monkeypatch.setattr(state, "FAIL_BELOW", 2**61)
     assert levels(found()) == ["fail", "fail"]
     assert only(state.disk(loaded))[1].endswith(f" free for {loaded.state_dir}")
 
@@ -261,22 +263,23 @@ def test_a_disk_that_fills_up_is_told_in_time(
 # ---- the record -----------------------------------------------------------------------------
 
 
-def record(loaded: Config) -> Path:
+def make_record(loaded: Config) -> Path:
+    """Make an empty record; return the path of its file."""
     with Database(loaded.state_dir):
         return Path(loaded.state_dir) / "deployctl.db"
 
 
-def test_a_record_is_not_made_by_looking_for_it(loaded: Config) -> None:
+def test_checking_does_not_make_a_record(loaded: Config) -> None:
     assert only(state.database(loaded))[1] == "no record yet: nothing was deployed"
     assert not os.path.exists(loaded.state_dir)
 
 
 @pytest.mark.parametrize("part", ["all of it", "a page"])
-def test_a_damaged_record_is_told_with_what_to_do(loaded: Config, part: str) -> None:
-    path = record(loaded)
-    whole = path.read_bytes()
-    rubbish = b"\xff" * len(whole)
-    path.write_bytes(rubbish if part == "all of it" else whole[:8192] + rubbish[8192:])
+def test_a_damaged_record_is_a_failure_with_advice(loaded: Config, part: str) -> None:
+    path = make_record(loaded)
+    undamaged = path.read_bytes()
+    garbage = b"\xff" * len(undamaged)
+    path.write_bytes(garbage if part == "all of it" else undamaged[:8192] + garbage[8192:])
     level, message, fix = only(state.database(loaded))
     assert level == "fail"
     assert message.startswith(f"{path} is damaged: ")
@@ -284,8 +287,8 @@ def test_a_damaged_record_is_told_with_what_to_do(loaded: Config, part: str) -> 
     assert f"mv {path} {path}.damaged" in fix
 
 
-def test_a_record_of_a_newer_version_is_not_damaged(loaded: Config) -> None:
-    path = record(loaded)
+def test_a_record_of_a_newer_version_is_not_called_damaged(loaded: Config) -> None:
+    path = make_record(loaded)
     with Database(loaded.state_dir) as db:
         db.connection.execute("PRAGMA user_version = 1000")
     assert only(state.database(loaded)) == (
@@ -295,8 +298,10 @@ def test_a_record_of_a_newer_version_is_not_damaged(loaded: Config) -> None:
     )
 
 
-def test_what_a_crash_left_is_told_and_what_runs_is_not(loaded: Config) -> None:
-    record(loaded)
+def test_a_deployment_that_a_crash_left_is_a_warning_and_a_running_one_is_not(
+    loaded: Config,
+) -> None:
+    make_record(loaded)
     with Database(loaded.state_dir) as db:
         with db.writing() as connection:
             number = queue.enqueue(connection, repo="app", trigger="cli", actor="me", now=1.0)
@@ -316,7 +321,7 @@ def test_what_a_crash_left_is_told_and_what_runs_is_not(loaded: Config) -> None:
 # ---- programs -------------------------------------------------------------------------------
 
 
-def test_git_is_there_in_some_version(loaded: Config) -> None:
+def test_the_version_of_git_is_reported(loaded: Config) -> None:
     level, message, _ = only(programs.programs(loaded))
     assert (level, message.split()[:2]) == ("ok", ["git", "version"])
 
@@ -337,13 +342,13 @@ def test_git_is_there_in_some_version(loaded: Config) -> None:
         ('[ -w / ] || set -- sudo -n\n"$@" nginx -t', "nginx"),
     ],
 )
-def test_a_command_begins_with_a_program_or_with_what_only_its_shell_knows(
+def test_first_word_is_the_program_that_a_command_starts(
     command: str | tuple[str, ...], word: str | None
 ) -> None:
     assert first_word(command) == word
 
 
-def test_programs_of_the_steps_are_looked_for_where_the_steps_look(
+def test_programs_of_the_steps_are_looked_for_on_the_path_of_the_steps(
     tmp_path: Path, write_config: WriteConfig
 ) -> None:
     def found(**keys: Any) -> list[Finding]:
@@ -381,7 +386,7 @@ def test_programs_of_the_steps_are_looked_for_where_the_steps_look(
         ("docker-compose", "docker"),
     ],
 )
-def test_every_deployer_has_its_program(
+def test_the_program_of_every_deployer_is_looked_for(
     write_config: WriteConfig, deployer: str, program: str
 ) -> None:
     loaded = configured(write_config, deployer=deployer, env={"PATH": "/nonexistent"})
@@ -396,7 +401,7 @@ def test_every_deployer_has_its_program(
 # ---- channels -------------------------------------------------------------------------------
 
 
-def test_without_a_channel_nobody_hears_of_a_failure(loaded: Config) -> None:
+def test_a_config_without_channels_is_a_warning(loaded: Config) -> None:
     level, message, fix = only(channels.channels(loaded))
     assert (level, message) == (
         "warn",
@@ -407,7 +412,7 @@ def test_without_a_channel_nobody_hears_of_a_failure(loaded: Config) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
-def test_a_channel_is_read_and_nothing_of_its_url_is_shown(
+def test_the_url_of_a_channel_is_checked_and_not_shown(
     tmp_path: Path, write_config: WriteConfig, capfd: pytest.CaptureFixture[str]
 ) -> None:
     named = {
@@ -417,7 +422,7 @@ def test_a_channel_is_read_and_nothing_of_its_url_is_shown(
     }
     unknown = "its url is not one Apprise knows: write it as on https://appriseit.com/services/"
     found = list(channels.channels(configured(write_config, {"channels": named})))
-    assert [(each.level, each.message, each.fix) for each in found] == [
+    assert [(finding.level, finding.message, finding.fix) for finding in found] == [
         ("ok", "good: its url can be read", None),
         ("fail", f"strange: {unknown}", "deployctl notify strange"),
         (
@@ -429,7 +434,7 @@ def test_a_channel_is_read_and_nothing_of_its_url_is_shown(
     assert KEY not in "".join(capfd.readouterr())
 
 
-def test_a_repo_without_notify_is_warned_of_where_there_are_channels(
+def test_a_repo_without_notify_is_a_warning_where_there_are_channels(
     write_config: WriteConfig,
 ) -> None:
     top = {"channels": {"phone": f"bark://127.0.0.1:1/{KEY}"}}

@@ -1,4 +1,4 @@
-"""The doctor on one repo: remote, key, known hosts, place, what is live, webhook."""
+"""The checks of one repo: remote, ssh key, known hosts, path, what is live, webhook."""
 
 from __future__ import annotations
 
@@ -26,44 +26,48 @@ LONG = "0123456789abcdef" * 2
 SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-class Made:
-    """A config with one repo called app, and what a check finds out about it."""
+class Checked:
+    """A config with one repo called app, and the findings of a check of it."""
 
     def __init__(self, write_config: WriteConfig, **keys: Any) -> None:
         self.config: Config = load(str(write_config({"app": keys})))
         self.repo: Repo = self.config.repos["app"]
 
-    def ask(self, look: Any) -> list[Finding]:
-        return list(look(self.config, self.repo))
+    def findings(self, check: Any) -> list[Finding]:
+        return list(check(self.config, self.repo))
 
 
 # ---- the remote -----------------------------------------------------------------------------
 
 
-def test_a_remote_that_answers_tells_where_the_branch_is(
+def test_the_tip_of_the_branch_on_the_remote_is_reported(
     write_config: WriteConfig, upstream: Upstream
 ) -> None:
-    made = Made(write_config, url=upstream.url)
+    checked = Checked(write_config, url=upstream.url)
     tip = upstream.head[:12]
-    assert only(made.ask(remote.remote)) == ("ok", f"{upstream.url}: main is at {tip}", None)
-    made = Made(write_config, url=upstream.url, tags="v*")
-    assert only(made.ask(remote.remote))[:2] == (
+    assert only(checked.findings(remote.remote)) == (
+        "ok",
+        f"{upstream.url}: main is at {tip}",
+        None,
+    )
+    checked = Checked(write_config, url=upstream.url, tags="v*")
+    assert only(checked.findings(remote.remote))[:2] == (
         "ok",
         f"{upstream.url} answers; tags like v* are deployed",
     )
-    made = Made(write_config, url=upstream.url, branch="mian")
-    assert only(made.ask(remote.remote)) == (
+    checked = Checked(write_config, url=upstream.url, branch="mian")
+    assert only(checked.findings(remote.remote)) == (
         "fail",
         f"{upstream.url} has no branch mian",
         "push it, or set branch of app in repos.yml",
     )
 
 
-def test_a_remote_that_does_not_answer_comes_with_the_advice_of_git(
+def test_a_missing_remote_is_reported_with_the_words_of_git_and_advice(
     tmp_path: Path, write_config: WriteConfig
 ) -> None:
-    made = Made(write_config, url=str(tmp_path / "nothing"))
-    found = findings_of("remote", "app", lambda: made.ask(remote.remote))
+    checked = Checked(write_config, url=str(tmp_path / "nothing"))
+    found = findings_of("remote", "app", lambda: checked.findings(remote.remote))
     level, message, fix = only(found)
     assert (level, fix) == ("fail", "check url and what this account may read")
     assert message == (
@@ -72,11 +76,15 @@ def test_a_remote_that_does_not_answer_comes_with_the_advice_of_git(
     )
 
 
-def test_a_closed_port_is_told_by_the_real_ssh(tmp_path: Path, write_config: WriteConfig) -> None:
+def test_a_refused_connection_is_reported_in_the_words_of_ssh(
+    tmp_path: Path, write_config: WriteConfig
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        made = Made(write_config, url=f"ssh://git@127.0.0.1:{probe.getsockname()[1]}/blog.git")
-        found = findings_of("remote", "app", lambda: made.ask(remote.remote))
+        checked = Checked(
+            write_config, url=f"ssh://git@127.0.0.1:{probe.getsockname()[1]}/blog.git"
+        )
+        found = findings_of("remote", "app", lambda: checked.findings(remote.remote))
     level, message, fix = only(found)
     assert (level, fix) == ("fail", "check host and port in url, and this machine's network")
     assert "Connection refused" in message
@@ -92,33 +100,33 @@ def make_key(path: Path, passphrase: str = "") -> Path:
     return path
 
 
-def test_a_private_key_without_passphrase_is_well(
+def test_an_ssh_key_must_exist_and_be_closed_to_others(
     tmp_path: Path, write_config: WriteConfig
 ) -> None:
-    assert Made(write_config).ask(remote.ssh_key) == []
+    assert Checked(write_config).findings(remote.ssh_key) == []
     key = make_key(tmp_path / "key")
-    made = Made(write_config, ssh_key=str(key))
-    assert only(made.ask(remote.ssh_key)) == ("ok", str(key), None)
+    checked = Checked(write_config, ssh_key=str(key))
+    assert only(checked.findings(remote.ssh_key)) == ("ok", str(key), None)
     key.chmod(0o640)
-    assert only(made.ask(remote.ssh_key)) == (
+    assert only(checked.findings(remote.ssh_key)) == (
         "fail",
         f"ssh refuses {key}: others can read it",
         f"chmod 600 {key}",
     )
     key.unlink()
-    level, message, fix = only(made.ask(remote.ssh_key))
+    level, message, fix = only(checked.findings(remote.ssh_key))
     assert (level, message) == ("fail", f"{key} does not exist")
     assert (fix or "").startswith(f"ssh-keygen -t ed25519 -N '' -f {key}, then add {key}.pub as ")
 
 
 @pytest.mark.parametrize("what", ["passphrase", "public key"])
-def test_a_key_that_nobody_can_open_is_told(
+def test_a_public_key_or_one_with_a_passphrase_is_a_failure(
     tmp_path: Path, write_config: WriteConfig, what: str
 ) -> None:
     key = make_key(tmp_path / "key", "a passphrase" if what == "passphrase" else "")
     key = key.with_suffix(".pub") if what == "public key" else key
     key.chmod(0o600)
-    level, message, _ = only(Made(write_config, ssh_key=str(key)).ask(remote.ssh_key))
+    level, message, _ = only(Checked(write_config, ssh_key=str(key)).findings(remote.ssh_key))
     assert (level, message) == (
         "fail",
         f"{key} is no private key, or it has a passphrase that nobody can type",
@@ -138,43 +146,45 @@ def test_a_key_that_nobody_can_open_is_told(
         ("/srv/git/blog.git", None),
     ],
 )
-def test_the_host_is_called_as_known_hosts_does(url: str, host: str | None) -> None:
+def test_a_host_has_the_name_that_known_hosts_uses(url: str, host: str | None) -> None:
     assert remote.ssh_host(url) == host
 
 
-def test_a_host_must_be_known_before_ssh_talks_to_it(
+def test_the_key_of_the_host_must_be_in_known_hosts(
     tmp_path: Path, write_config: WriteConfig
 ) -> None:
-    assert Made(write_config).ask(remote.known_hosts) == []
+    assert Checked(write_config).findings(remote.known_hosts) == []
     known = tmp_path / "known_hosts"
     url = "ssh://git@example.org:2222/blog.git"
-    made = Made(write_config, url=url, known_hosts=str(known))
+    checked = Checked(write_config, url=url, known_hosts=str(known))
     scan = f"ssh-keyscan -p 2222 example.org >>{known}"
     fix = f"{scan}, then compare its fingerprint: ssh-keygen -lf {known}"
     missing = ("fail", f"the key of [example.org]:2222 is not in {known}", fix)
-    assert only(made.ask(remote.known_hosts)) == missing
+    assert only(checked.findings(remote.known_hosts)) == missing
     public = make_key(tmp_path / "key").with_suffix(".pub").read_text()
     known.write_text(f"example.org {public}")
     known.chmod(0o600)
-    assert only(made.ask(remote.known_hosts)) == missing
+    assert only(checked.findings(remote.known_hosts)) == missing
     known.write_text(f"[example.org]:2222 {public}")
-    well = ("ok", "the key of [example.org]:2222 is known", None)
-    assert only(made.ask(remote.known_hosts)) == well
+    known_key = ("ok", "the key of [example.org]:2222 is known", None)
+    assert only(checked.findings(remote.known_hosts)) == known_key
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(known)], check=True, capture_output=True)
     assert "example.org" not in known.read_text(), "hashed"
-    assert only(made.ask(remote.known_hosts)) == well
+    assert only(checked.findings(remote.known_hosts)) == known_key
     known.chmod(0o666)
-    assert only(made.ask(remote.known_hosts))[::2] == ("fail", f"chmod go-w {known}")
+    assert only(checked.findings(remote.known_hosts))[::2] == ("fail", f"chmod go-w {known}")
 
 
-# ---- the place ------------------------------------------------------------------------------
+# ---- the path and what is live --------------------------------------------------------------
 
 
-def test_what_is_in_the_way_is_told_one_by_one(tmp_path: Path, write_config: WriteConfig) -> None:
-    made = Made(write_config, shared_files=[".env"])
+def test_each_obstacle_at_the_path_is_a_finding(tmp_path: Path, write_config: WriteConfig) -> None:
+    checked = Checked(write_config, shared_files=[".env"])
     app = tmp_path / "app"
     (app / "current").mkdir(parents=True)
-    assert [(each.level, each.message, each.fix) for each in made.ask(live.path)] == [
+    assert [
+        (finding.level, finding.message, finding.fix) for finding in checked.findings(live.path)
+    ] == [
         (
             "fail",
             f"{app}/current is not a symlink, so it cannot be switched",
@@ -189,13 +199,13 @@ def test_what_is_in_the_way_is_told_one_by_one(tmp_path: Path, write_config: Wri
     assert os.listdir(app) == ["current"]
 
 
-def test_a_place_for_one_checkout_is_looked_at_too(
+def test_the_path_of_a_checkout_in_place_is_checked(
     tmp_path: Path, write_config: WriteConfig
 ) -> None:
-    made = Made(write_config, strategy="in_place")
-    assert only(made.ask(live.path))[:2] == ("ok", f"{tmp_path}/app can be deployed to")
+    checked = Checked(write_config, strategy="in_place")
+    assert only(checked.findings(live.path))[:2] == ("ok", f"{tmp_path}/app can be deployed to")
     (tmp_path / "app").touch()
-    assert only(made.ask(live.path)) == (
+    assert only(checked.findings(live.path)) == (
         "fail",
         f"{tmp_path}/app is not a directory",
         "move it away, or set path of app",
@@ -203,7 +213,7 @@ def test_a_place_for_one_checkout_is_looked_at_too(
 
 
 @pytest.mark.parametrize("strategy", ["releases", "in_place"])
-def test_what_is_live_is_whole(app: App, strategy: str) -> None:
+def test_a_complete_live_release_is_reported(app: App, strategy: str) -> None:
     app.configure(strategy=strategy)
     revision = app.release("1")["revision"]
     document = app.cli.json("check")
@@ -215,7 +225,7 @@ def live_finding(app: App, code: int) -> dict[str, Any]:
     return finding
 
 
-def test_a_live_release_that_is_gone_or_not_whole_or_not_ours_is_told(app: App) -> None:
+def test_a_live_release_that_is_incomplete_foreign_or_gone_is_reported(app: App) -> None:
     name = app.release("1")["release"]
     release = app.path / "releases" / name
     (release / ".complete").unlink()
@@ -242,7 +252,7 @@ def test_a_live_release_that_is_gone_or_not_whole_or_not_ours_is_told(app: App) 
     }
 
 
-def test_a_url_that_does_not_answer_is_warned_of(app: App) -> None:
+def test_a_health_check_url_that_refuses_the_connection_is_a_warning(app: App) -> None:
     app.release("1")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -256,13 +266,13 @@ def test_a_url_that_does_not_answer_is_warned_of(app: App) -> None:
 # ---- the webhook ----------------------------------------------------------------------------
 
 
-def asked(write_config: WriteConfig, **keys: Any) -> list[tuple[str, str]]:
-    found = Made(write_config, **keys).ask(webhook.webhook)
+def webhook_findings(write_config: WriteConfig, **keys: Any) -> list[tuple[str, str]]:
+    found = Checked(write_config, **keys).findings(webhook.webhook)
     return [(finding.level, finding.message) for finding in found]
 
 
-def test_a_repo_that_expects_no_webhook_is_well(write_config: WriteConfig) -> None:
-    assert asked(write_config, forge="gitee") == [
+def test_a_repo_without_webhook_keys_expects_no_webhook(write_config: WriteConfig) -> None:
+    assert webhook_findings(write_config, forge="gitee") == [
         ("ok", "none is expected: neither id, full_name nor webhook_secret is set")
     ]
 
@@ -271,36 +281,38 @@ def test_a_repo_that_expects_no_webhook_is_well(write_config: WriteConfig) -> No
 def test_without_a_secret_every_webhook_is_refused(
     write_config: WriteConfig, key: dict[str, Any]
 ) -> None:
-    assert asked(write_config, forge="github", **key) == [
+    assert webhook_findings(write_config, forge="github", **key) == [
         ("warn", "there is no webhook_secret, so every webhook is refused")
     ]
 
 
-def test_a_short_secret_can_be_guessed(write_config: WriteConfig) -> None:
-    assert asked(write_config, forge="github", webhook_secret=["a" * 15, LONG]) == [
+def test_a_secret_of_less_than_16_characters_is_a_warning(write_config: WriteConfig) -> None:
+    assert webhook_findings(write_config, forge="github", webhook_secret=["a" * 15, LONG]) == [
         ("warn", "a webhook_secret of 15 characters can be guessed")
     ]
-    assert asked(write_config, forge="github", webhook_secret="a" * 16) == [
+    assert webhook_findings(write_config, forge="github", webhook_secret="a" * 16) == [
         ("ok", "deliveries of github are believed by their secret")
     ]
-    assert "a" * 15 not in str(asked(write_config, webhook_secret="a" * 15))
+    assert "a" * 15 not in str(webhook_findings(write_config, webhook_secret="a" * 15))
 
 
-def test_without_a_forge_the_headers_tell(write_config: WriteConfig) -> None:
-    assert asked(write_config, webhook_secret=LONG) == [
+def test_without_a_forge_the_headers_of_a_delivery_decide(write_config: WriteConfig) -> None:
+    assert webhook_findings(write_config, webhook_secret=LONG) == [
         ("ok", "no forge is set: each delivery's headers tell where it comes from")
     ]
 
 
 @pytest.mark.parametrize("name", FORGES)
-def test_what_the_proof_of_a_forge_does_not_prove_is_said_in_its_own_words(
+def test_the_weakness_of_the_proof_of_a_forge_is_a_warning(
     write_config: WriteConfig, name: str
 ) -> None:
-    fitting = {
+    valid_secrets = {
         "standard-webhooks": SIGNING,
         "sourcehut": "uX7KWyyDNMaBma4aVbJ/cbUQpdjqczuCyK/HxzV/u+4=",
     }
-    found = asked(write_config, forge=name, id=7, webhook_secret=fitting.get(name, LONG))
+    found = webhook_findings(
+        write_config, forge=name, id=7, webhook_secret=valid_secrets.get(name, LONG)
+    )
     weakness = forges.load(name).WEAKNESS
     assert found == [
         ("warn", f"{name}: {weakness}")
@@ -310,10 +322,10 @@ def test_what_the_proof_of_a_forge_does_not_prove_is_said_in_its_own_words(
 
 
 def test_a_signing_token_of_gitlab_has_no_weakness(write_config: WriteConfig) -> None:
-    assert asked(write_config, forge="gitlab", webhook_secret=SIGNING) == [
+    assert webhook_findings(write_config, forge="gitlab", webhook_secret=SIGNING) == [
         ("ok", "deliveries of gitlab are believed by their secret")
     ]
-    (found,) = asked(write_config, forge="gitlab", webhook_secret=[SIGNING, LONG])
+    (found,) = webhook_findings(write_config, forge="gitlab", webhook_secret=[SIGNING, LONG])
     assert found[0] == "warn"
 
 
@@ -337,36 +349,40 @@ def test_a_signing_token_of_gitlab_has_no_weakness(write_config: WriteConfig) ->
         ),
     ],
 )
-def test_a_secret_that_can_never_fit_is_a_failure(
+def test_a_secret_in_the_wrong_format_is_a_failure(
     write_config: WriteConfig, forge: str, secret: str, message: str
 ) -> None:
-    assert ("fail", message) in asked(write_config, forge=forge, webhook_secret=secret)
+    assert ("fail", message) in webhook_findings(write_config, forge=forge, webhook_secret=secret)
 
 
-def test_codeup_needs_the_id(write_config: WriteConfig) -> None:
-    said = ("warn", "Codeup sends no name of the repository, so full_name finds nothing")
+def test_a_repo_at_codeup_needs_an_id(write_config: WriteConfig) -> None:
+    warning = ("warn", "Codeup sends no name of the repository, so full_name finds nothing")
     keys = {"forge": "codeup", "webhook_secret": LONG, "full_name": "you/app"}
-    assert said in asked(write_config, **keys)
-    assert said not in asked(write_config, **keys, id=7)
+    assert warning in webhook_findings(write_config, **keys)
+    assert warning not in webhook_findings(write_config, **keys, id=7)
 
 
-def test_the_same_id_or_name_at_two_forges_is_warned_of(write_config: WriteConfig) -> None:
-    def rivals(**other: Any) -> list[str]:
+def test_the_same_id_or_name_at_two_forges_is_a_warning(write_config: WriteConfig) -> None:
+    def warnings_with(**other: Any) -> list[str]:
         one = {"forge": "github", "id": "{7A}", "full_name": "you/app", "webhook_secret": LONG}
         config = load(str(write_config({"app": one, "other": other})))
         found = list(webhook.webhook(config, config.repos["app"]))
         return [finding.message for finding in found if finding.level == "warn"]
 
-    assert rivals(forge="gitea", id="7a", full_name="You/App") == [
+    assert warnings_with(forge="gitea", id="7a", full_name="You/App") == [
         f"other has the same {key} at another forge (gitea)" for key in ("id", "full_name")
     ]
-    assert rivals(forge="gitea", id="8", full_name="you/other") == []
-    assert rivals(forge="github", id="7a", full_name="you/app") == [], "one push, two deployments"
-    assert rivals(id="7a") == []
+    assert warnings_with(forge="gitea", id="8", full_name="you/other") == []
+    assert warnings_with(forge="github", id="7a", full_name="you/app") == [], (
+        "one push, two deployments"
+    )
+    assert warnings_with(id="7a") == []
 
 
-def test_a_secret_that_cannot_be_read_is_not_complained_of_twice(
+def test_a_secret_that_cannot_be_read_is_not_reported_twice(
     write_config: WriteConfig,
 ) -> None:
-    found = Made(write_config, forge="github", webhook_secret="file:gone").ask(webhook.webhook)
+    found = Checked(write_config, forge="github", webhook_secret="file:gone").findings(
+        webhook.webhook
+    )
     assert levels(found) == ["ok"]

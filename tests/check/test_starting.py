@@ -1,4 +1,4 @@
-"""What starts the worker: cron or a timer each minute, and the webhook for a delivery."""
+"""The checks of what starts the worker: cron or a timer, and the webhook for a delivery."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def places(tmp_path: Path) -> Places:
     )
 
 
-def test_without_anything_that_starts_the_worker_the_lines_to_install_are_given(
+def test_without_cron_or_timer_there_is_a_warning_with_the_commands_to_install_one(
     loaded: Config, places: Places
 ) -> None:
     level, message, fix = only(starting.worker(loaded, places))
@@ -57,7 +57,7 @@ def test_without_anything_that_starts_the_worker_the_lines_to_install_are_given(
     ]
 
 
-def test_without_a_worker_nobody_looks_after_what_is_on_probation(
+def test_without_cron_or_timer_the_warning_names_repos_with_probation(
     write_config: WriteConfig, places: Places
 ) -> None:
     loaded = load(str(write_config({"app": {"probation": "10m"}})))
@@ -76,13 +76,13 @@ def test_without_a_worker_nobody_looks_after_what_is_on_probation(
         ("units/deployctl.service", f"ExecStart=systemd-run --uid={ME} -- deployctl sync"),
     ],
 )
-def test_what_starts_the_worker_is_found(
+def test_a_line_that_starts_the_worker_is_found(
     tmp_path: Path, loaded: Config, places: Places, name: str, line: str
 ) -> None:
     (tmp_path / name).write_text(f"SHELL=/bin/sh\n# a remark\n{line}\n")
     (tmp_path / "units" / "deployctl.timer").touch()
-    place = "crontab" if name == "own" else tmp_path / name
-    assert only(starting.worker(loaded, places)) == ("ok", f"started by {place}", None)
+    origin = "crontab" if name == "own" else tmp_path / name
+    assert only(starting.worker(loaded, places)) == ("ok", f"started by {origin}", None)
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_what_starts_the_worker_is_found(
         ("units/untimed.service", f"[Service]\nUser={ME}\nExecStart=deployctl run"),
     ],
 )
-def test_what_only_looks_like_it_is_not(
+def test_a_line_that_does_not_start_the_worker_is_not_found(
     tmp_path: Path, loaded: Config, places: Places, name: str, line: str
 ) -> None:
     (tmp_path / name).write_text(f"{line}\n")
     assert levels(starting.worker(loaded, places)) == ["warn"]
 
 
-def test_a_worker_of_another_account_does_not_help_this_one(
+def test_a_worker_of_another_account_only_is_a_warning(
     tmp_path: Path, loaded: Config, places: Places
 ) -> None:
     (tmp_path / "crontab").write_text("* * * * * ada deployctl run\n")
@@ -116,21 +116,22 @@ def test_a_worker_of_another_account_does_not_help_this_one(
     assert levels(starting.worker(loaded, places)) == ["ok"]
 
 
-# ---- how a delivery starts it ---------------------------------------------------------------
+# ---- how a delivery starts the worker -------------------------------------------------------
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> starting.Machine:
-    """Stand-ins for systemd, which cannot run here: it says that all is active and gets killed."""
+    """Stand-ins for systemd, which cannot run here: units are active, stopping one ends all."""
     monkeypatch.setattr(wake, "LINGER", str(tmp_path / "linger"))
     monkeypatch.setattr(wake, "RUNTIME", str(tmp_path / "runtime"))
-    group(tmp_path, "self", "0::/user.slice/user-1000.slice/session-3.scope")
+    cgroup(tmp_path, "self", "0::/user.slice/user-1000.slice/session-3.scope")
     (tmp_path / "kill_mode").write_text("control-group\n")
     kill_mode = ("sh", "-c", f"cat {tmp_path}/kill_mode")
     return starting.Machine(str(tmp_path / "proc"), is_active=("true",), kill_mode=kill_mode)
 
 
-def group(tmp_path: Path, pid: str, line: str, comm: str = "fcgiwrap") -> None:
+def cgroup(tmp_path: Path, pid: str, line: str, comm: str = "fcgiwrap") -> None:
+    """Write the files of a process in a stand-in for /proc."""
     directory = tmp_path / "proc" / pid
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "cgroup").write_text(f"9:pids:/x.service\n{line}\n")
@@ -142,7 +143,7 @@ SCOPE = "a delivery starts the worker in a scope of this account's own systemd"
 SESSION = "a delivery starts the worker in a session of its own"
 
 
-def test_the_way_that_is_active_is_named(
+def test_the_method_that_starts_the_worker_is_reported(
     tmp_path: Path, loaded: Config, machine: starting.Machine
 ) -> None:
     assert only(starting.start(loaded, machine)) == ("ok", SESSION, None)
@@ -157,7 +158,7 @@ def test_the_way_that_is_active_is_named(
     assert only(starting.start(loaded, machine)) == ("ok", UNIT, None)
 
 
-def test_a_path_unit_that_does_not_react_is_told(
+def test_a_path_unit_that_does_not_react_is_a_warning(
     tmp_path: Path, loaded: Config, machine: starting.Machine
 ) -> None:
     wake = tmp_path / "state" / "wake"
@@ -165,8 +166,8 @@ def test_a_path_unit_that_does_not_react_is_told(
     setup = f"deployctl setup systemd -c {loaded.path} | sudo sh"
     stopped = dataclasses.replace(machine, is_active=("false",))
     missing = dataclasses.replace(machine, is_active=("/nonexistent/systemctl",))
-    for asked in (stopped, missing):
-        assert only(starting.start(loaded, asked)) == (
+    for inactive in (stopped, missing):
+        assert only(starting.start(loaded, inactive)) == (
             "warn",
             f"deployctl.path is not active; until it is, {SESSION}",
             setup,
@@ -187,10 +188,10 @@ def test_a_path_unit_that_does_not_react_is_told(
         ("17", "1:name=systemd:/system.slice/fcgiwrap.service"),
     ],
 )
-def test_a_session_inside_a_service_is_warned_of_unless_that_spares_it(
+def test_a_session_inside_a_service_is_a_warning_unless_its_stop_kills_only_itself(
     tmp_path: Path, loaded: Config, machine: starting.Machine, pid: str, line: str
 ) -> None:
-    group(tmp_path, pid, line)
+    cgroup(tmp_path, pid, line)
     assert only(starting.start(loaded, machine)) == (
         "warn",
         f"{SESSION} inside fcgiwrap.service: restarting that ends the deployment",
@@ -200,5 +201,5 @@ def test_a_session_inside_a_service_is_warned_of_unless_that_spares_it(
     assert levels(starting.start(loaded, machine)) == ["ok"]
     (tmp_path / "kill_mode").write_text("")
     assert levels(starting.start(loaded, machine)) == ["warn"]
-    group(tmp_path, pid, line, "cron")
+    cgroup(tmp_path, pid, line, "cron")
     assert levels(starting.start(loaded, machine)) == ["warn" if pid == "self" else "ok"]

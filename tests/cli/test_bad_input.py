@@ -1,4 +1,4 @@
-"""What is wrong is told in one line: what, where, and what to do next; what is live stays live."""
+"""Wrong input: one line says what is wrong, where, and what to do; what was live stays live."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.support.upstream import Upstream
 
 @pytest.fixture
 def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> App:
-    made = App(tmp_path, upstream, write_config)
-    made.release("1")
-    return made
+    app = App(tmp_path, upstream, write_config)
+    app.release("1")
+    return app
 
 
-def failed(app: App, stage: str) -> str:
-    """The message of a deployment that fails in this stage and changes nothing."""
-    before = [each.name for each in (app.path / "releases").iterdir()]
+def failure_in(app: App, stage: str) -> str:
+    """Deploy, assert that it fails in this stage and changes nothing, and return the message."""
+    before = [path.name for path in (app.path / "releases").iterdir()]
     done = app.cli("deploy", "app", "--json")
     assert done.code == 1
     assert done.json["status"] == "failed"
     assert "Traceback" not in done.stderr
     assert app.live == "1"
-    assert [each.name for each in (app.path / "releases").iterdir()] == before
+    assert [path.name for path in (app.path / "releases").iterdir()] == before
     failure = done.json["failure"]
     assert failure["stage"] == stage
     message: str = failure["message"]
@@ -43,8 +43,8 @@ def failed(app: App, stage: str) -> str:
     return message
 
 
-def refused(app: App, code: int, *words: str) -> str:
-    """What a call says that does not even begin."""
+def refusal_of(app: App, code: int, *words: str) -> str:
+    """Run a command, assert that it queues no deployment, and return the message."""
     count = app.cli.count()
     done = app.cli(*words)
     assert (done.code, done.stdout) == (code, "")
@@ -55,9 +55,9 @@ def refused(app: App, code: int, *words: str) -> str:
 
 def test_an_unknown_repo(app: App) -> None:
     known = "(there are: app)"
-    said = refused(app, 2, "deploy", "blog")
-    assert said == f"no repo blog in {app.cli.config} {known}"
-    assert refused(app, 2, "deploy", "app", "aap").endswith(f", did you mean app? {known}")
+    message = refusal_of(app, 2, "deploy", "blog")
+    assert message == f"no repo blog in {app.cli.config} {known}"
+    assert refusal_of(app, 2, "deploy", "app", "aap").endswith(f", did you mean app? {known}")
 
 
 @pytest.mark.parametrize(
@@ -95,28 +95,28 @@ def test_a_config_that_does_not_exist(app: App) -> None:
 
 
 def test_a_secret_file_that_cannot_be_read(app: App) -> None:
-    place = app.directory / "gone.secret"
-    app.configure(secrets={"TOKEN": f"file:{place}"})
-    said = refused(app, 2, "deploy", "app")
-    assert str(place) in said
-    assert "No such file or directory" in said
-    assert app.cli("status").code == 0, "questions need no secret"
+    path = app.directory / "gone.secret"
+    app.configure(secrets={"TOKEN": f"file:{path}"})
+    message = refusal_of(app, 2, "deploy", "app")
+    assert str(path) in message
+    assert "No such file or directory" in message
+    assert app.cli("status").code == 0, "commands that only read need no secret"
 
 
 def test_a_secret_variable_that_is_not_set(app: App) -> None:
     app.configure(secrets={"TOKEN": "env:NO_SUCH_VARIABLE"})
-    assert "NO_SUCH_VARIABLE" in refused(app, 2, "deploy", "app")
+    assert "NO_SUCH_VARIABLE" in refusal_of(app, 2, "deploy", "app")
 
 
 def test_a_path_that_cannot_be_made(app: App) -> None:
     (app.directory / "file").write_text("")
-    place = app.directory / "file" / "app"
-    app.configure(path=str(place))
+    path = app.directory / "file" / "app"
+    app.configure(path=str(path))
     done = app.cli("deploy", "app", "--json")
     assert done.code == 1
     assert done.json["failure"]["message"] == (
-        f"cannot create {place}: Not a directory; let this account write there "
-        f"(sudo install -d -o $(id -un) {place}), or set path of app"
+        f"cannot create {path}: Not a directory; let this account write there "
+        f"(sudo install -d -o $(id -un) {path}), or set path of app"
     )
 
 
@@ -130,8 +130,8 @@ def test_a_state_directory_that_cannot_be_made(app: App) -> None:
     assert app.live == "1"
 
 
-def test_a_record_that_is_none(app: App) -> None:
-    (app.state / "deployctl.db").write_text("this is no database at all, whoever wrote it")
+def test_a_record_that_is_not_a_database(app: App) -> None:
+    (app.state / "deployctl.db").write_text("this is no database, and long enough to have a header")
     for words in (("status",), ("deploy", "app")):
         done = app.cli(*words)
         assert done.code == 1
@@ -143,14 +143,14 @@ def test_a_record_that_is_none(app: App) -> None:
 
 def test_a_branch_that_does_not_exist(app: App) -> None:
     app.configure(branch="mian")
-    assert failed(app, "fetch") == (
+    assert failure_in(app, "fetch") == (
         f"{app.upstream.url} has no branch mian: push it, or set branch of app in repos.yml"
     )
 
 
 def test_a_remote_that_does_not_exist(app: App) -> None:
     app.configure(url=str(app.directory / "gone.git"))
-    message = failed(app, "fetch")
+    message = failure_in(app, "fetch")
     assert message.startswith(f"cannot fetch refs/heads/main from {app.directory}/gone.git: ")
     assert "; check url" in message
 
@@ -162,7 +162,7 @@ def test_a_remote_that_never_answers(app: App) -> None:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}/app.git"
         app.configure(url=url, fetch_timeout=1)
         began = time.monotonic()
-        message = failed(app, "fetch")
+        message = failure_in(app, "fetch")
         assert time.monotonic() - began < 10
     assert message == (
         f"cannot fetch refs/heads/main from {url}: not finished within 1s; is the remote "
@@ -172,17 +172,17 @@ def test_a_remote_that_never_answers(app: App) -> None:
 
 def test_a_command_that_is_not_installed(app: App) -> None:
     app.configure(stages=[{"name": "build", "run": "npmm ci"}])
-    assert failed(app, "build") == (
+    assert failure_in(app, "build") == (
         f"step 1 failed: exit code 127: command not found (PATH was {PATH})"
     )
 
 
 def test_a_stage_in_a_directory_that_does_not_exist(app: App) -> None:
     app.configure(stages=[{"name": "build", "run": "true", "dir": "frontend"}])
-    assert "frontend" in failed(app, "build")
+    assert "frontend" in failure_in(app, "build")
 
 
-def test_a_current_that_is_a_directory(app: App) -> None:
+def test_a_directory_in_the_place_of_the_symlink_current(app: App) -> None:
     current = app.path / "current"
     target = os.readlink(current)
     current.unlink()
@@ -213,7 +213,7 @@ def test_a_path_in_place_that_holds_something_else(app: App) -> None:
     assert (app.directory / "site" / "index.html").read_text() == "mine"
 
 
-def test_a_path_that_holds_releases_is_not_made_a_checkout(app: App) -> None:
+def test_a_path_with_releases_is_not_turned_into_a_checkout(app: App) -> None:
     app.configure(strategy="in_place")
     document: dict[str, Any] = app.deploy(code=1)
     assert document["failure"]["message"].startswith(f"{app.path} holds releases: ")
@@ -232,11 +232,13 @@ def test_a_path_that_holds_releases_is_not_made_a_checkout(app: App) -> None:
         ("status", "app", "blog"),
     ],
 )
-def test_a_call_that_makes_no_sense(app: App, words: tuple[str, ...]) -> None:
-    assert refused(app, 2, *words).endswith(f"(see: deployctl {words[0]} --help)")
+def test_wrong_arguments_are_refused_with_a_pointer_to_the_help(
+    app: App, words: tuple[str, ...]
+) -> None:
+    assert refusal_of(app, 2, *words).endswith(f"(see: deployctl {words[0]} --help)")
 
 
-def test_an_empty_name_of_a_config_is_none_wherever_it_stands(app: App) -> None:
+def test_an_empty_name_of_a_config_is_refused_before_and_after_the_command(app: App) -> None:
     program = app.cli.argv()[:-2]
     before, after = (
         subprocess.run(

@@ -1,4 +1,4 @@
-"""``deployctl deploy``: what goes live, what is said of it, and how it ends."""
+"""``deployctl deploy``: the release that goes live, the output, and the exit code."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_a_good_deployment_leaves_a_release_that_names_its_revision(app: App) ->
     release = f"1-{revision[:12]}"
     assert os.readlink(app.path / "current") == f"releases/{release}"
     assert (app.path / "current" / "REVISION").read_text() == f"{revision}\n"
-    assert sorted(each.name for each in app.path.iterdir()) == ["current", "releases", "shared"]
+    assert sorted(path.name for path in app.path.iterdir()) == ["current", "releases", "shared"]
     assert (done["status"], done["revision"], done["release"]) == ("succeeded", revision, release)
     assert (app.path / "current" / "version").stat().st_mode & 0o777 == 0o644
     assert (app.path / "releases" / release).stat().st_mode & 0o777 == 0o755
     assert app.state.stat().st_mode & 0o777 == 0o700
-    files = [each for each in app.state.rglob("*") if each.is_file()]
-    assert {each.stat().st_mode & 0o077 for each in files} == {0}
+    files = [path for path in app.state.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o077 for path in files} == {0}
 
 
 def test_the_document_of_a_deployment_has_every_field(app: App) -> None:
@@ -97,7 +97,7 @@ def test_the_document_of_a_deployment_has_every_field(app: App) -> None:
     assert app.cli.json("history")["deployments"][0] == document
 
 
-def test_progress_goes_to_stderr_where_stdout_is_for_json(app: App) -> None:
+def test_with_json_the_progress_goes_to_stderr(app: App) -> None:
     app.push("1")
     done = app.cli("deploy", "app", "--json")
     assert done.json["status"] == "succeeded"
@@ -108,7 +108,7 @@ def test_progress_goes_to_stderr_where_stdout_is_for_json(app: App) -> None:
     assert done.stderr == ""
 
 
-def test_a_failing_stage_changes_nothing_that_is_live(app: App) -> None:
+def test_a_failed_stage_leaves_the_old_release_live(app: App) -> None:
     app.release("1")
     app.configure(stages=[{"name": "build", "run": ["echo one", "echo two; echo 3 >&2; exit 7"]}])
     app.push("2")
@@ -127,7 +127,7 @@ def test_a_failing_stage_changes_nothing_that_is_live(app: App) -> None:
         "tail": "two\n3",
     }
     assert app.live == "1"
-    assert [each.name[:2] for each in (app.path / "releases").iterdir()] == ["1-"]
+    assert [path.name[:2] for path in (app.path / "releases").iterdir()] == ["1-"]
     assert app.status["hold"] is None
     done = app.cli("deploy", "app")
     assert done.stdout.splitlines()[-3:] == [
@@ -137,7 +137,7 @@ def test_a_failing_stage_changes_nothing_that_is_live(app: App) -> None:
     ]
 
 
-def test_what_fails_its_health_check_is_rolled_back_and_held(app: App) -> None:
+def test_a_release_that_fails_its_health_check_is_rolled_back_and_held(app: App) -> None:
     first = app.release("1")
     bad = app.push("bad")
     document = app.deploy(code=3)
@@ -151,7 +151,7 @@ def test_what_fails_its_health_check_is_rolled_back_and_held(app: App) -> None:
     assert app.status["live"]["deployment"] == 1
 
 
-def test_what_cannot_be_rolled_back_either_is_degraded(app: App) -> None:
+def test_a_deployment_whose_rollback_fails_too_is_degraded(app: App) -> None:
     app.configure(restart="[ ! -e ../../broken ]")
     app.release("1")
     (app.path / "broken").touch()
@@ -204,13 +204,13 @@ def test_a_revision_of_the_branch_can_be_chosen(app: App) -> None:
     assert app.live == "1"
 
 
-def test_a_revision_elsewhere_needs_force(app: App) -> None:
+def test_a_revision_that_is_not_on_the_branch_needs_force(app: App) -> None:
     app.release("1")
     app.upstream.branch("side")
     side = app.push("2")
     for words in (("--revision", side), ("--revision", side, "-n")):
-        said = app.refused("deploy", "app", *words)
-        assert said == (
+        message = app.refused("deploy", "app", *words)
+        assert message == (
             f"{side} is not reachable from refs/heads/main: deploy a commit of that branch, "
             "or --force"
         )
@@ -219,7 +219,7 @@ def test_a_revision_elsewhere_needs_force(app: App) -> None:
     assert app.live == "2"
 
 
-def test_a_revision_that_nobody_knows_is_refused(app: App) -> None:
+def test_a_revision_that_does_not_exist_is_refused(app: App) -> None:
     app.release("1")
     error = app.deploy("--revision", "0" * 40, code=5)["error"]
     assert error["code"] == 5
@@ -246,7 +246,7 @@ def test_another_branch_or_tag_can_be_chosen(app: App) -> None:
     assert done.code == 2
 
 
-def test_if_changed_does_nothing_where_the_tip_is_live(app: App) -> None:
+def test_if_changed_does_nothing_if_the_tip_is_live(app: App) -> None:
     first = app.deploy("--if-changed", code=1)
     assert first["failure"]["stage"] == "test"  # there is no version yet
     app.release("1")
@@ -259,7 +259,7 @@ def test_if_changed_does_nothing_where_the_tip_is_live(app: App) -> None:
     assert app.deploy("--if-changed")["number"] == 3
 
 
-def test_a_held_revision_is_deployed_by_force_only(app: App) -> None:
+def test_a_held_revision_is_deployed_only_with_force(app: App) -> None:
     app.configure(healthcheck={**USUAL["healthcheck"], "command": "test -e ../../mended"})
     (app.path).mkdir()
     (app.path / "mended").touch()
@@ -269,12 +269,12 @@ def test_a_held_revision_is_deployed_by_force_only(app: App) -> None:
     assert app.deploy(code=4)["status"] == "degraded"
     assert app.status["hold"]["revision"] == held
     (app.path / "mended").touch()
-    said = app.refused("deploy", "app")
-    assert said == (
+    message = app.refused("deploy", "app")
+    assert message == (
         f"{held[:12]} is held: deployment #2 rolled back from it; push a fix, or lift the hold "
         "(deployctl resume app), or insist (deployctl deploy app --force)"
     )
-    assert app.refused("deploy", "app", "--dry-run") == said
+    assert app.refused("deploy", "app", "--dry-run") == message
     assert app.cli.count() == 2
     assert app.deploy("--force")["status"] == "succeeded"
     assert app.status["hold"] is None
@@ -315,12 +315,12 @@ def test_several_repos_end_with_the_worst_of_their_codes(app: App) -> None:
     app.write({"app": repo, "bad": {**repo, "stages": [{"name": "no", "run": "false"}]}})
     app.push("1")
     document = app.cli.json("deploy", "bad", "app", "bad", code=1)
-    ended = [(each["repo"], each["status"]) for each in document["deployments"]]
-    assert ended == [("bad", "failed"), ("app", "succeeded")]
+    outcomes = [(entry["repo"], entry["status"]) for entry in document["deployments"]]
+    assert outcomes == [("bad", "failed"), ("app", "succeeded")]
     assert document["errors"] == []
     assert app.cli("lock", "app", "-m", "why").code == 0
     done = app.cli("deploy", "--all", "--json")
-    assert [each["repo"] for each in done.json["deployments"]] == ["bad"]
+    assert [entry["repo"] for entry in done.json["deployments"]] == ["bad"]
     (refused,) = done.json["errors"]
     assert (refused["repo"], refused["code"]) == ("app", 5)
     assert refused["message"].startswith("app is locked by ")
@@ -335,7 +335,7 @@ def test_several_repos_end_with_the_worst_of_their_codes(app: App) -> None:
         (["--all", "app"], "name repos or say --all, not both"),
     ],
 )
-def test_it_must_be_said_what_to_deploy(app: App, words: list[str], message: str) -> None:
+def test_without_a_repo_or_all_it_is_wrong_usage(app: App, words: list[str], message: str) -> None:
     done = app.cli("deploy", *words)
     assert (done.code, done.error) == (2, message)
 
@@ -351,7 +351,7 @@ def test_detach_prints_the_number_and_a_worker_deploys_it(app: App) -> None:
     assert app.cli.wait_for(2)["status"] == "succeeded"
 
 
-def test_a_force_push_is_a_deployment_like_any_other(app: App) -> None:
+def test_after_a_force_push_the_new_tip_is_deployed(app: App) -> None:
     app.release("1")
     old = app.upstream.head
     app.release("2")
@@ -360,15 +360,15 @@ def test_a_force_push_is_a_deployment_like_any_other(app: App) -> None:
     assert app.live == "1"
 
 
-def test_old_releases_go_and_the_live_one_and_the_one_before_stay(app: App) -> None:
+def test_old_releases_are_removed_but_for_the_live_one_and_the_one_before(app: App) -> None:
     app.configure(keep_releases=1)
     for version in "123":
         app.release(version)
-    kept = sorted(each.name.split("-")[0] for each in (app.path / "releases").iterdir())
+    kept = sorted(path.name.split("-")[0] for path in (app.path / "releases").iterdir())
     assert kept == ["2", "3"]
 
 
-def test_shared_things_outlive_a_release(app: App) -> None:
+def test_shared_files_and_directories_outlive_a_release(app: App) -> None:
     app.configure(shared_dirs=["uploads"], shared_files=[".env"])
     app.push("1")
     failure: dict[str, Any] = app.deploy(code=1)["failure"]
@@ -409,7 +409,7 @@ def test_a_first_deployment_in_place_that_fails_its_check_leaves_nothing_live(ap
     assert app.live == "2"
 
 
-def test_a_clone_that_somebody_edited_is_taken_over_and_nothing_is_lost(app: App) -> None:
+def test_an_edited_clone_is_taken_over_and_its_changes_are_saved(app: App) -> None:
     app.configure(strategy="in_place")
     old = app.push("1")
     git(app.directory, "clone", "-q", app.upstream.url, str(app.path))
@@ -432,7 +432,7 @@ def test_a_clone_that_somebody_edited_is_taken_over_and_nothing_is_lost(app: App
     assert app.live == "1"
 
 
-def test_nobody_reading_does_not_stop_a_deployment(app: App) -> None:
+def test_a_deployment_goes_on_when_its_output_is_no_longer_read(app: App) -> None:
     app.configure(stages=[{"name": "talk", "run": "seq 20000; sleep 0.1; seq 20000"}])
     app.push("1")
     process = app.cli.start("deploy", "app")
@@ -446,7 +446,7 @@ def test_nobody_reading_does_not_stop_a_deployment(app: App) -> None:
     assert app.live == "1"
 
 
-def test_closed_streams_do_not_disturb_a_deployment(app: App) -> None:
+def test_a_deployment_works_with_closed_streams(app: App) -> None:
     app.push("1")
     script = 'exec "$@" <&- >&- 2>&-'
     argv = ["/bin/sh", "-c", script, "sh", *app.cli.argv("deploy", "app")]

@@ -1,4 +1,4 @@
-"""Odd callers and odd moments: what they are answered."""
+"""Unusual input and unusual times: bytes that are no UTF-8, huge numbers, an early Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tests.support.app import App
 from tests.support.paths import ROOT
 
 
-def test_a_release_that_its_stage_removed_fails_before_the_switch(app: App) -> None:
+def test_a_release_that_a_stage_removes_fails_before_the_switch(app: App) -> None:
     app.release("1")
     marker = app.path / "shared" / "restarts"
     app.configure(
         stages=[{"name": "build", "run": 'rm -r "$PWD"'}], restart=f"echo again >>{marker}"
     )
     revision = app.push("2")
-    failed = app.deploy(code=1)
+    document = app.deploy(code=1)
     release = app.path / "releases" / f"2-{revision[:12]}"
-    assert failed["status"] == "failed"
-    assert failed["failure"]["stage"] == "switch"
-    assert failed["failure"]["message"] == f"{release}: No such file or directory"
+    assert document["status"] == "failed"
+    assert document["failure"]["stage"] == "switch"
+    assert document["failure"]["message"] == f"{release}: No such file or directory"
     assert app.live == "1"
     assert not marker.exists()
     assert app.status["hold"] is None
 
 
 @pytest.mark.parametrize("stage", ["rm REVISION", "echo v1.2-3-gabcdef > REVISION"])
-def test_a_release_carries_its_sha_whatever_a_stage_made_of_that_file(app: App, stage: str) -> None:
+def test_a_stage_cannot_change_the_sha_in_the_file_revision(app: App, stage: str) -> None:
     app.configure(stages=[{"name": "build", "run": stage}])
     revision = app.push("1")
     assert app.deploy()["status"] == "succeeded"
@@ -38,7 +38,7 @@ def test_a_release_carries_its_sha_whatever_a_stage_made_of_that_file(app: App, 
 
 
 @pytest.mark.parametrize("command", ["history", "notices"])
-def test_more_lines_than_there_can_be_are_wrong_usage(app: App, command: str) -> None:
+def test_too_large_a_number_of_lines_is_wrong_usage(app: App, command: str) -> None:
     app.configure()
     done = app.cli(command, "-n", "99999999999999999999")
     assert done.code == 2
@@ -48,7 +48,7 @@ def test_more_lines_than_there_can_be_are_wrong_usage(app: App, command: str) ->
     )
 
 
-def test_bytes_that_are_no_text_are_kept_escaped(app: App) -> None:
+def test_bytes_that_are_no_utf_8_are_stored_escaped(app: App) -> None:
     app.release("1")
     env = {"SUDO_USER": "\udcff"}
     assert app.cli("lock", "app", "-m", "\udcfe", env=env).code == 0
@@ -56,15 +56,15 @@ def test_bytes_that_are_no_text_are_kept_escaped(app: App) -> None:
     assert (lock["actor"], lock["why"]) == (r"\xff", r"\xfe")
 
 
-def test_a_full_ref_that_is_no_text_is_no_legal_name(app: App) -> None:
+def test_a_full_ref_that_is_no_utf_8_is_refused(app: App) -> None:
     app.release("1")
     done = app.cli("deploy", "app", "--ref", "refs/heads/\udcff")
     assert done.code == 2
     assert done.error == r"refs/heads/\udcff is not a legal name of a branch or tag"
 
 
-def test_an_empty_revision_is_not_the_tip(app: App) -> None:
-    """A script whose variable is unset must not deploy something else."""
+def test_an_empty_revision_is_refused(app: App) -> None:
+    """A script in which a variable is unset must not deploy the tip instead."""
     app.release("1")
     app.push("2")
     done = app.cli("deploy", "app", "--revision", "")
@@ -76,7 +76,7 @@ def test_an_empty_revision_is_not_the_tip(app: App) -> None:
     assert app.live == "1"
 
 
-def test_an_empty_config_is_not_another_one(app: App) -> None:
+def test_an_empty_config_option_does_not_select_the_default_file(app: App) -> None:
     app.configure()
     done = app.cli("status", "-c", "")
     assert done.code == 2
@@ -84,7 +84,7 @@ def test_an_empty_config_is_not_another_one(app: App) -> None:
 
 
 def test_ctrl_c_while_the_program_loads_is_one_line() -> None:
-    """The signal comes from the import itself, so at that very moment."""
+    """The program signals itself while it imports click."""
     raising = (
         "import os, signal, sys\n"
         "class Finder:\n"

@@ -1,4 +1,4 @@
-"""Waiting for a turn, and being told to stop: what was live stays live, no process stays behind."""
+"""Deployments that wait, are interrupted or cancelled: the old release is live at the end."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ Process = subprocess.Popen[bytes]
 
 
 class Building(App):
-    """An app whose build waits at a gate."""
+    """An app whose build waits at a gate until the test opens it."""
 
     gate: Gate
 
     def build(self, *words: str, **options: Any) -> Process:
-        """A deployment that somebody waits for, stopped in the middle of its build."""
+        """Start ``deployctl deploy`` and return its process once the build waits at the gate."""
         self.gate.close()
         process = self.cli.start("deploy", "app", *words, **options)
         self.pid = self.gate.wait()
         return process
 
-    def hinder(self, **keys: Any) -> None:
-        """From now on the build waits at the gate."""
+    def block_builds(self, **keys: Any) -> None:
+        """Configure the build to wait at the gate."""
         self.configure(stages=[{"name": "build", "run": self.gate.command}], **keys)
 
 
 @pytest.fixture
 def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> Iterator[Building]:
-    made = Building(tmp_path, upstream, write_config)
-    made.gate = Gate(tmp_path)
-    made.release("1")
-    made.hinder()
-    made.push("2")
-    yield made
-    made.gate.open()
+    building = Building(tmp_path, upstream, write_config)
+    building.gate = Gate(tmp_path)
+    building.release("1")
+    building.block_builds()
+    building.push("2")
+    yield building
+    building.gate.open()
 
 
-def stopped(app: Building, process: Process) -> Done:
-    """How the call ended; the step it was in is gone, and nothing has changed."""
+def finish_unchanged(app: Building, process: Process) -> Done:
+    """Wait for the command; assert that its step has ended and the old release is live."""
     done = finish(process)
     assert not is_running(app.pid)
     assert app.live == "1"
-    assert [each.name[:2] for each in (app.path / "releases").iterdir()] == ["1-"]
+    assert [path.name[:2] for path in (app.path / "releases").iterdir()] == ["1-"]
     return done
 
 
-def test_no_wait_is_told_what_it_would_wait_for(app: Building) -> None:
+def test_no_wait_exits_with_75_and_names_the_running_deployment(app: Building) -> None:
     process = app.build()
     done = app.cli("deploy", "app", "--no-wait")
     assert (done.code, done.error) == (
@@ -87,7 +87,7 @@ def test_a_deployment_waits_for_the_one_before_it(app: Building) -> None:
     assert done.stdout.startswith("app #3: deploy refs/heads/main (cli, asked by ")
 
 
-def test_who_was_superseded_follows_the_newer_one_to_its_end(app: Building) -> None:
+def test_a_command_whose_deployment_is_superseded_follows_the_newer_one(app: Building) -> None:
     first = app.build()
     waiting = app.cli.start("deploy", "app", "--json")
     app.cli.wait_for(3, "queued")
@@ -108,10 +108,10 @@ def test_who_was_superseded_follows_the_newer_one_to_its_end(app: Building) -> N
 
 
 @pytest.mark.parametrize("group", [True, False], ids=["group", "process"])
-def test_ctrl_c_in_a_stage_changes_nothing_that_is_live(app: Building, group: bool) -> None:
+def test_ctrl_c_in_a_stage_leaves_the_old_release_live(app: Building, group: bool) -> None:
     process = app.build()
     (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
-    done = stopped(app, process)
+    done = finish_unchanged(app, process)
     assert (done.code, done.stderr.strip()) == (130, "deployctl: interrupted")
     assert done.stdout.endswith("app #2: cancelled (interrupted (Ctrl-C))\n")
     document = app.cli.json("show", "2")
@@ -122,15 +122,17 @@ def test_ctrl_c_in_a_stage_changes_nothing_that_is_live(app: Building, group: bo
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_being_told_to_end_is_like_ctrl_c(app: Building, number: signal.Signals) -> None:
+def test_sigterm_and_sighup_end_a_deployment_like_ctrl_c(
+    app: Building, number: signal.Signals
+) -> None:
     process = app.build("--json")
     process.send_signal(number)
-    done = stopped(app, process)
+    done = finish_unchanged(app, process)
     assert (done.code, done.json) == (130, {"error": {"code": 130, "message": "interrupted"}})
     assert app.cli.json("show", "2")["reason"] == f"interrupted ({number.name})"
 
 
-# Where a deployment is stopped, and the keys with which it stands there at the gate.
+# Place in the pipeline -> keys of repos.yml with which the deployment waits there at the gate.
 PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
     "a stage": lambda gate: {"stages": [{"name": "build", "run": gate}]},
     "a second step": lambda gate: {"stages": [{"name": "build", "run": ["echo one", gate]}]},
@@ -148,11 +150,11 @@ PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_wherever_it_is_cancelled_what_was_live_is_live_again(app: Building, place: str) -> None:
+def test_a_cancel_at_any_place_makes_the_old_release_live_again(app: Building, place: str) -> None:
     app.configure(**PLACES[place](app.gate.command))
     process = app.build()
     assert app.cli("cancel", "2").code == 0
-    assert stopped(app, process).code == 1
+    assert finish_unchanged(app, process).code == 1
     document = app.cli.json("show", "2")
     assert (document["status"], document["reason"]) == (
         "cancelled",
@@ -181,8 +183,8 @@ def test_a_health_check_that_hangs_can_be_cancelled(app: Building) -> None:
         with server.accept()[0]:
             assert app.live == "2"
             process.send_signal(signal.SIGTERM)
-            with server.accept()[0] as of_the_old_release:
-                of_the_old_release.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            with server.accept()[0] as check_of_old_release:
+                check_of_old_release.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
             assert finish(process).code == 130
     assert app.live == "1"
     assert app.cli.json("show", "2")["status"] == "cancelled"
@@ -197,19 +199,19 @@ def test_nohup_lets_a_deployment_outlive_its_terminal(app: Building) -> None:
     assert app.live == "2"
 
 
-def test_an_interruption_after_the_switch_brings_back_what_was_live(app: Building) -> None:
+def test_an_interruption_after_the_switch_makes_the_old_release_live_again(app: Building) -> None:
     app.configure(
         restart=f"cat version >> ../../restarts; grep 1 version || {{ {app.gate.command}; }}"
     )
     process = app.build()
     assert app.live == "2"
     process.send_signal(signal.SIGTERM)
-    assert stopped(app, process).code == 130
+    assert finish_unchanged(app, process).code == 130
     assert (app.path / "restarts").read_text() == "2\n1\n"
     assert app.cli.json("show", "2")["status"] == "cancelled"
 
 
-def test_who_stops_waiting_leaves_nothing_in_the_queue(app: Building) -> None:
+def test_a_waiting_command_that_is_interrupted_leaves_nothing_in_the_queue(app: Building) -> None:
     first = app.build()
     second = app.cli.start("deploy", "app")
     app.cli.wait_for(3, "queued")
@@ -228,7 +230,7 @@ def test_a_step_that_ignores_the_signal_is_killed(app: Building) -> None:
     app.configure(stages=[{"name": "build", "run": f"trap '' TERM INT; {app.gate.command}"}])
     process = app.build()
     process.send_signal(signal.SIGINT)
-    assert stopped(app, process).code == 130
+    assert finish_unchanged(app, process).code == 130
 
 
 def test_a_deployment_whose_process_was_killed_can_be_cancelled(app: Building) -> None:

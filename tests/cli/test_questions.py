@@ -1,4 +1,4 @@
-"""status, history, show and logs: questions, asked from anywhere, that change nothing."""
+"""The commands that only read (status, history, show, logs), help, and output on terminals."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ SAFE = "Clear \\x1b[2J\\x1b]0;x\\x07 \\x9b31m \\u202eevil"
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
-    made = Gate(tmp_path)
-    yield made
-    made.open()
+    gate = Gate(tmp_path)
+    yield gate
+    gate.open()
 
 
 def columns(line: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line)
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
 
 
-def test_before_the_first_deployment_there_is_an_answer_and_no_trace(app: App) -> None:
+def test_before_the_first_deployment_every_command_answers_and_writes_no_file(app: App) -> None:
     status = app.cli("status")
     assert status.stdout == "app\n  live      nothing yet; start with: deployctl deploy app\n"
     assert app.cli("status", "--exit-code").code == 0
@@ -104,7 +104,7 @@ def test_the_document_of_a_status_has_every_field(app: App) -> None:
     }
 
 
-def test_a_person_reads_what_is_live_held_locked_and_waiting(app: App, gate: Gate) -> None:
+def test_status_shows_what_is_live_held_locked_and_waiting(app: App, gate: Gate) -> None:
     first = app.release("1")
     second = app.release("2")
     app.push("bad")
@@ -130,7 +130,7 @@ def test_a_person_reads_what_is_live_held_locked_and_waiting(app: App, gate: Gat
     )
 
 
-def test_a_person_reads_what_runs(app: App, gate: Gate) -> None:
+def test_status_and_history_show_a_running_deployment(app: App, gate: Gate) -> None:
     app.configure(stages=[{"name": "build", "run": gate.command}])
     process = app.cli.start("deploy", "app")
     gate.wait()
@@ -147,8 +147,8 @@ def test_a_person_reads_what_runs(app: App, gate: Gate) -> None:
     assert finish(process).code == 0
 
 
-def test_a_refusal_says_nothing_of_the_repo(app: App) -> None:
-    """A push of what is held is queued where the webhook does not say which commit it is."""
+def test_a_refused_deployment_is_not_shown_as_the_last_one(app: App) -> None:
+    """A push of a held revision is queued if the delivery does not name the revision."""
     app.release("1")
     app.release("2")
     app.cli("rollback", "app")
@@ -160,7 +160,7 @@ def test_a_refusal_says_nothing_of_the_repo(app: App) -> None:
     assert app.cli("status", "--exit-code").code == 0
 
 
-def test_the_exit_code_tells_whether_the_newest_deployment_succeeded(app: App) -> None:
+def test_with_exit_code_status_fails_if_the_newest_deployment_did(app: App) -> None:
     app.release("1")
     assert app.cli("status", "--exit-code").code == 0
     app.push("")
@@ -172,10 +172,10 @@ def test_the_exit_code_tells_whether_the_newest_deployment_succeeded(app: App) -
     assert app.cli("status", "--exit-code").code == 0
 
 
-def test_history_is_the_newest_first_and_as_long_as_asked_for(app: App) -> None:
+def test_history_lists_the_newest_first_up_to_the_limit(app: App) -> None:
     for version in "123":
         app.release(version)
-    numbers = [each["number"] for each in app.cli.json("history")["deployments"]]
+    numbers = [entry["number"] for entry in app.cli.json("history")["deployments"]]
     assert numbers == [3, 2, 1]
     assert len(app.cli("history", "-n", "2").stdout.splitlines()) == 2
     lines = app.cli("history", "app").stdout.splitlines()
@@ -185,17 +185,17 @@ def test_history_is_the_newest_first_and_as_long_as_asked_for(app: App) -> None:
         assert app.cli("history", *words).code == 2
 
 
-def test_history_has_the_time_of_each_stage_where_it_is_asked_for(app: App) -> None:
+def test_history_with_stages_has_the_duration_of_each_stage(app: App) -> None:
     app.release("1")
     app.push("")
     app.deploy(code=1)
-    slow(app, 1, "test")
+    make_slow(app, 1, "test")
     text = re.sub(r"\b[\d.]+s\b", "0s", app.cli("history", "--stages").stdout)
-    one, below, two, further = text.splitlines()
-    assert one.startswith("#2 ")
-    assert below == "      fetch 0s, prepare 0s, test 0s failed"
-    assert two.startswith("#1 ")
-    assert further == (
+    newer, newer_stages, older, older_stages = text.splitlines()
+    assert newer.startswith("#2 ")
+    assert newer_stages == "      fetch 0s, prepare 0s, test 0s failed"
+    assert older.startswith("#1 ")
+    assert older_stages == (
         "      fetch 0s, prepare 0s, test 4m 0s (usually 0s), switch 0s, healthcheck 0s"
     )
     for wide in (60, 80):
@@ -203,8 +203,8 @@ def test_history_has_the_time_of_each_stage_where_it_is_asked_for(app: App) -> N
         assert max(map(columns, lines)) <= wide
 
 
-def slow(app: App, number: int, stage: str) -> None:
-    """As if that stage had taken 4m 10s, and usually took 40s."""
+def make_slow(app: App, number: int, stage: str) -> None:
+    """Record that the stage took 4m 10s and usually takes 40s."""
     with Database(str(app.state)) as db, db.writing() as connection:
         connection.execute(
             "UPDATE stages SET duration = 250, usual = 40 WHERE deployment = ? AND name = ?",
@@ -212,36 +212,36 @@ def slow(app: App, number: int, stage: str) -> None:
         )
 
 
-def test_a_stage_much_slower_than_usual_says_so(app: App) -> None:
+def test_a_stage_much_slower_than_usual_is_shown_with_its_usual_duration(app: App) -> None:
     for version in "12345":
         app.release(version)
     with Database(str(app.state)) as db, db.writing() as connection:
         connection.execute("UPDATE stages SET duration = -100 WHERE name = 'test'")
     app.release("6")
     assert "\n<== test: ok, 0.0s, usually 0.0s\n" in app.cli("logs").stdout
-    slow(app, 6, "test")
+    make_slow(app, 6, "test")
     assert re.search(r"\n  test +succeeded +4m 10s  usually 40s\n", app.cli("show", "6").stdout)
     assert app.cli.json("show", "6")["stages"][2]["usual"] == 40
 
 
-def test_the_step_that_failed_is_shown_alone(app: App) -> None:
+def test_logs_failed_shows_only_the_failed_step(app: App) -> None:
     run = ["echo one", "printf two; exit 1", "echo three"]
     app.configure(stages=[{"name": "build", "run": run}])
     app.push("1")
     app.deploy(code=1)
     assert app.cli("logs", "--failed").stdout == "$ printf two; exit 1\ntwo\n"
     assert app.cli("logs", "--failed", "-n", "1").stdout == "two\n"
-    both = ["for i in 1 2 3; do echo one; sleep 0.1; done; exit 1", "echo two; sleep 60"]
-    app.configure(stages=[{"name": "build", "parallel": both}])
+    parallel = ["for i in 1 2 3; do echo one; sleep 0.1; done; exit 1", "echo two; sleep 60"]
+    app.configure(stages=[{"name": "build", "parallel": parallel}])
     app.deploy(code=1)
-    assert app.cli("logs", "--failed").stdout == f"[1] $ {both[0]}\n" + "[1] one\n" * 3
+    assert app.cli("logs", "--failed").stdout == f"[1] $ {parallel[0]}\n" + "[1] one\n" * 3
     app.configure(stages=[], healthcheck={"url": "http://127.0.0.1:1/", "deadline": 0.1})
     app.deploy(code=1)
     whole = app.cli("logs", "--failed").stdout.splitlines()
-    assert whole[0] == "==> healthcheck", "no command failed: the stage is all there is"
+    assert whole[0] == "==> healthcheck", "no command failed: the whole stage is shown"
 
 
-def test_show_tells_all_of_a_deployment(app: App) -> None:
+def test_show_prints_the_whole_deployment(app: App) -> None:
     app.configure(stages=[{"name": "build", "run": "echo one; echo two; exit 3"}])
     revision = app.push("1", "Größe")
     app.deploy(code=1)
@@ -261,7 +261,7 @@ def test_show_tells_all_of_a_deployment(app: App) -> None:
     )
 
 
-def test_logs_are_those_of_the_newest_deployment_or_of_the_one_named(app: App) -> None:
+def test_logs_shows_the_newest_deployment_or_the_one_named(app: App) -> None:
     app.release("1")
     app.push("")
     app.deploy(code=1)
@@ -282,7 +282,7 @@ def test_logs_are_those_of_the_newest_deployment_or_of_the_one_named(app: App) -
     assert done.error == "#1 has no failed stage: it ended succeeded"
 
 
-def test_logs_say_why_there_are_none(app: App) -> None:
+def test_logs_says_why_there_is_no_output(app: App) -> None:
     with Database(str(app.state)) as db, db.writing() as connection:
         for _ in range(2):
             queue.enqueue(connection, repo="app", trigger="webhook", actor="x", now=time.time())
@@ -309,25 +309,25 @@ def test_logs_of_a_running_deployment_can_be_followed(app: App, gate: Gate) -> N
     assert last.readline().startswith(b"$ echo $$ > ")
     gate.open()
     done = finish(process)
-    followed = [finish(each) for each in followers]
-    assert [each.code for each in followed] == [0, 0, 0]
+    followed = [finish(follower) for follower in followers]
+    assert [follower.code for follower in followed] == [0, 0, 0]
     assert done.stdout.endswith(followed[0].stdout)
     assert followed[0].stdout.endswith(f"app #1: {app.upstream.head[:12]} is live\n")
     assert followed[1].stdout == done.stdout
     assert followed[2].stdout.startswith("$ echo bye\nbye\n")
-    assert app.cli("logs", "-f").stdout == done.stdout, "one that is over is shown whole"
+    assert app.cli("logs", "-f").stdout == done.stdout, "a finished deployment is shown whole"
 
 
-def test_following_and_a_document_do_not_go_together(app: App) -> None:
+def test_logs_follow_is_refused_with_json_and_with_failed(app: App) -> None:
     for option in ("--json", "--failed"):
         done = app.cli("logs", "-f", option)
         assert done.code == 2
-        said = done.json["error"]["message"] if option == "--json" else done.error
-        assert said == "-f shows a log as it grows: not with --json, not with --failed"
+        message = done.json["error"]["message"] if option == "--json" else done.error
+        assert message == "-f shows a log as it grows: not with --json, not with --failed"
 
 
 @pytest.mark.parametrize("command", ["status", "history", "logs", "rollback"])
-def test_an_unknown_repo_is_guessed(app: App, command: str) -> None:
+def test_an_unknown_repo_is_refused_with_a_similar_name(app: App, command: str) -> None:
     message = f"no repo appp in {app.cli.config}, did you mean app? (there are: app)"
     done = app.cli(command, "appp")
     assert (done.code, done.stdout, done.error) == (2, "", message)
@@ -336,7 +336,7 @@ def test_an_unknown_repo_is_guessed(app: App, command: str) -> None:
     assert done.json == {"error": {"code": 2, "message": message}}
 
 
-def test_an_unknown_command_or_option_is_told(app: App) -> None:
+def test_an_unknown_command_or_option_is_refused(app: App) -> None:
     done = app.cli("statsu")
     assert (done.code, done.error) == (
         2,
@@ -347,12 +347,14 @@ def test_an_unknown_command_or_option_is_told(app: App) -> None:
     assert done.json["error"]["message"].startswith("No such option")
     done = app.cli()
     assert (done.code, done.error) == (2, "Missing command (see: deployctl --help)")
-    bare = subprocess.run(PROGRAM, check=False, capture_output=True, text=True, env=app.cli.env)
-    assert (bare.returncode, bare.stderr) == (2, "")
-    assert bare.stdout.startswith("Usage: deployctl ")
+    without_words = subprocess.run(
+        PROGRAM, check=False, capture_output=True, text=True, env=app.cli.env
+    )
+    assert (without_words.returncode, without_words.stderr) == (2, "")
+    assert without_words.stdout.startswith("Usage: deployctl ")
 
 
-def test_every_complaint_about_the_config_is_shown(app: App) -> None:
+def test_every_error_in_the_config_is_shown(app: App) -> None:
     app.cli.config.write_text("repos: {app: {brnach: x, path: /srv/app}}\n")
     done = app.cli("status")
     assert (done.code, done.stdout) == (2, "")
@@ -366,7 +368,7 @@ def test_every_complaint_about_the_config_is_shown(app: App) -> None:
 def test_the_config_is_named_before_or_after_the_command_or_by_a_variable(app: App) -> None:
     config = str(app.cli.config)
 
-    def ask(*words: str, **env: str) -> int:
+    def exit_code(*words: str, **env: str) -> int:
         done = subprocess.run(
             [*PROGRAM, *words],
             check=False,
@@ -376,14 +378,14 @@ def test_the_config_is_named_before_or_after_the_command_or_by_a_variable(app: A
         )
         return done.returncode
 
-    assert ask("-c", config, "status") == 0
-    assert ask("status", "-c", config) == 0
-    assert ask("status", f"--config={config}") == 0
-    assert ask("status", DEPLOYCTL_CONFIG=config) == 0
-    assert ask("status", "-c", config, DEPLOYCTL_CONFIG="/nonexistent") == 0
-    assert ask("-c", "/nonexistent", "status", "-c", config) == 0
-    assert ask("-c", "/nonexistent", "status") == 2
-    assert ask("status", DEPLOYCTL_CONFIG="/nonexistent") == 2
+    assert exit_code("-c", config, "status") == 0
+    assert exit_code("status", "-c", config) == 0
+    assert exit_code("status", f"--config={config}") == 0
+    assert exit_code("status", DEPLOYCTL_CONFIG=config) == 0
+    assert exit_code("status", "-c", config, DEPLOYCTL_CONFIG="/nonexistent") == 0
+    assert exit_code("-c", "/nonexistent", "status", "-c", config) == 0
+    assert exit_code("-c", "/nonexistent", "status") == 2
+    assert exit_code("status", DEPLOYCTL_CONFIG="/nonexistent") == 2
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -407,7 +409,7 @@ def test_every_command_and_option_has_help(app: App, command: str) -> None:
     assert not line.endswith("..."), line
 
 
-def test_on_a_narrow_terminal_no_line_is_wrapped(app: App) -> None:
+def test_no_line_is_wider_than_a_narrow_terminal(app: App) -> None:
     long = "Eine sehr lange Überschrift 部署部署部署部署部署部署部署部署部署部署部署部署 und mehr"
     app.push("1", long)
     app.deploy()
@@ -422,17 +424,17 @@ def test_on_a_narrow_terminal_no_line_is_wrapped(app: App) -> None:
             assert lines
             assert max(map(columns, lines)) <= wide, words
     assert any(line.endswith("...") for line in app.cli.on_terminal("history").splitlines())
-    assert "..." not in app.cli("history").stdout, "what is no terminal is not cut"
+    assert "..." not in app.cli("history").stdout, "a pipe gets whole lines"
 
 
-def test_control_characters_are_shown_and_not_obeyed(app: App) -> None:
+def test_control_characters_are_shown_escaped(app: App) -> None:
     app.push("1", NASTY)
     app.deploy()
     app.push("2", NASTY)
     app.deploy()
-    asked = [("status",), ("history",), ("show", "1"), ("logs",), ("rollback", "app", "--list")]
-    asked += [("deploy", "app", "-n"), ("rollback", "app", "-n"), ("deploy", "app")]
-    for words in asked:
+    commands = [("status",), ("history",), ("show", "1"), ("logs",), ("rollback", "app", "--list")]
+    commands += [("deploy", "app", "-n"), ("rollback", "app", "-n"), ("deploy", "app")]
+    for words in commands:
         for text in (app.cli(*words).stdout, app.cli(*words, "--json").stdout):
             assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text), words
     assert SAFE in app.cli("status").stdout
@@ -440,7 +442,7 @@ def test_control_characters_are_shown_and_not_obeyed(app: App) -> None:
 
 
 @pytest.mark.parametrize("locale", [{"LANG": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}])
-def test_a_terminal_that_knows_ascii_only_is_served_too(app: App, locale: dict[str, str]) -> None:
+def test_a_terminal_with_ascii_only_gets_escapes(app: App, locale: dict[str, str]) -> None:
     app.push("1", "Größe 部署")
     done = app.cli("deploy", "app", env=locale)
     assert (done.code, done.stderr) == (0, "")
@@ -451,7 +453,7 @@ def test_a_terminal_that_knows_ascii_only_is_served_too(app: App, locale: dict[s
     assert document["repos"][0]["live"]["subject"] == "Größe 部署"
 
 
-def test_it_works_from_a_directory_that_is_gone_and_without_a_home(app: App) -> None:
+def test_commands_work_in_a_removed_directory_and_without_home(app: App) -> None:
     app.push("1")
     gone = app.directory / "gone"
     for words in (("deploy", "app"), ("status",), ("sync",)):
@@ -469,22 +471,22 @@ def test_it_works_from_a_directory_that_is_gone_and_without_a_home(app: App) -> 
 
 
 @pytest.mark.parametrize("words", [("status",), ("history", "--json"), ("logs",)])
-def test_a_closed_stdout_is_no_bug(app: App, words: tuple[str, ...]) -> None:
+def test_a_closed_stdout_causes_no_error(app: App, words: tuple[str, ...]) -> None:
     app.release("1")
     script = 'exec "$@" >&-'
     argv = ["/bin/sh", "-c", script, "sh", *app.cli.argv(*words)]
     done = subprocess.run(argv, check=False, capture_output=True, env=app.cli.env)
     assert (done.returncode, done.stderr) == (0, b"")
-    left = subprocess.Popen(app.cli.argv(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert left.stdout is not None
-    left.stdout.close()
-    assert left.stderr is not None
-    assert (left.stderr.read(), left.wait(30)) == (b"", 0)
-    left.stderr.close()
+    unread = subprocess.Popen(app.cli.argv(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert unread.stdout is not None
+    unread.stdout.close()
+    assert unread.stderr is not None
+    assert (unread.stderr.read(), unread.wait(30)) == (b"", 0)
+    unread.stderr.close()
 
 
 @pytest.mark.parametrize("words", [["--version"], ["status"], ["history"]])
-def test_a_question_loads_nothing_heavy(app: App, words: list[str]) -> None:
+def test_a_command_that_only_reads_imports_no_slow_module(app: App, words: list[str]) -> None:
     app.release("1")
     program = (
         "import sys, json; from deployctl.__main__ import main\n"
@@ -509,7 +511,7 @@ def test_a_question_loads_nothing_heavy(app: App, words: list[str]) -> None:
     assert heavy & set(json.loads(done.stderr)) == set()
 
 
-def test_a_long_history_slows_nothing_down(app: App) -> None:
+def test_a_long_history_does_not_slow_down_status_and_history(app: App) -> None:
     app.release("1")
     with Database(str(app.state)) as db, db.writing() as connection:
         connection.executemany(
@@ -530,10 +532,10 @@ def test_a_bug_is_reported_with_a_file_and_its_own_code(app: App) -> None:
         connection.execute("UPDATE deployments SET failure = 'no json'")
     done = app.cli("history")
     assert (done.code, done.stdout) == (70, "")
-    place = Path(done.error.rsplit(" ", 1)[1])
+    path = Path(done.error.rsplit(" ", 1)[1])
     assert done.error.startswith("a bug in deployctl (JSONDecodeError: ")
-    assert place.stat().st_mode & 0o777 == 0o600
-    assert "Traceback" in place.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "Traceback" in path.read_text()
     document: dict[str, Any] = app.cli("history", "--json").json
     assert document["error"]["code"] == 70
 
@@ -541,7 +543,7 @@ def test_a_bug_is_reported_with_a_file_and_its_own_code(app: App) -> None:
 @pytest.mark.parametrize(
     ("wanted", "shown"), [("a" * 40, "a" * 40), ("a" * 64, "a" * 64), ("aaaaaaa", None)]
 )
-def test_what_waits_shows_the_revision_that_was_asked_for(
+def test_a_queued_deployment_shows_the_full_revision_that_it_was_asked_for(
     app: App, wanted: str, shown: str | None
 ) -> None:
     with Database(str(app.state)) as db, db.writing() as connection:
@@ -556,4 +558,4 @@ def test_what_waits_shows_the_revision_that_was_asked_for(
     assert app.cli.json("show", "1")["revision"] == shown
     assert app.status["queued"][0]["revision"] == shown
     app.cli("cancel", "1")
-    assert app.cli.json("show", "1")["revision"] is None, "it never became one"
+    assert app.cli.json("show", "1")["revision"] is None, "it was never deployed"

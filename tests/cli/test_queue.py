@@ -1,4 +1,4 @@
-"""The queue and those who work it off: run, cancel, lock, resume, sync, and the notices."""
+"""The commands that work on the queue: run, cancel, lock, resume, sync; and the notices."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SLOW = [{"name": "build", "run": "date +%s.%N > ../../begun; sleep 0.5; date +%s
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
-    made = Gate(tmp_path)
-    yield made
-    made.open()
+    gate = Gate(tmp_path)
+    yield gate
+    gate.open()
 
 
 @pytest.fixture
@@ -36,29 +36,29 @@ def phone() -> Iterator[Bark]:
 
 
 def enqueue(app: App, repo: str = "app") -> int:
-    """Queue a deployment as a webhook does, without its worker."""
+    """Queue a deployment as a webhook does, without starting a worker."""
     with Database(str(app.state)) as db, db.writing() as connection:
         return queue.enqueue(
             connection, repo=repo, trigger="webhook", actor="octocat", now=time.time()
         )
 
 
-def ran(app: App, *words: str, code: int = 0) -> list[tuple[int, str]]:
-    """The deployments that a call of run or sync carried out."""
+def deployed_by(app: App, *words: str, code: int = 0) -> list[tuple[int, str]]:
+    """Call ``run`` or ``sync`` and return number and status of each deployment that ran."""
     document = app.cli.json(*words, code=code)
-    return [(each["number"], each["status"]) for each in document["deployments"]]
+    return [(entry["number"], entry["status"]) for entry in document["deployments"]]
 
 
-def spans(app: App, *names: str) -> list[tuple[float, float]]:
-    """When the builds of these repos began and ended."""
+def build_times(app: App, *names: str) -> list[tuple[float, float]]:
+    """Return begin and end (Unix time) of the builds of these repos, the earliest first."""
 
-    def moment(name: str, file: str) -> float:
+    def time_in(name: str, file: str) -> float:
         return float((app.directory / name / file).read_text())
 
-    return sorted((moment(name, "begun"), moment(name, "done")) for name in names)
+    return sorted((time_in(name, "begun"), time_in(name, "done")) for name in names)
 
 
-def two_repos(app: App, **top: Any) -> None:
+def configure_two_repos(app: App, **top: Any) -> None:
     repo = {**USUAL, "url": app.upstream.url, "stages": SLOW}
     app.write({"app": repo, "blog": repo}, **top)
     app.push("1")
@@ -70,7 +70,7 @@ def test_run_prints_nothing_when_there_is_nothing_to_do(app: App) -> None:
     assert app.cli.json("run") == {"deployments": []}
 
 
-def test_run_works_the_queue_off(app: App) -> None:
+def test_run_deploys_what_is_queued(app: App) -> None:
     app.push("1")
     number = enqueue(app)
     done = app.cli("run")
@@ -80,7 +80,7 @@ def test_run_works_the_queue_off(app: App) -> None:
     assert app.live == "1"
     app.push("bad")
     enqueue(app)
-    assert ran(app, "run") == [(2, "rolled_back")]
+    assert deployed_by(app, "run") == [(2, "rolled_back")]
     app.push("2")
     enqueue(app)
     done = app.cli("run", "-q")
@@ -88,18 +88,18 @@ def test_run_works_the_queue_off(app: App) -> None:
     assert app.live == "2"
 
 
-def test_of_several_triggers_the_newest_is_run(app: App) -> None:
+def test_of_several_queued_deployments_only_the_newest_runs(app: App) -> None:
     app.push("1")
     for _ in range(3):
         enqueue(app)
-    assert ran(app, "run") == [(3, "succeeded")]
+    assert deployed_by(app, "run") == [(3, "succeeded")]
     assert app.cli.json("show", "1")["reason"] == "a newer request, #2, took its place"
 
 
-def test_a_trigger_for_what_is_live_already_builds_nothing(app: App) -> None:
+def test_a_queued_deployment_of_the_live_revision_builds_nothing(app: App) -> None:
     app.release("1")
     enqueue(app)
-    assert ran(app, "run") == [(2, "succeeded")]
+    assert deployed_by(app, "run") == [(2, "succeeded")]
     document = app.cli.json("show", "2")
     assert document["reason"] == f"{app.upstream.head[:12]} was live already"
     assert [stage["name"] for stage in document["stages"]] == ["fetch"]
@@ -108,35 +108,35 @@ def test_a_trigger_for_what_is_live_already_builds_nothing(app: App) -> None:
 
 
 def test_two_workers_share_the_queue(app: App) -> None:
-    two_repos(app)
+    configure_two_repos(app)
     enqueue(app)
     enqueue(app, "blog")
     workers = [app.cli.start("run", "--json") for _ in range(2)]
-    done = [finish(worker) for worker in workers]
-    assert [each.code for each in done] == [0, 0]
-    numbers = [one["number"] for each in done for one in each.json["deployments"]]
+    results = [finish(worker) for worker in workers]
+    assert [result.code for result in results] == [0, 0]
+    numbers = [entry["number"] for result in results for entry in result.json["deployments"]]
     assert sorted(numbers) == [1, 2]
-    (_, first_end), (second_begin, _) = spans(app, "app", "blog")
+    (_, first_end), (second_begin, _) = build_times(app, "app", "blog")
     assert first_end < second_begin, "max_running is 1"
 
 
 def test_max_running_says_how_many_repos_are_built_at_a_time(app: App) -> None:
-    two_repos(app, max_running=2)
+    configure_two_repos(app, max_running=2)
     calls = [app.cli.start("deploy", name) for name in ("app", "blog")]
     assert [finish(call).code for call in calls] == [0, 0]
-    (_, first_end), (second_begin, _) = spans(app, "app", "blog")
+    (_, first_end), (second_begin, _) = build_times(app, "app", "blog")
     assert second_begin < first_end
 
 
 def test_by_default_one_repo_is_built_at_a_time(app: App) -> None:
-    two_repos(app)
+    configure_two_repos(app)
     calls = [app.cli.start("deploy", name) for name in ("app", "blog")]
     assert [finish(call).code for call in calls] == [0, 0]
-    (_, first_end), (second_begin, _) = spans(app, "app", "blog")
+    (_, first_end), (second_begin, _) = build_times(app, "app", "blog")
     assert first_end < second_begin
 
 
-def test_what_is_queued_for_a_repo_that_is_gone_is_dropped(app: App) -> None:
+def test_a_deployment_of_a_repo_that_is_no_longer_configured_is_cancelled(app: App) -> None:
     enqueue(app, "gone")
     done = app.cli("run")
     assert (done.code, done.stderr) == (0, "")
@@ -152,11 +152,11 @@ def test_a_queued_deployment_can_be_cancelled(app: App) -> None:
     done = app.cli("cancel", f"#{number}")
     actor = app.status["last"]["reason"].removeprefix("cancelled by ")
     assert (done.code, done.stdout) == (0, f"app #1: cancelled (cancelled by {actor})\n")
-    assert ran(app, "run") == []
+    assert deployed_by(app, "run") == []
     assert app.refused("cancel", "1") == "#1 is over: cancelled; nothing is left to cancel"
 
 
-def test_a_cancelled_deployment_makes_way_for_the_next(app: App, gate: Gate) -> None:
+def test_after_a_cancelled_deployment_the_next_one_runs(app: App, gate: Gate) -> None:
     app.release("1")
     app.configure(stages=[{"name": "build", "run": gate.command}])
     app.push("2")
@@ -175,7 +175,7 @@ def test_a_cancelled_deployment_makes_way_for_the_next(app: App, gate: Gate) -> 
     assert app.live == "2"
 
 
-def test_who_waits_for_a_deployment_hears_that_it_was_cancelled(app: App, gate: Gate) -> None:
+def test_a_waiting_command_ends_when_its_deployment_is_cancelled(app: App, gate: Gate) -> None:
     app.configure(stages=[{"name": "build", "run": gate.command}])
     process = app.cli.start("deploy", "app")
     gate.wait()
@@ -192,12 +192,12 @@ def test_who_waits_for_a_deployment_hears_that_it_was_cancelled(app: App, gate: 
         ("x", "x is not a deployment's number; see: deployctl history"),
     ],
 )
-def test_what_does_not_exist_cannot_be_cancelled(app: App, number: str, message: str) -> None:
+def test_an_unknown_deployment_cannot_be_cancelled(app: App, number: str, message: str) -> None:
     done = app.cli("cancel", number)
     assert (done.code, done.error) == (2, message)
 
 
-def test_while_a_repo_is_locked_persons_are_refused_and_triggers_wait(app: App) -> None:
+def test_while_a_repo_is_locked_commands_are_refused_and_queued_deployments_wait(app: App) -> None:
     app.release("1")
     app.push("2")
     done = app.cli("lock", "app", "-m", "Friday evening")
@@ -206,14 +206,14 @@ def test_while_a_repo_is_locked_persons_are_refused_and_triggers_wait(app: App) 
         "app is locked; lift it with: deployctl unlock app\n",
     )
     actor = app.status["lock"]["actor"]
-    said = f"app is locked by {actor}: Friday evening; lift it with: deployctl unlock app"
-    assert app.refused("deploy", "app") == said
-    assert app.refused("deploy", "app", "--detach") == said
-    assert app.refused("deploy", "app", "--dry-run") == said
-    assert app.refused("lock", "app", "-m", "again") == said
+    message = f"app is locked by {actor}: Friday evening; lift it with: deployctl unlock app"
+    assert app.refused("deploy", "app") == message
+    assert app.refused("deploy", "app", "--detach") == message
+    assert app.refused("deploy", "app", "--dry-run") == message
+    assert app.refused("lock", "app", "-m", "again") == message
     assert app.cli.count() == 1
     number = enqueue(app)
-    assert ran(app, "run") == []
+    assert deployed_by(app, "run") == []
     assert app.status["queued"][0]["number"] == number
 
     done = app.cli("unlock", "app")
@@ -236,43 +236,43 @@ def test_a_lock_needs_a_reason(app: App) -> None:
 
 def test_sync_deploys_what_differs_from_live(app: App) -> None:
     app.push("1")
-    assert ran(app, "sync") == [(1, "succeeded")]
+    assert deployed_by(app, "sync") == [(1, "succeeded")]
     assert app.cli.json("show", "1")["trigger"] == "cron"
     assert app.live == "1"
     done = app.cli("sync")
     assert (done.code, done.stdout, done.stderr) == (0, "", "")
     app.push("2")
-    assert ran(app, "sync", "app") == [(2, "succeeded")]
+    assert deployed_by(app, "sync", "app") == [(2, "succeeded")]
 
 
-def test_sync_leaves_alone_what_is_held_or_failed_before(app: App) -> None:
+def test_sync_does_not_deploy_a_revision_that_is_held_or_failed_before(app: App) -> None:
     app.release("1")
     app.push("bad")
-    assert ran(app, "sync") == [(2, "rolled_back")]
-    assert ran(app, "sync") == []
+    assert deployed_by(app, "sync") == [(2, "rolled_back")]
+    assert deployed_by(app, "sync") == []
     app.push("")
-    assert ran(app, "sync") == [(3, "failed")]
-    assert ran(app, "sync") == []
+    assert deployed_by(app, "sync") == [(3, "failed")]
+    assert deployed_by(app, "sync") == []
     app.push("2")
-    assert ran(app, "sync") == [(4, "succeeded")]
+    assert deployed_by(app, "sync") == [(4, "succeeded")]
 
 
-def test_sync_leaves_alone_what_a_person_rolled_back_from(app: App) -> None:
+def test_sync_does_not_deploy_a_revision_that_a_person_rolled_back(app: App) -> None:
     app.release("1")
     app.release("2")
     app.cli.json("rollback", "app")
-    assert ran(app, "sync") == []
+    assert deployed_by(app, "sync") == []
     assert app.live == "1"
 
 
-def test_sync_tells_of_a_remote_that_it_cannot_reach_and_goes_on(app: App) -> None:
+def test_sync_reports_a_remote_that_it_cannot_reach_and_goes_on(app: App) -> None:
     app.push("1")
     gone = str(app.directory / "gone.git")
     repo = {"url": app.upstream.url, **USUAL}
     app.write({"broken": {**repo, "url": gone}, "branchless": {**repo, "branch": "x"}, "app": repo})
     done = app.cli("sync", "--json")
-    assert done.code == 0, "one that answers is enough: cron is not told of a remote that is away"
-    assert [each["repo"] for each in done.json["deployments"]] == ["app"]
+    assert done.code == 0, "it fails only if no remote answers, so that cron sends no mail"
+    assert [entry["repo"] for entry in done.json["deployments"]] == ["app"]
     complaints = [line for line in done.stderr.splitlines() if line.startswith("deployctl: ")]
     assert len(complaints) == 2
     assert complaints[0].startswith(f"deployctl: cannot ask {gone} for refs/heads/main: ")
@@ -280,7 +280,7 @@ def test_sync_tells_of_a_remote_that_it_cannot_reach_and_goes_on(app: App) -> No
     assert app.live == "1"
 
 
-def test_sync_fails_where_not_one_remote_can_be_reached(app: App) -> None:
+def test_sync_fails_if_no_remote_can_be_reached(app: App) -> None:
     repo = {**USUAL, "url": str(app.directory / "gone.git")}
     app.write({"one": repo, "two": repo})
     done = app.cli("sync")
@@ -290,41 +290,43 @@ def test_sync_fails_where_not_one_remote_can_be_reached(app: App) -> None:
     assert app.cli("sync", "one").code == 1
 
 
-def test_sync_deploys_again_what_was_rolled_back_once_it_is_held_no_more(app: App) -> None:
+def test_sync_deploys_a_rolled_back_revision_again_after_resume(app: App) -> None:
     app.release("1")
     app.push("bad")
-    assert ran(app, "sync") == [(2, "rolled_back")]
+    assert deployed_by(app, "sync") == [(2, "rolled_back")]
     app.cli("resume", "app")
-    assert ran(app, "sync") == [(3, "rolled_back")]
-    assert ran(app, "sync") == []
+    assert deployed_by(app, "sync") == [(3, "rolled_back")]
+    assert deployed_by(app, "sync") == []
 
 
-def test_sync_tries_what_failed_again_after_the_branch_has_moved(app: App) -> None:
+def test_sync_deploys_a_failed_revision_again_after_the_branch_has_moved(app: App) -> None:
     app.release("1")
     failed = app.push("")
-    assert ran(app, "sync") == [(2, "failed")]
+    assert deployed_by(app, "sync") == [(2, "failed")]
     app.push("2")
-    assert ran(app, "sync") == [(3, "succeeded")]
+    assert deployed_by(app, "sync") == [(3, "succeeded")]
     app.upstream.rewind(failed)
-    assert ran(app, "sync") == [(4, "failed")]
-    assert ran(app, "sync") == []
+    assert deployed_by(app, "sync") == [(4, "failed")]
+    assert deployed_by(app, "sync") == []
     app.deploy("--revision", app.status["live"]["revision"], "--force")
-    assert ran(app, "sync") == [], "a person's deployment of another commit is no move"
+    assert deployed_by(app, "sync") == [], (
+        "the branch has not moved: a person deployed another commit"
+    )
 
 
-def test_sync_queues_a_tip_that_is_newer_than_what_runs(app: App, gate: Gate) -> None:
+def test_sync_queues_a_tip_that_differs_from_the_running_deployment(app: App, gate: Gate) -> None:
     app.release("1")
     app.configure(stages=[{"name": "build", "run": gate.command}])
     app.push("2")
     running = app.cli.start("deploy", "app")
     gate.wait()
-    assert ran(app, "sync") == []
-    assert app.status["queued"] == [], "what runs is the tip"
+    assert deployed_by(app, "sync") == []
+    assert app.status["queued"] == [], "the running deployment has the tip"
     app.push("3")
-    assert ran(app, "sync") == []
-    assert [each["number"] for each in app.status["queued"]] == [3]
-    assert ran(app, "sync") == []
-    assert [each["number"] for each in app.status["queued"]] == [3], "it covers what comes"
+    assert deployed_by(app, "sync") == []
+    assert [entry["number"] for entry in app.status["queued"]] == [3]
+    assert deployed_by(app, "sync") == []
+    assert [entry["number"] for entry in app.status["queued"]] == [3], "it is queued already"
     gate.open()
     assert finish(running).code == 0
     assert app.cli.wait_for(3)["status"] == "succeeded"
@@ -332,63 +334,63 @@ def test_sync_queues_a_tip_that_is_newer_than_what_runs(app: App, gate: Gate) ->
 
 
 @pytest.mark.parametrize(
-    ("state", "ended"), [("success", [(1, "succeeded")]), ("failure", []), (None, [])]
+    ("state", "deployed"), [("success", [(1, "succeeded")]), ("failure", []), (None, [])]
 )
-def test_sync_minds_the_checks_of_a_repo_that_waits_for_them(
-    app: App, state: str | None, ended: list[tuple[int, str]]
+def test_sync_waits_for_the_checks_of_a_repo_with_on_ci_success(
+    app: App, state: str | None, deployed: list[tuple[int, str]]
 ) -> None:
     app.configure(on="ci_success")
     tip = app.push("1")
     if state:
         with Database(str(app.state)) as db, db.writing() as connection:
             checks.note(connection, "app", tip, "build", state, "1", time.time())
-    assert ran(app, "sync") == ended
-    assert ran(app, "sync") == []
-    queued = [(each["number"], each["revision"]) for each in app.status["queued"]]
-    assert queued == ([] if state else [(1, tip)]), "unknown yet: it waits to be told"
+    assert deployed_by(app, "sync") == deployed
+    assert deployed_by(app, "sync") == []
+    queued = [(entry["number"], entry["revision"]) for entry in app.status["queued"]]
+    assert queued == ([] if state else [(1, tip)]), "unknown yet: it waits for the checks"
     newer = app.push("2")
-    assert ran(app, "sync") == []
-    assert [each["revision"] for each in app.status["queued"]] == [newer]
+    assert deployed_by(app, "sync") == []
+    assert [entry["revision"] for entry in app.status["queued"]] == [newer]
 
 
-def test_sync_waits_for_a_rollback_that_runs(app: App, gate: Gate) -> None:
-    """It may be leaving the very tip, which is held once it has."""
+def test_sync_queues_nothing_while_a_rollback_runs(app: App, gate: Gate) -> None:
+    """The rollback may leave the tip of the branch, which is held afterwards."""
     app.release("1")
     app.release("2")
     app.configure(restart=gate.command)
     running = app.cli.start("rollback", "app")
     gate.wait()
-    assert ran(app, "sync") == []
+    assert deployed_by(app, "sync") == []
     assert app.status["queued"] == []
     gate.open()
     assert finish(running).code == 0
 
 
-def test_a_hold_ends_when_sync_sees_that_the_branch_has_moved(app: App) -> None:
+def test_sync_lifts_a_hold_when_the_branch_has_moved(app: App) -> None:
     first = app.release("1")
     app.push("bad")
     app.deploy(code=3)
-    assert ran(app, "sync") == []
+    assert deployed_by(app, "sync") == []
     assert app.status["hold"] is not None
     app.upstream.rewind(first["revision"])
-    assert ran(app, "sync") == []
+    assert deployed_by(app, "sync") == []
     assert app.status["hold"] is None
 
 
-def test_sync_waits_while_a_repo_is_locked(app: App) -> None:
+def test_what_sync_queues_waits_while_a_repo_is_locked(app: App) -> None:
     app.push("1")
     app.cli("lock", "app", "-m", "why")
-    assert ran(app, "sync") == []
+    assert deployed_by(app, "sync") == []
     app.cli("unlock", "app")
     wait_until(lambda: app.live == "1")
 
 
-def notified(app: App, phone: Bark, **more: Any) -> None:
-    app.configure(top={"channels": {"phone": phone.url(), **more}}, notify=["phone"])
+def configure_notices(app: App, phone: Bark, **channels: Any) -> None:
+    app.configure(top={"channels": {"phone": phone.url(), **channels}}, notify=["phone"])
 
 
 def test_notices_are_listed_with_their_state_per_channel(app: App, phone: Bark) -> None:
-    notified(app, phone)
+    configure_notices(app, phone)
     assert app.cli("notices").stdout == "no notices yet\n"
     app.push("1")
     app.deploy()
@@ -413,9 +415,9 @@ def test_notices_are_listed_with_their_state_per_channel(app: App, phone: Bark) 
     assert (channel["name"], channel["state"]) == ("phone", "sent")
 
 
-def test_a_notice_that_does_not_arrive_changes_no_outcome(app: App) -> None:
+def test_a_notice_that_cannot_be_sent_does_not_change_the_outcome(app: App) -> None:
     with bark("error", "well") as broken:
-        notified(app, broken)
+        configure_notices(app, broken)
         app.push("1")
         document = app.deploy()
         assert document["status"] == "succeeded"
@@ -427,7 +429,7 @@ def test_a_notice_that_does_not_arrive_changes_no_outcome(app: App) -> None:
 
 
 def test_notices_can_be_followed_line_by_line(app: App, phone: Bark) -> None:
-    notified(app, phone)
+    configure_notices(app, phone)
     app.release("1")
     process = app.cli.start("notices", "-f", "--json")
     try:
@@ -440,15 +442,17 @@ def test_notices_can_be_followed_line_by_line(app: App, phone: Bark) -> None:
         finish(process)
 
 
-def test_notices_can_be_followed_before_there_is_any_record(app: App, phone: Bark) -> None:
-    notified(app, phone)
+def test_notices_can_be_followed_before_the_record_exists(app: App, phone: Bark) -> None:
+    configure_notices(app, phone)
     process = app.cli.start("notices", "-f", "--json")
     try:
         let_time_pass(1.5)
         assert not app.state.exists()
         app.release("1")
         assert process.stdout is not None
-        assert select.select([process.stdout], [], [], 10)[0], "it never came"
+        assert select.select([process.stdout], [], [], 10)[0], (
+            "the notice was not shown within 10 s"
+        )
         assert json.loads(process.stdout.readline())["deployment"] == 1
     finally:
         process.terminate()
@@ -456,7 +460,7 @@ def test_notices_can_be_followed_before_there_is_any_record(app: App, phone: Bar
 
 
 def test_a_test_notice_goes_to_one_channel(app: App, phone: Bark) -> None:
-    notified(app, phone)
+    configure_notices(app, phone)
     done = app.cli("notify", "phone", "-m", "Hello")
     assert (done.code, done.stdout) == (0, "sent to phone\n")
     assert phone.posts[0][1]["body"] == "Hello"
@@ -466,12 +470,12 @@ def test_a_test_notice_goes_to_one_channel(app: App, phone: Bark) -> None:
         f"no channel phon in {app.cli.config}, did you mean phone? (there are: phone)"
     )
     with bark("error") as broken:
-        notified(app, broken)
+        configure_notices(app, broken)
         done = app.cli("notify", "phone")
     assert done.code == 1
     assert done.error.startswith("the notice did not reach phone: ")
 
 
-def test_a_question_about_notices_leaves_no_trace(app: App) -> None:
+def test_listing_notices_writes_no_file(app: App) -> None:
     assert app.cli.json("notices") == {"notices": []}
     assert not app.state.exists()

@@ -1,4 +1,4 @@
-"""``deployctl rollback``: back to what worked, and nothing bad comes again by itself."""
+"""``deployctl rollback``: it goes back to a good release, and holds the revision it leaves."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.upstream import git
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
-    made = Gate(tmp_path)
-    yield made
-    made.open()
+    gate = Gate(tmp_path)
+    yield gate
+    gate.open()
 
 
-def back(app: App, *words: str, code: int = 0) -> dict[str, Any]:
+def roll_back(app: App, *words: str, code: int = 0) -> dict[str, Any]:
     document: dict[str, Any] = app.cli.json("rollback", "app", *words, code=code)
     return document
 
@@ -32,7 +32,7 @@ def back(app: App, *words: str, code: int = 0) -> dict[str, Any]:
 def test_it_goes_to_the_last_good_release_before_the_live_one(app: App) -> None:
     app.configure(restart="cat version >> ../../restarts")
     first, second = app.release("1"), app.release("2")
-    document = back(app)
+    document = roll_back(app)
     assert (document["task"], document["status"], document["trigger"]) == (
         "rollback",
         "succeeded",
@@ -52,26 +52,26 @@ def test_it_goes_to_the_last_good_release_before_the_live_one(app: App) -> None:
     assert app.status["rollback_to"] is None
 
 
-def test_what_it_left_is_held_until_the_branch_moves(app: App) -> None:
+def test_the_revision_it_leaves_is_held_until_the_branch_moves(app: App) -> None:
     app.release("1")
     second = app.release("2")
-    back(app)
+    roll_back(app)
     hold = app.status["hold"]
     assert hold["revision"] == second["revision"]
     assert hold["why"] == "deployment #3 rolled back from it"
-    said = app.refused("deploy", "app")
-    assert said.startswith(f"{second['revision'][:12]} is held: ")
-    assert "(deployctl resume app)" in said
-    assert "(deployctl deploy app --force)" in said
-    assert app.cli.json("deploy", "app", code=5)["error"] == {"code": 5, "message": said}
+    message = app.refused("deploy", "app")
+    assert message.startswith(f"{second['revision'][:12]} is held: ")
+    assert "(deployctl resume app)" in message
+    assert "(deployctl deploy app --force)" in message
+    assert app.cli.json("deploy", "app", code=5)["error"] == {"code": 5, "message": message}
     assert app.release("3")["status"] == "succeeded"
     assert app.status["hold"] is None
 
 
-def test_once_the_branch_has_moved_a_person_may_deploy_what_was_held(app: App) -> None:
+def test_once_the_branch_has_moved_a_held_revision_may_be_deployed(app: App) -> None:
     app.release("1")
     second = app.release("2")
-    back(app)
+    roll_back(app)
     words = ("deploy", "app", "--revision", second["revision"])
     assert "is held" in app.refused(*words)
     app.push("3")
@@ -85,7 +85,7 @@ def test_once_the_branch_has_moved_a_person_may_deploy_what_was_held(app: App) -
 def test_resume_lifts_the_hold(app: App) -> None:
     app.release("1")
     app.release("2")
-    back(app)
+    roll_back(app)
     assert app.cli("resume", "app").stdout.startswith("app is not held any more: ")
     assert app.cli("resume", "app").stdout == "app was not held\n"
     assert app.cli.json("resume", "app") == {"repo": "app", "held": False}
@@ -104,7 +104,7 @@ def test_the_release_can_be_named(app: App, way: str) -> None:
         "sha": first["revision"].upper(),
         "short sha": first["revision"][:6],
     }[way]
-    assert back(app, "--to", to)["revision"] == first["revision"]
+    assert roll_back(app, "--to", to)["revision"] == first["revision"]
     assert app.live == "1"
 
 
@@ -126,7 +126,7 @@ def test_with_nothing_to_go_back_to_it_is_refused(app: App) -> None:
     assert app.cli("rollback", "app", "--list").stdout == "app has nothing to go back to\n"
     app.release("1")
     assert app.refused("rollback", "app") == expected
-    assert back(app, "--list") == {"releases": []}
+    assert roll_back(app, "--list") == {"releases": []}
     assert app.cli.count() == 1
 
 
@@ -134,22 +134,22 @@ def test_the_candidates_are_listed_with_age_subject_and_actor(app: App) -> None:
     for version in "123":
         app.release(version)
     lines = app.cli("rollback", "app", "--list").stdout.splitlines()
-    assert [line.split()[:2] for line in lines] == [["*", "#2"], ["#1", app_sha(app, 1)]]
+    assert [line.split()[:2] for line in lines] == [["*", "#2"], ["#1", short_sha(app, 1)]]
     assert lines[0].endswith(f"Version 2 ({app.cli.json('show', '1')['actor']})")
     assert " ago  " in lines[1] or "just now" in lines[1]
-    listed = back(app, "--list")["releases"]
-    assert {f" {each['size'] // 1024} KB  " in lines[0] for each in listed} == {True}
-    assert [(each["deployment"], each["default"]) for each in listed] == [(2, True), (1, False)]
+    listed = roll_back(app, "--list")["releases"]
+    assert {f" {entry['size'] // 1024} KB  " in lines[0] for entry in listed} == {True}
+    assert [(entry["deployment"], entry["default"]) for entry in listed] == [(2, True), (1, False)]
     assert set(listed[0]) >= {"deployment", "release", "revision", "subject", "actor"}
     assert listed[0]["built_at"] == app.cli.json("show", "2")["finished_at"]
 
 
-def app_sha(app: App, number: int) -> str:
+def short_sha(app: App, number: int) -> str:
     return str(app.cli.json("show", str(number))["revision"])[:12]
 
 
 @pytest.mark.parametrize(("option", "verb"), [("--check", "usable: switch"), ("-n", "switch")])
-def test_the_target_can_be_proved_without_switching(app: App, option: str, verb: str) -> None:
+def test_the_target_can_be_checked_without_switching(app: App, option: str, verb: str) -> None:
     app.configure(restart=["touch", "x"])
     first = app.release("1")
     app.release("2")
@@ -161,11 +161,11 @@ def test_the_target_can_be_proved_without_switching(app: App, option: str, verb:
         "restart: touch x [repos.yml]",
         "health check: ! grep bad version [repos.yml]",
     ]
-    assert back(app, option)["revision"] == first["revision"]
+    assert roll_back(app, option)["revision"] == first["revision"]
     assert (app.live, app.snapshot()) == ("2", before)
 
 
-def test_check_finds_out_that_a_release_is_gone(app: App) -> None:
+def test_check_detects_that_a_release_is_gone(app: App) -> None:
     first = app.release("1")
     app.release("2")
     (app.path / "releases" / first["release"] / "REVISION").unlink()
@@ -186,7 +186,7 @@ def test_check_finds_out_that_a_release_is_gone(app: App) -> None:
     assert app.snapshot() == before
 
 
-def test_check_finds_out_that_a_shared_file_is_missing(app: App) -> None:
+def test_check_detects_that_a_shared_file_is_missing(app: App) -> None:
     app.release("1")
     app.release("2")
     app.configure(shared_files=["settings.ini"])
@@ -218,39 +218,41 @@ def test_the_plan_shows_no_secret(app: App) -> None:
 def test_a_rollback_can_be_rolled_back(app: App) -> None:
     app.release("1")
     second = app.release("2")
-    back(app)
-    document = back(app, "--to", "2")
+    roll_back(app)
+    document = roll_back(app, "--to", "2")
     assert (document["revision"], document["status"]) == (second["revision"], "succeeded")
     assert app.live == "2"
-    assert app.deploy()["status"] == "succeeded", "what a person brought back is held no more"
+    assert app.deploy()["status"] == "succeeded", (
+        "a person went back to it, so it is no longer held"
+    )
     assert app.status["rollback_to"]["deployment"] == 1
-    back(app)
+    roll_back(app)
     assert (app.live, app.status["rollback_to"]) == ("1", None)
 
 
-def test_a_revision_deployed_twice_is_left_for_another_one(app: App) -> None:
+def test_a_rollback_prefers_a_release_of_another_revision(app: App) -> None:
     app.release("1")
     second = app.release("2")
     app.deploy()
     assert app.status["rollback_to"]["deployment"] == 1
-    back(app)
+    roll_back(app)
     assert (app.live, app.status["hold"]["revision"]) == ("1", second["revision"])
 
 
-def test_a_revision_deployed_twice_and_no_other_goes_back_to_its_first_release(app: App) -> None:
+def test_without_another_revision_a_rollback_takes_an_older_release_of_the_same(app: App) -> None:
     first = app.release("1")
     app.deploy()
     assert app.status["rollback_to"]["release"] == first["release"]
-    assert back(app)["release"] == first["release"]
-    assert app.status["hold"] is None, "to hold it would be to hold what is live"
+    assert roll_back(app)["release"] == first["release"]
+    assert app.status["hold"] is None, "the same revision is live, so it must not be held"
 
 
 def test_two_rollbacks_go_back_two_releases(app: App) -> None:
     for version in "123":
         app.release(version)
-    back(app)
+    roll_back(app)
     assert app.live == "2"
-    back(app)
+    roll_back(app)
     assert app.live == "1"
     assert "no earlier good release" in app.refused("rollback", "app")
 
@@ -260,17 +262,19 @@ def test_a_rollback_that_fails_goes_back_again(app: App) -> None:
     first = app.release("1")
     app.release("2")
     app.configure(healthcheck={"command": "! grep 1 version", "deadline": 0.2, "interval": 0.1})
-    document = back(app, code=3)
+    document = roll_back(app, code=3)
     assert (document["status"], document["failure"]["stage"]) == ("rolled_back", "healthcheck")
     assert app.live == "2"
-    assert app.status["hold"]["revision"] == first["revision"], "what it left is held, too"
+    assert app.status["hold"]["revision"] == first["revision"], (
+        "the revision that failed is held, too"
+    )
     assert app.cli("rollback", "app").stdout.endswith(
         "\nmore: deployctl show 4, deployctl logs 4\n"
     )
 
 
-def test_where_to_is_chosen_when_its_turn_comes(app: App, gate: Gate) -> None:
-    """A rollback that is asked for while something deploys undoes what that makes live."""
+def test_the_target_is_chosen_when_the_rollback_starts(app: App, gate: Gate) -> None:
+    """A rollback that is requested during a deployment undoes that deployment."""
     app.release("1")
     second = app.release("2")
     app.configure(stages=[{"name": "build", "run": gate.command}])
@@ -290,7 +294,7 @@ def test_where_to_is_chosen_when_its_turn_comes(app: App, gate: Gate) -> None:
 @pytest.mark.parametrize(
     ("to", "why"), [((), "no earlier good release"), (("--to", "9"), "no rel")]
 )
-def test_what_cannot_be_chosen_when_its_turn_comes_is_refused_then(
+def test_a_queued_rollback_without_a_target_is_refused_when_it_starts(
     app: App, gate: Gate, to: tuple[str, ...], why: str
 ) -> None:
     app.configure(stages=[{"name": "build", "run": gate.command}])
@@ -310,9 +314,9 @@ def test_what_cannot_be_chosen_when_its_turn_comes_is_refused_then(
 
 
 @pytest.mark.parametrize(("to", "version"), [(None, "2"), ("1", "1"), ("#1", "1")])
-def test_a_webhook_may_ask_for_one(app: App, to: str | None, version: str) -> None:
-    for each in "123":
-        app.release(each)
+def test_a_webhook_may_order_a_rollback(app: App, to: str | None, version: str) -> None:
+    for pushed in "123":
+        app.release(pushed)
     with Database(str(app.state)) as db, db.writing() as connection:
         queue.enqueue(
             connection,
@@ -328,12 +332,12 @@ def test_a_webhook_may_ask_for_one(app: App, to: str | None, version: str) -> No
     assert app.status["hold"]["revision"] == app.upstream.head
 
 
-def test_a_rollback_to_the_same_revision_that_fails_holds_nothing_that_is_live(app: App) -> None:
+def test_a_failed_rollback_to_the_same_revision_holds_nothing(app: App) -> None:
     first = app.release("1")
     app.deploy()
     check = f"! pwd -P | grep {first['release']}"
     app.configure(healthcheck={"command": check, "deadline": 0.2, "interval": 0.1})
-    assert back(app, code=3)["status"] == "rolled_back"
+    assert roll_back(app, code=3)["status"] == "rolled_back"
     assert app.status["hold"] is None
 
 
@@ -350,35 +354,35 @@ def test_a_checkout_in_place_is_rolled_back_too(app: App) -> None:
     app.configure(strategy="in_place")
     first, second = app.release("1"), app.release("2")
     assert app.status["rollback_to"]["revision"] == first["revision"]
-    assert back(app)["revision"] == first["revision"]
+    assert roll_back(app)["revision"] == first["revision"]
     assert git(app.path, "rev-parse", "HEAD") == first["revision"]
     assert app.status["hold"]["revision"] == second["revision"]
-    assert back(app, "--to", second["revision"][:8])["status"] == "succeeded"
+    assert roll_back(app, "--to", second["revision"][:8])["status"] == "succeeded"
     assert app.live == "2"
 
 
-def pruned(app: App, **keys: Any) -> dict[str, Any]:
-    """Four releases of which the older two are gone -> the deployment of the first."""
+def release_four_keep_two(app: App, **keys: Any) -> dict[str, Any]:
+    """Release four versions, keep the newer two, and return the deployment of the first."""
     app.configure(keep_releases=2, **keys)
     first, *_ = (app.release(version) for version in "1234")
-    assert [each["deployment"] for each in back(app, "--list")["releases"]] == [3]
+    assert [entry["deployment"] for entry in roll_back(app, "--list")["releases"]] == [3]
     return first
 
 
-def test_a_release_that_was_pruned_is_no_default(app: App) -> None:
-    pruned(app)
-    back(app)
+def test_a_release_that_was_removed_is_not_the_default_target(app: App) -> None:
+    release_four_keep_two(app)
+    roll_back(app)
     assert (app.live, app.status["rollback_to"]) == ("3", None)
     assert "no earlier good release" in app.refused("rollback", "app")
 
 
 @pytest.mark.parametrize("mirror", ["with its mirror", "without a mirror"])
 @pytest.mark.parametrize("way", ["number", "sha"])
-def test_a_release_that_was_pruned_is_built_again(app: App, way: str, mirror: str) -> None:
-    first = pruned(app)
+def test_a_release_that_was_removed_is_built_again(app: App, way: str, mirror: str) -> None:
+    first = release_four_keep_two(app)
     if mirror == "without a mirror":
         shutil.rmtree(app.state / "mirrors")
-    document = back(app, "--to", "1" if way == "number" else first["revision"][:8])
+    document = roll_back(app, "--to", "1" if way == "number" else first["revision"][:8])
     assert [stage["name"] for stage in document["stages"]] == [
         "prepare",
         "test",
@@ -389,37 +393,37 @@ def test_a_release_that_was_pruned_is_built_again(app: App, way: str, mirror: st
     assert (app.live, app.status["live"]["release"]) == ("1", document["release"])
     assert (app.path / "current" / ".complete").exists()
     assert app.status["hold"]["revision"] == app.upstream.head
-    assert app.status["rollback_to"] is None, "it is as old as it was"
+    assert app.status["rollback_to"] is None, "it counts as old as it was at first"
     app.release("5")
-    assert back(app)["status"] == "succeeded"
-    assert app.live == "3", "what was left is not gone back to by itself"
+    assert roll_back(app)["status"] == "succeeded"
+    assert app.live == "3", "a revision that was rolled back is no default target"
 
 
-def test_one_whose_directory_was_removed_or_spoilt_is_built_again(app: App) -> None:
+def test_a_release_with_a_missing_or_incomplete_directory_is_built_again(app: App) -> None:
     first, second = app.release("1"), app.release("2")
     app.release("3")
     shutil.rmtree(app.path / "releases" / first["release"])
     (app.path / "releases" / second["release"] / ".complete").unlink()
-    assert back(app, "--list") == {"releases": []}
-    assert back(app, "--to", "2")["release"] == second["release"]
-    assert back(app, "--to", "1")["release"] == first["release"]
+    assert roll_back(app, "--list") == {"releases": []}
+    assert roll_back(app, "--to", "2")["release"] == second["release"]
+    assert roll_back(app, "--to", "1")["release"] == first["release"]
     assert app.live == "1"
     assert len(list((app.path / "releases").iterdir())) == 3
 
 
-def test_one_that_cannot_be_built_again_changes_nothing(app: App) -> None:
-    pruned(app)
+def test_a_release_that_cannot_be_built_again_changes_nothing(app: App) -> None:
+    release_four_keep_two(app)
     app.configure(keep_releases=2, stages=[{"name": "test", "run": "! grep 1 version"}])
-    document = back(app, "--to", "1", code=1)
+    document = roll_back(app, "--to", "1", code=1)
     assert (document["status"], document["failure"]["stage"]) == ("failed", "test")
     assert (app.live, app.status["hold"]) == ("4", None)
     assert len(list((app.path / "releases").iterdir())) == 2
     app.configure(keep_releases=2)
-    assert back(app, "--to", "1")["status"] == "succeeded"
+    assert roll_back(app, "--to", "1")["status"] == "succeeded"
 
 
 def test_in_place_a_commit_that_the_checkout_has_lost_comes_from_the_mirror(app: App) -> None:
-    """A force push has made it no ancestor of anything."""
+    """After a force push no branch reaches the commit."""
     app.configure(strategy="in_place", keep_releases=2)
     base = app.upstream.head
     first = app.release("1")
@@ -431,26 +435,26 @@ def test_in_place_a_commit_that_the_checkout_has_lost_comes_from_the_mirror(app:
     assert first["revision"] not in git(
         app.path, "cat-file", "--batch-check", "--batch-all-objects"
     )
-    assert back(app, "--to", "1")["revision"] == first["revision"]
+    assert roll_back(app, "--to", "1")["revision"] == first["revision"]
     assert app.live == "1"
 
 
-def test_what_is_live_and_what_was_before_are_never_pruned(app: App) -> None:
+def test_the_live_release_and_the_one_before_are_never_removed(app: App) -> None:
     app.configure(keep_releases=1)
     app.release("1")
     app.release("2")
-    back(app)
+    roll_back(app)
     for _ in range(2):
         app.push("")
         app.deploy(code=1)
     assert app.live == "1"
     app.release("3")
     assert app.status["rollback_to"]["deployment"] in (1, 2)
-    back(app)
+    roll_back(app)
     assert app.live == "1"
 
 
-def test_an_unknown_repo_is_guessed(app: App) -> None:
+def test_an_unknown_repo_is_refused_with_a_similar_name(app: App) -> None:
     done = app.cli("rollback", "ap")
     assert done.code == 2
     assert done.error == f"no repo ap in {app.cli.config}, did you mean app? (there are: app)"

@@ -1,4 +1,4 @@
-"""What a step gets and what becomes of it, from the command line to the log."""
+"""Steps: their environment, their end, their output, and how a failure is shown."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ SECRET = "hunter2-hunter2"
 
 @pytest.fixture
 def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> App:
-    made = App(tmp_path, upstream, write_config)
     (tmp_path / "dump.py").write_text(DUMP)
-    return made
+    return App(tmp_path, upstream, write_config)
 
 
 def dump(app: App, name: str) -> list[str]:
+    """Return a command that writes facts about its own process into a file."""
     return [sys.executable, "-I", str(app.directory / "dump.py"), str(app.directory / name)]
 
 
 def facts(app: App, name: str) -> dict[str, Any]:
+    """Return the facts in that file."""
     document: dict[str, Any] = json.loads((app.directory / name).read_text())
     return document
 
 
-def test_a_step_sees_what_is_configured_and_nothing_of_its_caller(app: App) -> None:
+def test_a_step_gets_the_configured_environment_and_nothing_of_its_caller(app: App) -> None:
     first = app.release("1")
     app.configure(
         stages=[{"name": "dump", "run": dump(app, "stage"), "env": {"STAGE": "s"}}],
@@ -91,14 +92,14 @@ def test_a_step_sees_what_is_configured_and_nothing_of_its_caller(app: App) -> N
     }
     release = str(app.path / "releases" / f"2-{revision[:12]}")
     for name in ("stage", "restart", "health"):
-        found = facts(app, name)
-        own = found["env"]
-        assert own.pop("DEPLOYCTL_RUN"), "it tells the processes of a deployment from others"
-        more = {"STAGE": "s"} if name == "stage" else {}
-        assert own == {**expected, **more}, name
-        assert (found["cwd"], found["stdin"], found["umask"]) == (release, "/dev/null", 0o022)
-        assert found["fds"] == ["0", "1", "2", "3"], "3 is the listing's own"
-        assert found["session"] != os.getsid(0)
+        process = facts(app, name)
+        env = process["env"]
+        assert env.pop("DEPLOYCTL_RUN"), "it marks the processes of a deployment"
+        stage_env = {"STAGE": "s"} if name == "stage" else {}
+        assert env == {**expected, **stage_env}, name
+        assert (process["cwd"], process["stdin"], process["umask"]) == (release, "/dev/null", 0o022)
+        assert process["fds"] == ["0", "1", "2", "3"], "3 is the listed directory itself"
+        assert process["session"] != os.getsid(0)
 
 
 def test_a_stage_may_have_a_directory_and_an_environment_of_its_own(app: App) -> None:
@@ -112,7 +113,7 @@ def test_a_stage_may_have_a_directory_and_an_environment_of_its_own(app: App) ->
     assert f"\n{app.path}/releases/1-{app.upstream.head[:12]}/front\nstage repo\n" in done.stdout
 
 
-def test_a_rollback_tells_its_steps_what_it_is(app: App) -> None:
+def test_the_steps_of_a_rollback_get_its_task_and_release(app: App) -> None:
     app.release("1")
     app.release("2")
     app.configure(restart=dump(app, "restart"))
@@ -122,7 +123,7 @@ def test_a_rollback_tells_its_steps_what_it_is(app: App) -> None:
     assert env["DEPLOYCTL_RELEASE"].startswith("1-")
 
 
-def test_a_secret_is_shown_nowhere(app: App) -> None:
+def test_a_secret_is_hidden_in_output_logs_and_json(app: App) -> None:
     (app.directory / "token").write_text(f"{SECRET}\n")
     (app.directory / "token").chmod(0o600)
     app.configure(
@@ -136,17 +137,17 @@ def test_a_secret_is_shown_nowhere(app: App) -> None:
         for words in (("logs",), ("logs", "--failed", "--json"), ("show", "2"), ("status",))
     ]
     shown += [app.cli(word, "--json") for word in ("history", "status")]
-    leaks = [each for each in shown if SECRET in each.stdout + each.stderr]
+    leaks = [done for done in shown if SECRET in done.stdout + done.stderr]
     assert leaks == []
     assert "it is [hidden]\n" in shown[0].stdout
     assert "$ echo [hidden]; exit 1\n" in shown[0].stdout
     assert shown[1].json["failure"]["command"] == "echo [hidden]; exit 1"
     assert shown[1].json["failure"]["tail"] == "[hidden]"
-    kept = [each.read_bytes() for each in (app.state / "logs").iterdir()]
-    assert not any(SECRET.encode() in each for each in kept)
+    logs = [path.read_bytes() for path in (app.state / "logs").iterdir()]
+    assert not any(SECRET.encode() in log for log in logs)
 
 
-def test_a_daemon_that_a_restart_leaves_behind_keeps_nobody_waiting(app: App) -> None:
+def test_a_daemon_that_a_restart_step_starts_is_not_waited_for(app: App) -> None:
     app.configure(restart="sleep 60 & echo $! > ../../pid")
     app.release("1")
     daemon = int((app.path / "pid").read_text())
@@ -159,14 +160,14 @@ def test_a_daemon_that_a_restart_leaves_behind_keeps_nobody_waiting(app: App) ->
         kill(int((app.path / "pid").read_text()))
 
 
-def test_a_daemon_that_outlives_a_failed_restart_is_ended(app: App) -> None:
+def test_a_daemon_that_a_failed_restart_step_started_is_ended(app: App) -> None:
     app.configure(restart="sleep 60 & echo $! > ../../pid; exit 1")
     app.push("1")
     assert app.deploy(code=1)["failure"]["stage"] == "restart"
     assert not is_running(int((app.path / "pid").read_text()))
 
 
-def test_a_step_that_takes_too_long_is_ended_with_all_its_children(app: App) -> None:
+def test_a_step_that_times_out_is_ended_with_all_its_children(app: App) -> None:
     run = "sleep 60 & echo $! > ../../pid; setsid sleep 60 & echo $! > ../../pid2; wait"
     app.configure(stages=[{"name": "build", "run": run, "timeout": 0.3}])
     app.push("1")
@@ -187,14 +188,14 @@ def test_a_step_that_takes_too_long_is_ended_with_all_its_children(app: App) -> 
         ("exit 137", 137, "step 1 failed: exit code 137: 128 + SIGKILL"),
     ],
 )
-def test_a_step_that_cannot_run_says_why(app: App, run: Any, code: int, message: str) -> None:
+def test_the_exit_code_of_a_step_is_explained(app: App, run: Any, code: int, message: str) -> None:
     app.configure(stages=[{"name": "build", "run": run}])
     app.push("1")
     failure = app.deploy(code=1)["failure"]
     assert (failure["exit_code"], failure["message"]) == (code, message)
 
 
-def test_a_step_killed_by_a_signal_names_it(app: App) -> None:
+def test_the_signal_that_killed_a_step_is_named(app: App) -> None:
     app.configure(stages=[{"name": "build", "run": "kill -SEGV $$"}])
     app.push("1")
     failure = app.deploy(code=1)["failure"]
@@ -202,7 +203,7 @@ def test_a_step_killed_by_a_signal_names_it(app: App) -> None:
     assert failure["message"] == "step 1 failed: killed by SIGSEGV"
 
 
-def test_output_that_is_no_text_or_would_act_on_a_terminal_is_escaped(app: App) -> None:
+def test_control_characters_and_bytes_that_are_no_utf_8_are_escaped(app: App) -> None:
     app.configure(stages=[{"name": "build", "run": r"printf '\033[2J\377\302\233m\r\n'; exit 1"}])
     app.push("1")
     done = app.cli("deploy", "app")

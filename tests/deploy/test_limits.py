@@ -1,7 +1,8 @@
-"""What stages may take of the machine.
+"""Tests of the limits on what stages use of the machine.
 
-systemd cannot run here: what it is asked is held against a stand-in, which becomes the command as
-the real systemd-run does with --scope, and the kernel's word on the limit is a file.
+systemd cannot run where the tests run. A script stands in for systemd-run: it executes the command
+in its own place, as the real one does with --scope. A plain file stands in for the kernel's file
+with the memory limit.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ exec "$@"
 
 
 class Machine:
-    """One where systemd runs, as far as a program can see that."""
+    """A machine on which systemd seems to run, with a stand-in for systemd-run."""
 
     def __init__(self, directory: Path, limit: str = str(GB)) -> None:
         self.log = directory / "systemd-run.log"
@@ -40,9 +41,9 @@ class Machine:
             for line in Path("/proc/self/cgroup").read_text().splitlines()
             if line.startswith("0::")
         )
-        place = directory / f"cgroups{own}"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "memory.max").write_text(f"{limit}\n")
+        cgroup = directory / f"cgroups{own}"
+        cgroup.mkdir(parents=True, exist_ok=True)
+        (cgroup / "memory.max").write_text(f"{limit}\n")
         self.systemd = Systemd(str(run), str(directory), str(directory / "cgroups"))
 
 
@@ -50,11 +51,11 @@ def repo(**keys: object) -> Repo:
     return Repo("app", "/srv/app.git", "/srv/app", **keys)  # type: ignore[arg-type]
 
 
-PRINT = "echo $(nice) $(ionice) >>{}/took"
+PRINT_PRIORITY = "echo $(nice) $(ionice) >>{}/priorities"
 
 
-def test_stages_give_way_and_what_serves_does_not(app: App) -> None:
-    run = PRINT.format(app.directory)
+def test_stages_run_with_low_priority_and_restart_and_health_check_do_not(app: App) -> None:
+    run = PRINT_PRIORITY.format(app.directory)
     app.configure(
         stages=[
             {"name": "a", "run": run},
@@ -67,10 +68,10 @@ def test_stages_give_way_and_what_serves_does_not(app: App) -> None:
         ionice="best-effort 6",
     )
     app.release("1")
-    took = (app.directory / "took").read_text().splitlines()
-    assert took[:3] == ["7 best-effort: prio 6"] * 3
-    assert {line.partition(" ")[0] for line in took[3:]} == {"0"}
-    assert len(took) == 5
+    priorities = (app.directory / "priorities").read_text().splitlines()
+    assert priorities[:3] == ["7 best-effort: prio 6"] * 3
+    assert {line.partition(" ")[0] for line in priorities[3:]} == {"0"}
+    assert len(priorities) == 5
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_stages_give_way_and_what_serves_does_not(app: App) -> None:
         ("exit 4", 4, "exit code 4"),
     ],
 )
-def test_a_step_within_limits_ends_as_any_other(
+def test_a_step_with_limits_ends_like_any_other(
     app: App, run: str | list[str], code: int, message: str
 ) -> None:
     app.configure(stages=[{"name": "a", "run": run}], nice=3, ionice="idle")
@@ -92,7 +93,7 @@ def test_a_step_within_limits_ends_as_any_other(
     assert failure["message"].startswith(f"step 1 failed: {message}")
 
 
-def test_a_whole_tree_within_limits_is_ended(app: App) -> None:
+def test_after_a_timeout_the_whole_process_tree_of_a_limited_step_is_ended(app: App) -> None:
     run = "setsid sleep 60 & echo $! > ../../pid; wait"
     app.configure(stages=[{"name": "a", "run": run, "timeout": 0.3}], nice=3)
     app.push("1")
@@ -100,7 +101,7 @@ def test_a_whole_tree_within_limits_is_ended(app: App) -> None:
     assert not is_running(int((app.path / "pid").read_text()))
 
 
-def test_no_limit_of_memory_is_said_once(app: App) -> None:
+def test_the_warning_that_memory_cannot_be_limited_is_logged_once(app: App) -> None:
     if os.path.isdir("/run/systemd/system"):
         pytest.skip("systemd runs here")
     app.configure(stages=[{"name": "a", "run": "true"}, {"name": "b", "run": "true"}], memory="1G")
@@ -111,10 +112,10 @@ def test_no_limit_of_memory_is_said_once(app: App) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="asks the systemd of the system as root does")
-def test_systemd_is_asked_for_a_scope_with_the_limit(tmp_path: Path) -> None:
-    machine, told = Machine(tmp_path), list[str]()
-    limits = limits_of(repo(memory=GB, nice=4), told.append, machine.systemd)
-    assert told == []
+def test_systemd_run_is_called_for_a_scope_with_the_memory_limit(tmp_path: Path) -> None:
+    machine, warnings = Machine(tmp_path), list[str]()
+    limits = limits_of(repo(memory=GB, nice=4), warnings.append, machine.systemd)
+    assert warnings == []
     nice, *words = limits.prefix
     assert (os.path.basename(nice), words[:2]) == ("nice", ["-n", "4"])
     assert words[2:] == [
@@ -125,7 +126,7 @@ def test_systemd_is_asked_for_a_scope_with_the_limit(tmp_path: Path) -> None:
     assert limits.wrap(("make", "x"))[-6:] == ("/bin/sh", "-c", 'exec "$@"', "sh", "make", "x")
 
 
-def test_an_account_asks_its_own_systemd_and_the_command_does_not_see_how(
+def test_an_account_uses_its_own_systemd_and_the_command_does_not_get_xdg_runtime_dir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(tmp_path)
@@ -140,26 +141,26 @@ def test_an_account_asks_its_own_systemd_and_the_command_does_not_see_how(
     )
     assert machine.log.read_text().startswith("/run/user/1000|--user --scope")
     monkeypatch.setattr("deployctl.deploy.limits.runtime_dir", lambda: None)
-    told: list[str] = []
-    assert limits_of(repo(memory=GB), told.append, machine.systemd) == Limits()
-    assert told == ["warning: no memory limit: this account's own systemd does not run alone"]
+    warnings: list[str] = []
+    assert limits_of(repo(memory=GB), warnings.append, machine.systemd) == Limits()
+    assert warnings == ["warning: no memory limit: this account's own systemd does not run alone"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="asks the systemd of the system as root does")
-def test_a_limit_that_the_kernel_does_not_know_of_is_none(tmp_path: Path) -> None:
-    told: list[str] = []
+def test_a_memory_limit_that_the_kernel_does_not_enforce_is_left_out(tmp_path: Path) -> None:
+    warnings: list[str] = []
     machine = Machine(tmp_path, limit="max")
-    assert limits_of(repo(memory=GB), told.append, machine.systemd) == Limits()
+    assert limits_of(repo(memory=GB), warnings.append, machine.systemd) == Limits()
     (tmp_path / "systemd-run").write_text("#!/bin/sh\necho Failed to connect to bus >&2; exit 1\n")
-    assert limits_of(repo(memory=GB), told.append, machine.systemd) == Limits()
-    assert told == [
+    assert limits_of(repo(memory=GB), warnings.append, machine.systemd) == Limits()
+    assert warnings == [
         "warning: no memory limit: systemd sets none for it",
         "warning: no memory limit: systemd-run: Failed to connect to bus",
     ]
 
 
 @pytest.mark.parametrize(
-    ("outcome", "words"),
+    ("outcome", "hint"),
     [
         (Outcome(None, "SIGKILL"), "was memory: 1G too little?"),
         (Outcome(None, "SIGTERM"), "was memory: 1G too little?"),
@@ -168,14 +169,16 @@ def test_a_limit_that_the_kernel_does_not_know_of_is_none(tmp_path: Path) -> Non
         (Outcome(1), ""),
     ],
 )
-def test_what_the_limit_may_have_killed_says_so(outcome: Outcome, words: str) -> None:
-    assert Limits(("x",), GB).hint(outcome) == words
+def test_a_step_that_the_memory_limit_may_have_killed_has_a_hint(
+    outcome: Outcome, hint: str
+) -> None:
+    assert Limits(("x",), GB).hint(outcome) == hint
     assert Limits(("x",)).hint(outcome) == ""
     assert Outcome(None, "SIGKILL", hint="was it?").describe() == "killed by SIGKILL; was it?"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="asks the systemd of the system as root does")
-def test_check_tries_the_limit_out(tmp_path: Path) -> None:
+def test_check_tells_whether_the_memory_limit_works(tmp_path: Path) -> None:
     config = Config(str(tmp_path), str(tmp_path), {})
     assert list(programs.memory(config, repo())) == []
     machine = Machine(tmp_path)

@@ -1,4 +1,4 @@
-"""Deployments of repositories with parts, seen through the command line."""
+"""Tests of deployments with submodules, git-lfs, ``dir``, and a mirror that two repos share."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def test_a_submodule_is_deployed_and_rolled_back_without_its_remote(
     app.release("3")
     current = app.path / "current"
     assert (current / "vendor/lib/lib.txt").read_text() == "lib 2\n"
-    assert [each for each in app.path.rglob("*") if each.name == ".git"] == []
+    assert [path for path in app.path.rglob("*") if path.name == ".git"] == []
     shutil.rmtree(lib.bare)
-    assert not list((app.path / "releases").glob("1-*")), "it has to be built again"
+    assert not list((app.path / "releases").glob("1-*")), "the first release must be built again"
     assert app.cli("rollback", "app", "--to", "1").code == 0
     assert (current / "vendor/lib/lib.txt").read_text() == "lib 1\n"
 
 
-def test_a_submodule_that_cannot_be_had_fails_before_anything_runs(
+def test_a_submodule_that_cannot_be_fetched_fails_before_any_stage_runs(
     app: App, tmp_path: Path
 ) -> None:
     app.release("1")
@@ -50,19 +50,19 @@ def test_a_submodule_that_cannot_be_had_fails_before_anything_runs(
     assert len(list((app.path / "releases").iterdir())) == 1
 
 
-def test_without_the_key_a_deployment_says_once_that_submodules_stay_empty(
+def test_without_the_key_submodules_a_deployment_warns_once_that_they_stay_empty(
     app: App, tmp_path: Path
 ) -> None:
     app.push("1")
     add_submodule(app.upstream, library(tmp_path, "lib"), "lib")
     app.deploy()
     logged = app.cli("logs", "app").stdout
-    said = "warning: submodules stay empty (lib): set submodules: true of app in repos.yml"
-    assert logged.count(said) == 1
+    warning = "warning: submodules stay empty (lib): set submodules: true of app in repos.yml"
+    assert logged.count(warning) == 1
     assert list((app.path / "current" / "lib").iterdir()) == []
 
 
-def test_pointers_fail_before_anything_runs_until_lfs_is_asked_for(app: App) -> None:
+def test_lfs_pointers_fail_before_any_stage_runs_until_lfs_is_configured(app: App) -> None:
     app.release("1")
     keep_in_lfs(app.upstream, "*.bin")
     app.upstream.commit({"large.bin": "large\n" * 1000})
@@ -81,7 +81,7 @@ def test_pointers_fail_before_anything_runs_until_lfs_is_asked_for(app: App) -> 
     assert (app.path / "current" / "large.bin").read_text() == "large\n" * 1000
 
 
-def test_a_directory_that_the_commit_has_not_fails_before_anything_runs(app: App) -> None:
+def test_a_dir_that_the_commit_does_not_have_fails_before_any_stage_runs(app: App) -> None:
     app.release("1")
     app.configure(dir="frontend")
     failure = app.deploy(code=1)["failure"]
@@ -93,7 +93,7 @@ def test_a_directory_that_the_commit_has_not_fails_before_anything_runs(app: App
     assert app.live == "1"
 
 
-def test_repos_with_one_url_that_deploy_at_once_share_one_mirror(app: App) -> None:
+def test_repos_with_one_url_that_deploy_at_the_same_time_share_one_mirror(app: App) -> None:
     app.upstream.commit({"web/page": "web\n", "api/page": "api\n"})
     app.upstream.branch("next")
     app.upstream.commit({"api/page": "next\n"})
@@ -104,8 +104,8 @@ def test_repos_with_one_url_that_deploy_at_once_share_one_mirror(app: App) -> No
     app.write(repos, max_running=2)
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda name: app.cli("deploy", name), repos))
-    assert [each.code for each in done] == [0, 0], done
+    assert [command.code for command in done] == [0, 0], done
     pages = [(app.directory / name / "current/page").read_text() for name in repos]
     assert pages == ["web\n", "next\n"]
-    (mirror,) = (each for each in (app.state / "mirrors").iterdir() if each.suffix == ".git")
+    (mirror,) = (path for path in (app.state / "mirrors").iterdir() if path.suffix == ".git")
     assert len(git(mirror, "for-each-ref").splitlines()) == 2

@@ -1,4 +1,4 @@
-"""Probation: what went live is checked for a while longer, and left again where it fails late."""
+"""Tests of probation: checks after a release went live, and the rollback if one fails."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ QUICK = {"deadline": 0.2, "interval": 0.1}
 
 
 @pytest.fixture
-def sick(app: App) -> Path:
-    """While this file is there, the version whose name is in it is not well."""
-    sick = app.directory / "sick"
-    app.configure(**_watched(sick))
-    return sick
+def unhealthy(app: App) -> Path:
+    """A file with the names of versions, one a line: their health check fails while it exists."""
+    file = app.directory / "sick"
+    app.configure(**_keys(file))
+    return file
 
 
-def _watched(sick: Path, **keys: Any) -> dict[str, Any]:
-    command = f"cat version; ! grep -qsf {sick} version"
+def _keys(unhealthy: Path, **keys: Any) -> dict[str, Any]:
+    """Return the keys of the repo: probation, and a health check that obeys the file."""
+    command = f"cat version; ! grep -qsf {unhealthy} version"
     return {"probation": "10m", "healthcheck": {"command": command, **QUICK}, **keys}
 
 
-def _released(app: App, *versions: str) -> list[str]:
+def _release(app: App, *versions: str) -> list[str]:
+    """Deploy good versions, one after the other, and return their revisions."""
     return [app.release(version)["revision"] for version in versions]
 
 
@@ -46,61 +48,69 @@ def _run(app: App) -> list[dict[str, Any]]:
     return ran
 
 
-def _forget_when(text: str) -> str:
-    """``(3.1s after it went live)`` -> ``(... after it went live)``; the same of tries."""
+def _health_finding(app: App) -> dict[str, Any]:
+    findings: list[dict[str, Any]] = app.cli.json("check", "app")["findings"]
+    (health,) = (finding for finding in findings if finding["check"] == "health")
+    return health
+
+
+def _without_numbers(text: str) -> str:
+    """Replace durations and numbers of tries: ``(3.1s after it ...)`` by ``(... after it ...)``."""
     text = re.sub(r"\([^)]* after it went live\)", "(... after it went live)", text)
     return re.sub(r"\(\d+ (try|tries) in [^)]*\)", "(... tries)", text)
 
 
-def test_a_late_failure_is_rolled_back_once_and_said(app: App, sick: Path) -> None:
+def test_a_failure_in_probation_is_rolled_back_once_and_sent_to_the_channel(
+    app: App, unhealthy: Path
+) -> None:
     with bark() as phone:
         app.configure(
             {"channels": {"phone": phone.url()}},
-            **_watched(sick, notify=[{"phone": {"on": ["rolled_back", "recovered"]}}]),
+            **_keys(unhealthy, notify=[{"phone": {"on": ["rolled_back", "recovered"]}}]),
         )
-        first, second = _released(app, "1", "2")
+        first, second = _release(app, "1", "2")
         done = app.cli("run")
         assert (done.code, done.stdout, done.stderr) == (0, "", "")
-        sick.write_text("2\n")
+        unhealthy.write_text("2\n")
         (ended,) = _run(app)
         assert app.live == "1"
         assert _run(app) == []
-        sick.unlink()
+        unhealthy.unlink()
         app.release("3")
-        told = app.cli.json("notices")["notices"]
+        notices = app.cli.json("notices")["notices"]
     assert len(phone.posts) == 2
     assert (ended["task"], ended["trigger"], ended["actor"]) == ("rollback", "auto", "deployctl")
     assert (ended["status"], ended["number"], ended["rollback_of"]) == ("succeeded", 3, 2)
     assert (ended["revision"], ended["previous_revision"]) == (first, second)
     message = "the command failed: exit code 1 (... tries)"
     reason = f"in probation of #2 (... after it went live): {message}"
-    assert _forget_when(ended["reason"]) == reason
+    assert _without_numbers(ended["reason"]) == reason
     failure = ended["failure"]
     assert (failure["stage"], failure["exit_code"], failure["tail"]) == ("probation", 1, "2")
-    log = _forget_when(app.cli("logs", "3").stdout)
+    log = _without_numbers(app.cli("logs", "3").stdout)
     assert f"==> probation\n{reason}\n2\n<== probation: failed" in log
     assert "asked by deployctl" in log
-    recovered, rolled_back = told
+    recovered, rolled_back = notices
     assert (recovered["event"], rolled_back["event"]) == ("recovered", "rolled_back")
     assert rolled_back["title"] == f"app: rolled back to {first[:7]} by deployctl"
-    body = _forget_when(rolled_back["body"]).splitlines()
+    body = _without_numbers(rolled_back["body"]).splitlines()
     assert f"failed in probation: {failure['command']}" in body
     assert reason in body
     assert body[-1] == "2"
 
 
-def test_what_was_left_is_held_and_nothing_bounces(app: App, sick: Path) -> None:
-    first, second = _released(app, "1", "2")
-    sick.write_text("2\n")
+def test_the_failed_revision_is_held_and_not_deployed_again(app: App, unhealthy: Path) -> None:
+    first, second = _release(app, "1", "2")
+    unhealthy.write_text("2\n")
     _run(app)
     assert app.status["hold"]["revision"] == second
     assert app.cli.json("sync") == {"deployments": []}
     assert app.live == "1"
-    # What it went back to is on probation itself, and there is nothing before it.
+    # The first release is on probation itself now, and there is no release before it.
     assert app.status["probation"]["deployment"] == 3
-    sick.write_text("1\n2\n")
-    told = app.cli("run").stdout
-    assert _forget_when(told) == (
+    unhealthy.write_text("1\n2\n")
+    shown = app.cli("run").stdout
+    assert _without_numbers(shown) == (
         "app: in probation of #3 (... after it went live): the command failed: exit code 1 "
         "(... tries); there is no earlier good release to go back to\n"
     )
@@ -109,7 +119,7 @@ def test_what_was_left_is_held_and_nothing_bounces(app: App, sick: Path) -> None
     assert app.status["live"]["revision"] == first
 
 
-def test_status_says_how_long_it_lasts(app: App, sick: Path) -> None:
+def test_status_and_the_log_say_until_when_probation_lasts(app: App, unhealthy: Path) -> None:
     app.push("1")
     shown = app.cli("deploy", "app").stdout.splitlines()[-1]
     assert shown.startswith("app #1: on probation until ")
@@ -117,7 +127,7 @@ def test_status_says_how_long_it_lasts(app: App, sick: Path) -> None:
     probation = app.status["probation"]
     assert (probation["deployment"], probation["failure"]) == (1, None)
     assert 500 < probation["left"] <= 600
-    (line,) = (each for each in app.cli("status").stdout.splitlines() if "probation" in each)
+    (line,) = (line for line in app.cli("status").stdout.splitlines() if "probation" in line)
     assert line.startswith("  probation until ")
     assert line.endswith(" left)")
     app.cli("status", "--page", "public")
@@ -126,13 +136,11 @@ def test_status_says_how_long_it_lasts(app: App, sick: Path) -> None:
     assert app.status["probation"] is None
 
 
-def test_a_probation_that_nothing_could_fail_in_is_pointed_out(app: App) -> None:
+def test_check_warns_of_probation_without_a_health_check(app: App) -> None:
     app.configure(probation="10m", healthcheck=None)
     app.release("1")
     assert app.status["probation"] is None
-    (health,) = (
-        each for each in app.cli.json("check", "app")["findings"] if each["check"] == "health"
-    )
+    health = _health_finding(app)
     assert (health["level"], health["message"], health["fix"]) == (
         "warn",
         "probation is set, and what is live has no health check that could fail",
@@ -140,12 +148,12 @@ def test_a_probation_that_nothing_could_fail_in_is_pointed_out(app: App) -> None
     )
 
 
-def test_one_lost_request_decides_nothing(app: App, sick: Path) -> None:
-    """The first try is bad and all that come after it are good."""
+def test_a_single_failed_try_is_no_failure(app: App, unhealthy: Path) -> None:
+    """The first try fails and all later ones succeed."""
     once = app.directory / "once"
     flaky = {"command": f"! rm {once} 2>/dev/null", "deadline": 5, "interval": 0.05}
     app.configure(probation="10m", healthcheck=flaky)
-    _released(app, "1", "2")
+    _release(app, "1", "2")
     once.touch()
     done = app.cli("run")
     assert (done.stdout, done.stderr) == ("", "")
@@ -154,8 +162,10 @@ def test_one_lost_request_decides_nothing(app: App, sick: Path) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["releases", "in_place"])
-def test_it_is_checked_with_what_it_was_built_with(app: App, sick: Path, strategy: str) -> None:
-    """Its own environment, secrets and project file, and not what repos.yml says by now."""
+def test_probation_checks_with_the_configuration_of_the_release(
+    app: App, unhealthy: Path, strategy: str
+) -> None:
+    """Its own environment, secrets and pipeline file, and not what repos.yml says now."""
     token = app.directory / "token"
     token.write_text("a-secret-token")
     token.chmod(0o600)
@@ -170,7 +180,7 @@ def test_it_is_checked_with_what_it_was_built_with(app: App, sick: Path, strateg
     app.configure(**keys, env={"COLOUR": "blue"})
     command = (
         f'echo "$COLOUR $TOKEN $DEPLOYCTL_DEPLOYMENT $DEPLOYCTL_TRIGGER" > {app.directory}/said; '
-        f'echo "with $TOKEN"; test ! -e {sick}'
+        f'echo "with $TOKEN"; test ! -e {unhealthy}'
     )
     project = {"healthcheck": {"command": command, **QUICK}}
     for version in "12":
@@ -179,10 +189,8 @@ def test_it_is_checked_with_what_it_was_built_with(app: App, sick: Path, strateg
     app.configure(**keys, env={"COLOUR": "red"})
     app.cli("run")
     assert (app.directory / "said").read_text() == "blue a-secret-token 2 auto\n"
-    sick.touch()
-    (health,) = (
-        each for each in app.cli.json("check", "app")["findings"] if each["check"] == "health"
-    )
+    unhealthy.touch()
+    health = _health_finding(app)
     assert health["message"].startswith("the command failed: exit code 1")
     (ended,) = _run(app)
     assert (ended["failure"]["message"][:18], ended["failure"]["tail"]) == (
@@ -191,116 +199,120 @@ def test_it_is_checked_with_what_it_was_built_with(app: App, sick: Path, strateg
     )
 
 
-def test_a_url_that_answers_500_is_evidence(app: App, sick: Path) -> None:
+def test_the_body_of_a_failed_answer_is_the_tail_of_the_failure(app: App, unhealthy: Path) -> None:
     with failing_server(lambda _: "the pool is empty") as port:
         url = f"http://127.0.0.1:{port}/"
         app.configure(probation="10m", healthcheck={"url": url, "status": 500, **QUICK})
-        _released(app, "1")
+        _release(app, "1")
         wanted = {"url": url, "status": 200, **QUICK}
         app.configure(probation="10m", auto_rollback=False, healthcheck=wanted)
-        told = app.cli("run").stdout
-    assert _forget_when(told) == (
+        shown = app.cli("run").stdout
+    assert _without_numbers(shown) == (
         f"app: in probation of #1 (... after it went live): GET {url} answered 500, wanted 200 "
         "(... tries); auto_rollback is off: the failed release stays live\n"
     )
     assert app.status["probation"]["failure"]["tail"] == "the pool is empty"
 
 
-def test_without_auto_rollback_it_is_told_once_and_once_when_it_is_well(
-    app: App, sick: Path
+def test_without_auto_rollback_one_notice_reports_the_failure_and_one_the_recovery(
+    app: App, unhealthy: Path
 ) -> None:
     with bark() as phone:
         top = {"channels": {"phone": phone.url()}}
-        app.configure(top, **_watched(sick, notify=["phone"], auto_rollback=False))
-        _, second = _released(app, "1", "2")
+        app.configure(top, **_keys(unhealthy, notify=["phone"], auto_rollback=False))
+        _, second = _release(app, "1", "2")
         for bad in (True, True, False, False, True, False):
             if bad:
-                sick.write_text("2\n")
+                unhealthy.write_text("2\n")
             else:
-                sick.unlink(missing_ok=True)
+                unhealthy.unlink(missing_ok=True)
             assert app.cli("run").code == 0
     assert (app.live, app.cli.count()) == ("2", 2)
-    told = [(each["event"], each["title"]) for each in app.cli.json("notices")["notices"]]
-    assert told[:2] == [
+    notices = app.cli.json("notices")["notices"]
+    assert [(notice["event"], notice["title"]) for notice in notices[:2]] == [
         ("recovered", f"app: works again ({second[:7]})"),
         ("degraded", "app: DEGRADED, needs you"),
     ]
-    assert len(told) == 4
+    assert len(notices) == 4
     assert len(phone.posts) == 4
 
 
-def test_a_locked_repo_is_told_of_and_left_once_it_is_unlocked(app: App, sick: Path) -> None:
-    _released(app, "1", "2")
+def test_a_locked_repo_is_reported_once_and_rolled_back_after_unlock(
+    app: App, unhealthy: Path
+) -> None:
+    _release(app, "1", "2")
     app.cli("lock", "app", "-m", "holidays")
-    sick.write_text("2\n")
-    app.configure({"status_page": str(app.directory / "public")}, **_watched(sick))
+    unhealthy.write_text("2\n")
+    app.configure({"status_page": str(app.directory / "public")}, **_keys(unhealthy))
     assert app.cli("run").stdout.count("\n") == 1
     page = (app.directory / "public" / "index.html").read_text()
     assert "Failed on probation: the command failed: exit code 1" in page
     assert app.cli("run").stdout == ""
     assert app.live == "2"
     assert "is locked by" in app.status["probation"]["reason"]
-    (line,) = (each for each in app.cli("status").stdout.splitlines() if "FAILED" in each)
+    (line,) = (line for line in app.cli("status").stdout.splitlines() if "FAILED" in line)
     assert "; FAILED: the command failed: exit code 1 (" in line
     app.cli("unlock", "app")
     app.cli("run")
     assert app.live == "1"
 
 
-def test_a_newer_deployment_takes_its_place(app: App, sick: Path) -> None:
-    _released(app, "1", "2")
-    sick.write_text("2\n")
+def test_a_newer_deployment_replaces_the_probation(app: App, unhealthy: Path) -> None:
+    _release(app, "1", "2")
+    unhealthy.write_text("2\n")
     app.push("3")
-    assert [each["status"] for each in app.cli.json("sync")["deployments"]] == ["succeeded"]
+    assert [found["status"] for found in app.cli.json("sync")["deployments"]] == ["succeeded"]
     assert (app.live, app.status["probation"]["deployment"]) == ("3", 3)
     app.push("")
-    app.deploy(code=1)  # what stays live stays on probation
+    app.deploy(code=1)  # version 3 stays live and on probation
     assert app.status["probation"]["deployment"] == 3
 
 
-def test_it_ends_with_its_time_and_with_its_key(app: App, sick: Path) -> None:
-    app.configure(**_watched(sick, probation=0.01))
-    _released(app, "1", "2")
-    sick.write_text("2\n")
+def test_probation_ends_after_its_time_and_when_its_key_is_removed(
+    app: App, unhealthy: Path
+) -> None:
+    app.configure(**_keys(unhealthy, probation=0.01))
+    _release(app, "1", "2")
+    unhealthy.write_text("2\n")
     assert _run(app) == []
     assert (app.live, app.status["probation"]) == ("2", None)
-    sick.unlink()
-    app.configure(**_watched(sick))
+    unhealthy.unlink()
+    app.configure(**_keys(unhealthy))
     app.release("3")
-    sick.write_text("3\n")
-    app.configure(healthcheck=_watched(sick)["healthcheck"])
+    unhealthy.write_text("3\n")
+    app.configure(healthcheck=_keys(unhealthy)["healthcheck"])
     assert _run(app) == []
-    app.configure(**_watched(sick))
+    app.configure(**_keys(unhealthy))
     assert _run(app) == []
     assert app.live == "3"
 
 
-def test_a_way_back_that_fails_is_not_tried_again(app: App, sick: Path) -> None:
-    """All releases fail at once: it is the machine, and switching to and fro mends nothing."""
-    _released(app, "1", "2")
-    sick.write_text("1\n2\n")
+def test_a_rollback_that_fails_is_not_tried_again(app: App, unhealthy: Path) -> None:
+    """If all releases fail, the fault is the machine's: more rollbacks would not help."""
+    _release(app, "1", "2")
+    unhealthy.write_text("1\n2\n")
     (ended,) = _run(app)
     assert (ended["status"], app.live) == ("degraded", "2")
     assert _run(app) == []
     assert app.status["probation"]["rollback"] == 3
     assert app.cli("status").stdout.count("FAILED") == 1
-    sick.unlink()
+    unhealthy.unlink()
     app.release("3")
     assert app.status["probation"]["failure"] is None
 
 
-def test_a_check_that_is_killed_leaves_nothing_and_decides_nothing(app: App, sick: Path) -> None:
+def test_a_killed_check_leaves_no_process_and_no_failure(app: App, unhealthy: Path) -> None:
     gate = Gate(app.directory)
-    still = f"if [ -e {sick} ]; then {gate.command}; exit 1; fi"
+    still = f"if [ -e {unhealthy} ]; then {gate.command}; exit 1; fi"
     app.configure(probation="10m", healthcheck={"command": still, "timeout": 60, **QUICK})
-    _released(app, "1", "2")
-    sick.touch()
+    _release(app, "1", "2")
+    unhealthy.touch()
     runner = app.cli.start("run")
     pid = gate.wait()
-    assert app.cli("run").stdout == ""  # the other one looks after it
+    assert app.cli("run").stdout == ""  # the first worker holds the lock file
     runner.kill()
     finish(runner)
-    sick.unlink()
+    unhealthy.unlink()
     app.push("3")
     app.deploy()
     assert not is_running(pid)
@@ -308,12 +320,12 @@ def test_a_check_that_is_killed_leaves_nothing_and_decides_nothing(app: App, sic
     assert app.cli.count() == 3
 
 
-def test_a_way_back_that_is_killed_or_stopped_is_gone_to_its_end(app: App, sick: Path) -> None:
+def test_a_rollback_that_is_killed_or_interrupted_runs_again(app: App, unhealthy: Path) -> None:
     gate = Gate(app.directory)
-    restart = f"if [ -e {sick} ] && grep -q 1 version; then {gate.command}; fi"
-    app.configure(**_watched(sick, restart=restart))
-    _released(app, "1", "2")
-    sick.write_text("2\n")
+    restart = f"if [ -e {unhealthy} ] && grep -q 1 version; then {gate.command}; fi"
+    app.configure(**_keys(unhealthy, restart=restart))
+    _release(app, "1", "2")
+    unhealthy.write_text("2\n")
     for signum in (signal.SIGKILL, signal.SIGTERM):
         gate.close()
         runner = app.cli.start("run")
@@ -328,12 +340,12 @@ def test_a_way_back_that_is_killed_or_stopped_is_gone_to_its_end(app: App, sick:
     assert ended["failure"]["stage"] == "probation"
 
 
-def test_a_way_back_that_a_person_cancels_is_not_gone_again(app: App, sick: Path) -> None:
+def test_a_rollback_that_a_person_cancels_does_not_run_again(app: App, unhealthy: Path) -> None:
     gate = Gate(app.directory)
-    restart = f"if [ -e {sick} ] && grep -q 1 version; then {gate.command}; fi"
-    app.configure(**_watched(sick, restart=restart))
-    _released(app, "1", "2")
-    sick.write_text("2\n")
+    restart = f"if [ -e {unhealthy} ] && grep -q 1 version; then {gate.command}; fi"
+    app.configure(**_keys(unhealthy, restart=restart))
+    _release(app, "1", "2")
+    unhealthy.write_text("2\n")
     runner = app.cli.start("run")
     gate.wait()
     assert app.cli("cancel", "3").code == 0
@@ -343,8 +355,10 @@ def test_a_way_back_that_a_person_cancels_is_not_gone_again(app: App, sick: Path
     assert app.status["probation"]["rollback"] == 3
 
 
-def test_after_a_reboot_with_a_clock_that_is_behind_it_begins_again(app: App, sick: Path) -> None:
-    _released(app, "1")
+def test_probation_begins_again_if_the_clock_was_set_back_across_a_reboot(
+    app: App, unhealthy: Path
+) -> None:
+    _release(app, "1")
     with sqlite3.connect(app.state / "deployctl.db") as db:
         db.execute("UPDATE probations SET boot = 'another', since = since + 1e8")
     assert app.cli("run").stdout == ""
@@ -354,7 +368,7 @@ def test_after_a_reboot_with_a_clock_that_is_behind_it_begins_again(app: App, si
     assert app.status["probation"]["left"] <= 600
 
 
-def test_a_moment_tells_how_long_ago_it_was_whatever_the_clock_says() -> None:
+def test_an_instant_measures_elapsed_time_although_the_clock_was_set() -> None:
     begun = Instant(wall=1000.0, boot="a", clock=50.0)
     assert begun.until(Instant(wall=-9e8, boot="a", clock=80.0)) == 30.0
     assert begun.until(Instant(wall=9e8, boot="a", clock=80.0)) == 30.0
@@ -365,7 +379,9 @@ def test_a_moment_tells_how_long_ago_it_was_whatever_the_clock_says() -> None:
     assert not begun.is_ahead_of(Instant(wall=900.0, boot="a", clock=60.0))
 
 
-def test_what_waits_for_its_checks_is_not_lost_to_a_way_back(tmp_path: Path) -> None:
+def test_an_automatic_rollback_does_not_supersede_a_deployment_that_waits_for_checks(
+    tmp_path: Path,
+) -> None:
     with Database(str(tmp_path / "state")) as db, db.writing() as connection:
         for trigger, wanted in (("auto", "queued"), ("cli", "superseded")):
             waiting = _enqueue(connection, "webhook", queue.Order(awaits="a" * 40))
@@ -375,8 +391,10 @@ def test_what_waits_for_its_checks_is_not_lost_to_a_way_back(tmp_path: Path) -> 
             assert found.status == wanted
 
 
-def test_a_way_back_from_what_is_not_live_any_more_is_not_gone(app: App, sick: Path) -> None:
-    _released(app, "1", "2", "3")
+def test_an_automatic_rollback_is_refused_if_the_failed_deployment_is_not_live(
+    app: App, unhealthy: Path
+) -> None:
+    _release(app, "1", "2", "3")
     with Database(str(app.state)) as db:
         probation = probations.of_repo(db, "app")
         assert probation is not None
@@ -387,17 +405,17 @@ def test_a_way_back_from_what_is_not_live_any_more_is_not_gone(app: App, sick: P
             )
     (ended,) = _run(app)
     assert (ended["status"], app.live) == ("cancelled", "3")
-    assert ended["reason"] == "what #2 brought, which this was to undo, is not live any more"
+    assert ended["reason"] == "#2, which this rollback was to undo, is not live any more"
 
 
 def _enqueue(connection: sqlite3.Connection, trigger: str, order: queue.Order) -> int:
     return queue.enqueue(connection, repo="app", trigger=trigger, actor="ada", now=1.0, order=order)
 
 
-def test_one_that_is_told_to_end_ends_its_check(app: App, sick: Path) -> None:
+def test_a_worker_that_gets_sigterm_ends_its_check(app: App, unhealthy: Path) -> None:
     gate = Gate(app.directory)
     app.configure(probation="10m", healthcheck={"command": "true"})
-    _released(app, "1")
+    _release(app, "1")
     app.configure(probation="10m", healthcheck={"command": gate.command, "timeout": 60})
     runner = app.cli.start("run")
     pid = gate.wait()

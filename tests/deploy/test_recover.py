@@ -1,4 +1,4 @@
-"""A runner that is killed in the middle: the next run puts things back and finishes the story."""
+"""Tests of recovery: the process of a deployment is killed, and the next run undoes its work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEALTH = {"command": "! grep -q bad version", "deadline": 0.2, "interval": 0.1}
 
 
 class Machine:
-    """A repo whose steps hang where a file ``wait.STEP`` says so."""
+    """A configured repo whose step STEP hangs while a file ``wait.STEP`` exists."""
 
     def __init__(self, directory: Path, config: Path) -> None:
         self.directory = directory
@@ -45,7 +45,7 @@ class Machine:
         return json.loads(done.stdout)
 
     def kill_in(self, step: str, *words: str) -> None:
-        """Run a command, SIGKILL it when this step hangs, as an out-of-memory killer would."""
+        """Run a command and kill it with SIGKILL while this step hangs, as the OOM killer does."""
         wait = self.directory / f"wait.{step}"
         wait.touch()
         before = set(self.sleepers())
@@ -58,15 +58,15 @@ class Machine:
         wait.unlink()
 
     def sleepers(self) -> list[int]:
-        """The hanging steps of this machine, and nobody else's."""
+        """The pids of the hanging steps of this machine, and of no other test."""
         found = []
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
-                place = os.readlink(f"/proc/{name}/cwd")
-                words = Path(f"/proc/{name}/cmdline").read_bytes()
+                cwd = os.readlink(f"/proc/{name}/cwd")
+                argv = Path(f"/proc/{name}/cmdline").read_bytes()
             except OSError:
                 continue
-            if place.startswith(f"{self.directory}/") and words.startswith(b"sleep\x0060"):
+            if cwd.startswith(f"{self.directory}/") and argv.startswith(b"sleep\x0060"):
                 found.append(int(name))
         return found
 
@@ -83,13 +83,13 @@ class Machine:
 def machine(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> Machine:
     repo = {"url": upstream.url, "stages": STAGES, "restart": RESTART, "healthcheck": HEALTH}
     upstream.commit({"version": "1\n"})
-    made = Machine(tmp_path, write_config({"app": repo}))
-    assert made.deployctl("deploy", "app")["status"] == "succeeded"
+    machine = Machine(tmp_path, write_config({"app": repo}))
+    assert machine.deployctl("deploy", "app")["status"] == "succeeded"
     upstream.commit({"version": "2\n"})
-    return made
+    return machine
 
 
-def test_a_runner_killed_while_it_builds_leaves_nothing_and_the_next_run_deploys(
+def test_after_a_kill_during_the_build_the_next_run_cleans_up_and_deploys(
     machine: Machine,
 ) -> None:
     machine.kill_in("build", "deploy", "app")
@@ -97,7 +97,7 @@ def test_a_runner_killed_while_it_builds_leaves_nothing_and_the_next_run_deploys
     assert len(machine.sleepers()) == 1
 
     ran = machine.deployctl("run")["deployments"]
-    assert [(each["number"], each["status"]) for each in ran] == [(2, "succeeded")]
+    assert [(found["number"], found["status"]) for found in ran] == [(2, "succeeded")]
     assert ran[0]["reason"] == "its process died; it runs again (attempt 2 of 3)"
     assert machine.live == "2"
     assert machine.sleepers() == []
@@ -105,7 +105,7 @@ def test_a_runner_killed_while_it_builds_leaves_nothing_and_the_next_run_deploys
     assert [stage["status"] for stage in ran[0]["stages"]] == ["succeeded"] * 6
 
 
-def test_a_runner_killed_after_the_switch_is_undone_restarted_and_repeated(
+def test_after_a_kill_in_restart_the_old_release_is_restarted_and_the_new_one_deployed_again(
     machine: Machine,
 ) -> None:
     machine.kill_in("restart", "deploy", "app")
@@ -113,11 +113,11 @@ def test_a_runner_killed_after_the_switch_is_undone_restarted_and_repeated(
     ran = machine.deployctl("run")["deployments"]
     assert ran[0]["status"] == "succeeded"
     assert machine.live == "2"
-    # Deployed, deployed again and killed, put back, deployed.
+    # The first deployment, the killed attempt, the recovery, the second attempt.
     assert (machine.directory / "app" / "restarts").read_text() == "1\n2\n1\n2\n"
 
 
-def test_a_runner_killed_while_it_goes_back_goes_back_in_the_next_run(
+def test_after_a_kill_during_an_automatic_rollback_the_next_run_rolls_back(
     machine: Machine, upstream: Upstream
 ) -> None:
     bad = upstream.commit({"version": "bad\n"})
@@ -135,7 +135,7 @@ def test_a_runner_killed_while_it_goes_back_goes_back_in_the_next_run(
     assert machine.live == "1"
 
 
-def test_a_runner_killed_while_it_builds_for_a_rollback_leaves_nothing_and_builds_again(
+def test_after_a_kill_while_a_rollback_builds_the_next_run_cleans_up_and_builds_again(
     machine: Machine,
 ) -> None:
     machine.deployctl("deploy", "app")
@@ -149,7 +149,7 @@ def test_a_runner_killed_while_it_builds_for_a_rollback_leaves_nothing_and_build
     assert len(os.listdir(machine.directory / "app" / "releases")) == 2
 
 
-def test_after_three_deaths_it_is_given_up_and_said(machine: Machine) -> None:
+def test_a_deployment_whose_process_died_three_times_fails(machine: Machine) -> None:
     machine.kill_in("build", "deploy", "app")
     machine.kill_in("build", "run")
     machine.kill_in("build", "run")
@@ -162,7 +162,7 @@ def test_after_three_deaths_it_is_given_up_and_said(machine: Machine) -> None:
     assert machine.sleepers() == []
 
 
-def test_a_newer_request_takes_the_place_of_one_that_was_put_back(
+def test_a_newer_deployment_supersedes_one_that_recovery_queued_again(
     machine: Machine, upstream: Upstream
 ) -> None:
     machine.kill_in("build", "deploy", "app")
@@ -176,7 +176,7 @@ def test_a_newer_request_takes_the_place_of_one_that_was_put_back(
     )
 
 
-def test_a_second_run_after_a_repair_changes_nothing(machine: Machine) -> None:
+def test_a_second_run_after_recovery_changes_nothing(machine: Machine) -> None:
     machine.kill_in("build", "deploy", "app")
     machine.deployctl("run")
     before = _files(machine.directory)
@@ -184,7 +184,7 @@ def test_a_second_run_after_a_repair_changes_nothing(machine: Machine) -> None:
     assert _files(machine.directory) == before
 
 
-def test_in_place_goes_back_to_the_commit_it_came_from(
+def test_in_place_recovery_checks_out_the_previous_commit(
     tmp_path: Path, upstream: Upstream, write_config: WriteConfig
 ) -> None:
     stages = [{"name": "build", "run": "if [ -e ../wait.build ]; then sleep 60; fi"}]
@@ -196,7 +196,7 @@ def test_in_place_goes_back_to_the_commit_it_came_from(
     machine.kill_in("build", "deploy", "app")
     (tmp_path / "wait.build").touch()
     runner = subprocess.Popen(machine.command("run"))
-    # The next run puts the checkout back before it begins again.
+    # The next run restores the checkout before it starts the second attempt.
     wait_until(lambda: machine.deployctl("show", "2")["reason"] is not None)
     wait_until(lambda: bool(machine.sleepers()))
     runner.send_signal(signal.SIGTERM)
@@ -205,7 +205,7 @@ def test_in_place_goes_back_to_the_commit_it_came_from(
     assert machine.newest()["status"] == "cancelled"
 
 
-def test_ending_the_worker_ends_the_step_and_leaves_live_what_was_live(machine: Machine) -> None:
+def test_sigterm_ends_the_step_and_restores_the_previous_release(machine: Machine) -> None:
     (machine.directory / "wait.restart").touch()
     runner = subprocess.Popen(
         machine.command("deploy", "app"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -227,7 +227,7 @@ def _restarts(machine: Machine) -> str:
 
 
 def _files(directory: Path) -> dict[str, tuple[int, float]]:
-    """Every file with its inode and time of change."""
+    """Every file with its inode number and modification time."""
     time.sleep(0.02)
     return {
         str(path): (path.lstat().st_ino, path.lstat().st_mtime)
@@ -236,18 +236,18 @@ def _files(directory: Path) -> dict[str, tuple[int, float]]:
     }
 
 
-@pytest.mark.parametrize("comes_back", [True, False])
-def test_one_that_is_cancelled_after_its_process_died_ends_as_what_is_live_then(
+@pytest.mark.parametrize("restart_succeeds", [True, False])
+def test_cancel_after_the_process_died_is_degraded_only_if_the_restart_fails(
     machine: Machine,
     write_config: WriteConfig,
     upstream: Upstream,
     monkeypatch: pytest.MonkeyPatch,
-    comes_back: bool,
+    restart_succeeds: bool,
 ) -> None:
-    """The restart needs a secret that only who cancels it has in the environment."""
+    """The restart needs a secret that only the cancelling command has in its environment."""
     restart = f"""{RESTART}; printf %s "$TOKEN" > ../../token; test "$(cat version)" != 1"""
     repo = {"url": upstream.url, "restart": restart, "secrets": {"TOKEN": "env:TOKEN"}}
-    if comes_back:
+    if restart_succeeds:
         repo["restart"] = restart.rpartition(";")[0]
     write_config({"app": repo})
     monkeypatch.setenv("TOKEN", "opensesame")
@@ -258,14 +258,16 @@ def test_one_that_is_cancelled_after_its_process_died_ends_as_what_is_live_then(
     by = f"cancelled by {ended['actor']}"
     assert machine.live == "1"
     assert (machine.directory / "app" / "token").read_text() == "opensesame"
-    if comes_back:
+    if restart_succeeds:
         assert (ended["status"], ended["reason"]) == ("cancelled", by)
     else:
         assert ended["status"] == "degraded"
         assert ended["reason"].startswith(f"{by}; going back failed: ")
 
 
-def test_one_whose_process_died_once_and_cannot_be_undone_says_so(machine: Machine) -> None:
+def test_a_deployment_whose_process_died_and_that_cannot_be_undone_is_degraded(
+    machine: Machine,
+) -> None:
     machine.kill_in("restart", "deploy", "app")
     for release in (machine.directory / "app" / "releases").glob("1-*"):
         shutil.rmtree(release)
@@ -276,10 +278,10 @@ def test_one_whose_process_died_once_and_cannot_be_undone_says_so(machine: Machi
     assert newest["failure"]["message"] == newest["reason"]
 
 
-def test_the_daemon_that_a_restart_left_on_purpose_survives_the_death_of_its_runner(
+def test_recovery_does_not_end_the_daemon_that_a_finished_restart_started(
     machine: Machine,
 ) -> None:
-    """Killed in the health check: what the finished restart started is no leftover."""
+    """The process is killed in the health check, after its restart has finished."""
     daemon = machine.directory / "daemon"
     config = yaml.safe_load(machine.config.read_text())
     config["repos"]["app"]["restart"] = f"setsid sleep 300 & echo $! >> {daemon}"
@@ -301,10 +303,10 @@ def test_the_daemon_that_a_restart_left_on_purpose_survives_the_death_of_its_run
             kill(pid)
 
 
-def test_after_a_reboot_nobody_is_taken_for_a_process_of_before(
+def test_after_a_reboot_no_process_with_a_recorded_pid_is_signalled(
     machine: Machine, tmp_path: Path
 ) -> None:
-    """Its number is a stranger's now, who was even started at the same moment of that boot."""
+    """Another process has the recorded pid and start time now, but of another boot."""
     machine.kill_in("build", "deploy", "app")
     stranger = subprocess.Popen(["sleep", "60"])
     try:

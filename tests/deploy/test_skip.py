@@ -1,4 +1,4 @@
-"""Deployments that nobody asked for by hand, and that have nothing to do."""
+"""Tests of automatic deployments that have nothing to do: not watched, or asked to be skipped."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.support.deliveries import SECRET, push, request
 
 
 def deliver(app: App, number: str, message: str = "Version") -> Answer:
-    """The delivery of what was pushed last."""
+    """Deliver the webhook of the last push, and return its answer."""
     document = push(after=app.upstream.head, head_commit={"message": message})
     config = load_webhook_config(str(app.cli.config))
-    made = request(document, path="/app", number=number)
-    return receive(made, config, now=time.time(), wake=lambda _: None)
+    delivery = request(document, path="/app", number=number)
+    return receive(delivery, config, now=time.time(), wake=lambda _: None)
 
 
 def newest(app: App) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def newest(app: App) -> dict[str, Any]:
 
 @pytest.fixture
 def watching(app: App) -> App:
-    """The usual repo at version 1, with changes in docs/ left out."""
+    """The usual repo at version 1; docs/ and Markdown files are not watched."""
     app.configure(webhook_secret=SECRET, watch=["*", "!docs/**", "!*.md"])
     app.release("1")
     return app
@@ -54,7 +54,7 @@ def test_a_push_that_changes_nothing_of_the_deployed_directory_is_ignored(app: A
     assert (app.path / "current" / "REVISION").read_text() == f"{second}\n"
 
 
-def test_where_watch_is_given_it_alone_says_what_matters_to_a_directory(app: App) -> None:
+def test_with_watch_a_change_outside_dir_is_deployed_if_it_is_watched(app: App) -> None:
     watch = ["web/**", "shared/**"]
     app.configure(webhook_secret=SECRET, dir="web", watch=watch, stages=None, healthcheck=None)
     app.upstream.commit({"web/page": "1\n"})
@@ -88,7 +88,7 @@ def test_a_push_that_changes_nothing_watched_is_ignored_and_explained(watching: 
     assert watching.cli("notices").stdout == "no notices yet\n"
 
 
-def test_names_of_any_bytes_are_told(watching: App) -> None:
+def test_the_reason_escapes_file_names_of_any_bytes(watching: App) -> None:
     work = watching.upstream.work
     (work / "docs").mkdir()
     for name in (b"docs/\xff\xfe", b"docs/a\n\x1b[31m"):
@@ -102,7 +102,9 @@ def test_names_of_any_bytes_are_told(watching: App) -> None:
     assert "only docs/a\\n\\x1b[31m, docs/\\xff\\xfe changed" in ended["reason"]
 
 
-def test_the_difference_to_what_is_live_counts_and_not_that_of_the_push(watching: App) -> None:
+def test_the_difference_to_the_live_revision_decides_and_not_the_last_push(
+    watching: App,
+) -> None:
     watching.push("2")
     watching.upstream.commit({"docs/a": "x"})
     deliver(watching, "d-1")
@@ -110,7 +112,7 @@ def test_the_difference_to_what_is_live_counts_and_not_that_of_the_push(watching
     assert watching.live == "2"
 
 
-def test_after_a_force_push_the_difference_is_the_true_one(watching: App) -> None:
+def test_after_a_force_push_the_difference_to_the_live_revision_decides(watching: App) -> None:
     first = watching.upstream.head
     watching.release("2")
     watching.upstream.rewind(first)
@@ -120,17 +122,19 @@ def test_after_a_force_push_the_difference_is_the_true_one(watching: App) -> Non
     assert watching.live == "1"
 
 
-def test_sync_leaves_alone_what_was_ignored_until_more_comes(watching: App) -> None:
+def test_sync_does_not_deploy_an_ignored_revision_but_the_next_one(watching: App) -> None:
     watching.upstream.commit({"docs/a": "x"})
     (ignored,) = watching.cli.json("sync")["deployments"]
     assert ignored["status"] == "succeeded"
     assert watching.cli.json("sync")["deployments"] == []
     watching.push("2")
-    assert [one["status"] for one in watching.cli.json("sync")["deployments"]] == ["succeeded"]
+    assert [found["status"] for found in watching.cli.json("sync")["deployments"]] == ["succeeded"]
     assert watching.live == "2"
 
 
-def test_a_person_deploys_what_is_not_watched_and_replays_what_was_ignored(watching: App) -> None:
+def test_a_person_can_deploy_an_unwatched_change_and_replay_an_ignored_delivery(
+    watching: App,
+) -> None:
     watching.upstream.commit({"docs/a": "x"})
     deliver(watching, "d-1")
     watching.cli("run")
@@ -158,7 +162,7 @@ def test_a_commit_can_ask_not_to_be_deployed(app: App) -> None:
     assert app.live == "2"
 
 
-def test_what_stands_in_the_body_of_a_message_asks_for_nothing(app: App) -> None:
+def test_the_skip_marker_in_the_body_of_a_message_has_no_effect(app: App) -> None:
     app.configure(webhook_secret=SECRET)
     message = "Explain it\n\nWrite [skip deploy] into the first line."
     app.push("1", message)
@@ -174,41 +178,43 @@ def test_what_stands_in_the_body_of_a_message_asks_for_nothing(app: App) -> None
         (["!docs/**", "!*.md"], ["src/a.py", "lib/src/a.py", "test_a.py"]),
     ],
 )
-def test_patterns_are_those_of_gitignore(patterns: list[str], watched: list[str]) -> None:
+def test_watch_patterns_work_like_those_of_gitignore(
+    patterns: list[str], watched: list[str]
+) -> None:
     paths = ["docs/a.txt", "docs/x/y.txt", "README.md", "src/a.py", "lib/src/a.py", "test_a.py"]
     assert [path for path in paths if any_watched(patterns, [path])] == watched
 
 
 @pytest.mark.parametrize("pattern", ["", "#src", "a\nb"])
-def test_what_is_no_pattern_is_a_complaint(app: App, pattern: str) -> None:
+def test_a_watch_entry_that_is_no_pattern_is_a_configuration_error(app: App, pattern: str) -> None:
     app.configure(watch=["src/", pattern])
     done = app.cli("status")
     assert done.code == 2
     assert "repos.app.watch[1]: " in done.stderr
 
 
-def test_what_a_delivery_names_must_be_reachable_or_the_reason_says_so(app: App) -> None:
+def test_the_reason_says_if_the_delivery_names_an_unreachable_revision(app: App) -> None:
     app.configure(webhook_secret=SECRET)
     app.push("1")
     older = app.upstream.head
     app.push("2")
     config = load_webhook_config(str(app.cli.config))
     for number, named in (("d-1", older), ("d-2", "b" * 40)):
-        made = request(push(after=named), path="/app", number=number)
-        receive(made, config, now=time.time(), wake=lambda _: None)
+        delivery = request(push(after=named), path="/app", number=number)
+        receive(delivery, config, now=time.time(), wake=lambda _: None)
         app.cli("run")
         assert app.live == "2"
         app.push("2", "again")
-    odd, usual = app.cli.json("history")["deployments"]
-    assert (usual["status"], usual["reason"]) == ("succeeded", None)
-    assert odd["status"] == "succeeded"
-    assert odd["reason"] == (
+    forged, genuine = app.cli.json("history")["deployments"]
+    assert (genuine["status"], genuine["reason"]) == ("succeeded", None)
+    assert forged["status"] == "succeeded"
+    assert forged["reason"] == (
         f"the delivery names {'b' * 40}, which is not reachable from refs/heads/main: "
         "its tip was taken"
     )
 
 
-def test_what_a_person_dropped_before_it_was_fetched_is_not_brought_by_sync(app: App) -> None:
+def test_sync_does_not_deploy_a_revision_that_a_person_cancelled_before_its_fetch(app: App) -> None:
     app.configure(webhook_secret=SECRET)
     app.release("1")
     app.push("2")

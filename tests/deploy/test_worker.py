@@ -1,4 +1,4 @@
-"""The worker among several repos: one's trouble is no other's, and nothing that waits is lost."""
+"""Tests of the worker: errors of one repo do not stop the others, and no queued one is lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _queue(cli: Cli, *names: str) -> None:
             queue.enqueue(connection, repo=name, trigger="webhook", actor="ada", now=1.0)
 
 
-def test_a_checkout_that_git_cannot_read_fails_alone(
+def test_a_checkout_that_git_cannot_read_fails_without_stopping_the_other_repo(
     tmp_path: Path, upstream: Upstream, cli: Repos
 ) -> None:
     here = cli({"broken": {"strategy": "in_place"}, "sound": {}})
@@ -51,28 +51,30 @@ def test_a_checkout_that_git_cannot_read_fails_alone(
         config.write("not a line of git's\n")
     _queue(here, "broken", "sound")
 
-    ended = {each["repo"]: each for each in here.json("run")["deployments"]}
+    ended = {found["repo"]: found for found in here.json("run")["deployments"]}
     assert ended["sound"]["status"] == "succeeded"
     assert ended["broken"]["status"] == "failed"
     assert ended["broken"]["failure"]["stage"] == "prepare"
     assert "cannot read the checkout" in ended["broken"]["failure"]["message"]
     assert (tmp_path / "broken" / "README").read_text() == "hello\n"
 
-    repos = {each["repo"]: each for each in here.json("status")["repos"]}
+    repos = {found["repo"]: found for found in here.json("status")["repos"]}
     assert "cannot read the checkout" in repos["broken"]["problem"]
     assert repos["sound"]["problem"] is None
     assert repos["sound"]["live"]["revision"] == upstream.head
 
 
-def test_a_repo_that_is_no_longer_configured_leaves_the_queue(cli: Repos) -> None:
+def test_a_queued_deployment_of_a_repo_that_is_no_longer_configured_is_cancelled(
+    cli: Repos,
+) -> None:
     here = cli({"app": {}})
     _queue(here, "gone", "app")
-    assert [each["repo"] for each in here.json("run")["deployments"]] == ["app"]
+    assert [found["repo"] for found in here.json("run")["deployments"]] == ["app"]
     gone = here.json("show", "1")
     assert (gone["status"], gone["reason"]) == ("cancelled", f"gone is no longer in {here.config}")
 
 
-def test_a_lock_that_comes_between_queue_and_claim_is_minded(tmp_path: Path) -> None:
+def test_a_deployment_is_not_claimed_after_a_person_locked_the_repo(tmp_path: Path) -> None:
     with Database(str(tmp_path / "state")) as db:
         with db.writing() as connection:
             number = queue.enqueue(connection, repo="app", trigger="cli", actor="ada", now=1.0)
@@ -95,9 +97,7 @@ def test_a_variable_that_a_secret_names_reaches_the_worker(
     assert here.json("show", "1")["status"] == "succeeded"
 
 
-def test_what_a_reboot_stopped_is_begun_again_by_sync_and_what_a_person_stopped_is_not(
-    tmp_path: Path, cli: Repos
-) -> None:
+def test_sync_deploys_again_after_sigterm_but_not_after_ctrl_c(tmp_path: Path, cli: Repos) -> None:
     wait = tmp_path / "wait"
     run = f"touch {tmp_path}/begun; while [ -e {wait} ]; do sleep 0.02; done"
     stages = [{"name": "wait", "run": run}]
@@ -115,10 +115,10 @@ def test_what_a_reboot_stopped_is_begun_again_by_sync_and_what_a_person_stopped_
         assert runner.wait(timeout=30) == 130
         wait.unlink()
         ran = here.json("sync")["deployments"]
-        assert [each["status"] for each in ran] == wanted
+        assert [found["status"] for found in ran] == wanted
 
 
-def test_what_died_in_a_repo_that_is_gone_does_not_run_for_ever(
+def test_a_deployment_whose_process_died_and_whose_repo_is_not_configured_fails(
     tmp_path: Path, cli: Repos, write_config: WriteConfig
 ) -> None:
     wait = tmp_path / "wait"
@@ -159,32 +159,32 @@ def test_a_rollback_to_another_release_of_the_same_revision_holds_nothing(cli: R
     assert here.json("deploy", "app")["status"] == "succeeded"
 
 
-def test_what_comes_while_a_turn_comes_to_nothing_is_run_too(
+def test_a_deployment_queued_while_an_earlier_one_could_not_run_is_run(
     cli: Repos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its delivery started no worker: the lock was taken, so somebody was going to look again."""
+    """Its delivery started no worker, because the repo's lock file was held."""
     here = cli({"app": {}})
     _queue(here, "app")
     config = load(str(here.config))
     tried: list[int] = []
 
-    def come_to_nothing(_worker: Runtime, _site: Site, number: int) -> None:
+    def queue_another_and_run_none(_runtime: Runtime, _site: Site, number: int) -> None:
         tried.append(number)
         if len(tried) == 1:
             _queue(here, "app")
 
-    monkeypatch.setattr(worker, "run_queued", come_to_nothing)
+    monkeypatch.setattr(worker, "run_queued", queue_another_and_run_none)
     with Database(config.state_dir) as db:
         assert worker.run(Runtime(config, db, Output())) == []
     assert tried == [1, 2]
 
 
-def test_what_nobody_waits_for_runs_again_after_its_worker_was_told_to_end(
+def test_an_automatic_deployment_runs_again_after_its_worker_got_sigterm(
     tmp_path: Path, upstream: Upstream, cli: Repos
 ) -> None:
-    wait, begun, told = tmp_path / "wait", tmp_path / "begun", tmp_path / "told"
+    wait, begun, posted = tmp_path / "wait", tmp_path / "begun", tmp_path / "posted"
     run = f"touch {begun}; while [ -e {wait} ]; do sleep 0.02; done"
-    post = {"always": f"echo . >> {told}"}
+    post = {"always": f"echo . >> {posted}"}
     here = cli({"app": {"stages": [{"name": "wait", "run": run}], "post": post}})
     first = here.json("deploy", "app")["release"]
     upstream.commit({"version": "2"})
@@ -200,13 +200,14 @@ def test_what_nobody_waits_for_runs_again_after_its_worker_was_told_to_end(
         again = f"; it runs again (attempt {attempt + 1} of 3)"
         assert ended["status"] == ("cancelled" if last else "queued")
         assert ended["reason"] == "interrupted (SIGTERM)" + ("" if last else again)
-        assert [each.name for each in (tmp_path / "app" / "releases").iterdir()] == [first]
-    assert told.read_text() == ".\n.\n"  # of the first deployment, and of the second at its end
+        assert [path.name for path in (tmp_path / "app" / "releases").iterdir()] == [first]
+    # `post` of the first deployment, and of the last attempt of the second one.
+    assert posted.read_text() == ".\n.\n"
     wait.unlink()
-    assert [each["status"] for each in here.json("sync")["deployments"]] == ["succeeded"]
+    assert [found["status"] for found in here.json("sync")["deployments"]] == ["succeeded"]
 
 
-def test_what_a_person_stops_does_not_run_again(tmp_path: Path, cli: Repos) -> None:
+def test_a_cancelled_deployment_does_not_run_again(tmp_path: Path, cli: Repos) -> None:
     begun = tmp_path / "begun"
     here = cli({"app": {"stages": [{"name": "wait", "run": f"touch {begun}; exec sleep 60"}]}})
     _queue(here, "app")

@@ -1,4 +1,4 @@
-"""Who may run it: the account that owns the state, and everybody else hears how."""
+"""Only the account that owns the state may run deployctl; others are told the command to use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOBODY = 65534
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "command"),
     [
         ("/usr/local/bin/deployctl status", "deployctl -c '/srv/a b.yml' status"),
         ("/opt/x/bin/deployctl lock blog -m 'on holiday'", None),
@@ -28,22 +28,23 @@ NOBODY = 65534
         ("/lib/deployctl/__main__.py run", f"{sys.executable} -m deployctl -c '/srv/a b.yml' run"),
     ],
 )
-def test_the_command_line_comes_back_as_it_was_typed_with_the_config_it_found(
-    typed: str, told: str | None
+def test_the_suggested_command_repeats_what_was_typed_and_names_the_config_in_use(
+    typed: str, command: str | None
 ) -> None:
-    told = told or "/opt/x/bin/deployctl -c '/srv/a b.yml' lock blog -m 'on holiday'"
-    said = this_command_as("deploy", "/srv/a b.yml", shlex.split(typed))
-    assert said == f"sudo -u deploy {told}"
+    command = command or "/opt/x/bin/deployctl -c '/srv/a b.yml' lock blog -m 'on holiday'"
+    suggested = this_command_as("deploy", "/srv/a b.yml", shlex.split(typed))
+    assert suggested == f"sudo -u deploy {command}"
 
 
-def test_a_config_that_every_account_finds_need_not_be_named() -> None:
-    said = this_command_as("#1001", "/etc/deployctl/repos.yml", ["/usr/bin/deployctl", "status"])
-    assert said == "sudo -u '#1001' deployctl status"
+def test_the_suggested_command_does_not_name_the_config_that_every_account_finds() -> None:
+    argv = ["/usr/bin/deployctl", "status"]
+    suggested = this_command_as("#1001", "/etc/deployctl/repos.yml", argv)
+    assert suggested == "sudo -u '#1001' deployctl status"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("words", [["status", "app"], ["deploy", "app"], ["run"]])
-def test_root_is_no_exception(app: App, words: list[str]) -> None:
+def test_root_too_is_told_to_run_it_as_the_owner(app: App, words: list[str]) -> None:
     app.release("1")
     os.chown(app.state, NOBODY, -1)
     owner = account_name(NOBODY)

@@ -1,4 +1,4 @@
-"""``deployctl docs pipeline``: it names every key, and its examples run as they stand."""
+"""``deployctl docs pipeline``: it names every key, and its examples run unchanged."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ ROWS: dict[str, str] = dict(re.findall(r"(?m)^\| `(\w+)` \| [^|]+ \| `(.*)` \|$"
 
 
 def test_there_is_an_example_for_each_kind_of_project() -> None:
-    for title, (project, server) in EXAMPLES.items():
-        (repo,) = parse(server.encode(), "/etc/deployctl/repos.yml").repos.values()
+    for title, (project_file, repos_yml) in EXAMPLES.items():
+        (repo,) = parse(repos_yml.encode(), "/etc/deployctl/repos.yml").repos.values()
         assert repo.pipeline_file == ".deployctl.yml", title
         assert repo.webhook_secrets
-        assert {"stages", "healthcheck"} <= parse_project(project.encode(), title).keys()
+        assert {"stages", "healthcheck"} <= parse_project(project_file.encode(), title).keys()
     kinds = ("Python", "Node", "a static site", "Docker Compose")
     assert all(map(str.startswith, EXAMPLES, kinds))
 
 
 @pytest.mark.parametrize("table", [STAGE_KEYS, HEALTHCHECK_KEYS])
-def test_every_key_has_its_row_with_an_example_that_is_read(table: Table) -> None:
+def test_every_key_has_a_row_with_an_example_that_parses(table: Table) -> None:
     for key in table:
         example = yaml.safe_load(ROWS[key])
         assert [*example] == [key]
-        assert parse_project(around(table, example), key)
+        assert parse_project(project_file_with(table, example), key)
 
 
-def around(table: Table, example: Mapping[str, Any]) -> bytes:
-    """A pipeline file with this key in a stage or in the health check."""
+def project_file_with(table: Table, example: Mapping[str, Any]) -> bytes:
+    """Return a project's file that has the example in a stage or in the health check."""
     if table is STAGE_KEYS:
         run = {} if "parallel" in example else {"run": "make"}
         return yaml.safe_dump({"stages": [{"name": "build", **run, **example}]}).encode()
@@ -58,15 +58,15 @@ def around(table: Table, example: Mapping[str, Any]) -> bytes:
     return yaml.safe_dump({"healthcheck": {**url, **example}}).encode()
 
 
-def test_all_other_keys_are_named_too() -> None:
+def test_every_other_key_is_named_in_the_text() -> None:
     assert [key for key in (*PROJECT_KEYS, *WHEN_KEYS, *POST_KEYS) if f"`{key}`" not in TEXT] == []
 
 
 # ---- The examples, run -----------------------------------------------------------------------
 
-# Stands in for a program: writes down how it was called.
-STAND_IN = """#!/bin/sh
-echo "$(basename "$0") $*" >>{notes}
+# A stub for a program: it writes its command line into a file.
+STUB = """#!/bin/sh
+echo "$(basename "$0") $*" >>{calls}
 """
 MAKES_A_VENV = """
 [ "$2" != venv ] || { mkdir -p .venv/bin; cp "$0" .venv/bin/pip; cp "$0" .venv/bin/python; }
@@ -74,34 +74,37 @@ MAKES_A_VENV = """
 
 
 class Example(App):
-    def begin(self, title: str, *programs: str) -> None:
-        """Commit the example's file and let these programs do nothing but tell of it."""
-        place = self.directory / "programs"
-        place.mkdir()
+    """A project with the ``.deployctl.yml`` of an example and stubs for the programs it calls."""
+
+    def prepare(self, title: str, *programs: str) -> None:
+        """Commit the example's file and write stubs for these programs and for python3."""
+        directory = self.directory / "programs"
+        directory.mkdir()
         for name in programs:
-            program = place / name
-            program.write_text(STAND_IN.format(notes=self.notes))
+            program = directory / name
+            program.write_text(STUB.format(calls=self.calls_file))
             program.chmod(0o755)
-        with (place / "python3").open("a") as file:
+        with (directory / "python3").open("a") as file:
             file.write(
-                STAND_IN.format(notes=self.notes) + f'[ "$2" != venv ] || {{ {MAKES_A_VENV}}}'
+                STUB.format(calls=self.calls_file) + f'[ "$2" != venv ] || {{ {MAKES_A_VENV}}}'
             )
-        (place / "python3").chmod(0o755)
+        (directory / "python3").chmod(0o755)
         self.configure(
             stages=None,
             pipeline_file=".deployctl.yml",
-            env={"PATH": f"{place}:/usr/bin:/bin"},
+            env={"PATH": f"{directory}:/usr/bin:/bin"},
             healthcheck={"command": "true"},
         )
         self.upstream.commit({".deployctl.yml": EXAMPLES[title][0], "version": "1\n"})
 
     @property
-    def notes(self) -> Path:
-        return self.directory / "notes"
+    def calls_file(self) -> Path:
+        return self.directory / "calls"
 
     @property
-    def called(self) -> list[str]:
-        return self.notes.read_text().splitlines()
+    def calls(self) -> list[str]:
+        """The command lines of the stubs, in the order of their calls."""
+        return self.calls_file.read_text().splitlines()
 
 
 @pytest.fixture
@@ -109,10 +112,10 @@ def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> Exampl
     return Example(tmp_path, upstream, write_config)
 
 
-def test_python(app: Example) -> None:
-    app.begin(PYTHON, "supervisorctl")
+def test_the_python_example_runs(app: Example) -> None:
+    app.prepare(PYTHON, "supervisorctl")
     app.deploy()
-    assert app.called == [
+    assert app.calls == [
         "python3 -m venv .venv",
         "pip install --quiet -r requirements.txt",
         "python -m unittest",
@@ -122,20 +125,20 @@ def test_python(app: Example) -> None:
     ]
 
 
-def test_node(app: Example) -> None:
-    app.begin(NODE, "npm", "pm2")
+def test_the_node_example_runs(app: Example) -> None:
+    app.prepare(NODE, "npm", "pm2")
     app.deploy()
-    assert app.called[0] == "npm ci --no-audit --no-fund"
-    assert sorted(app.called[1:3]) == ["npm run lint", "npm test"]
-    assert app.called[3:] == [
+    assert app.calls[0] == "npm ci --no-audit --no-fund"
+    assert sorted(app.calls[1:3]) == ["npm run lint", "npm test"]
+    assert app.calls[3:] == [
         "npm run build",
         "pm2 startOrReload ecosystem.config.js --update-env",
         "pm2 save",
     ]
 
 
-def test_static(app: Example) -> None:
-    app.begin(STATIC)
+def test_the_static_site_example_runs(app: Example) -> None:
+    app.prepare(STATIC)
     build = "#!/bin/sh -e\nmkdir $1\necho '<html></html>' >$1/index.html\n"
     app.upstream.commit({"build.sh": build, "check-links.sh": "#!/bin/sh\nexit 1\n"})
     document = app.deploy()
@@ -145,12 +148,12 @@ def test_static(app: Example) -> None:
     assert app.deploy(code=1)["failure"]["stage"] == "check"
 
 
-def test_docker_compose(app: Example) -> None:
-    app.begin(COMPOSE, "docker")
+def test_the_docker_compose_example_runs(app: Example) -> None:
+    app.prepare(COMPOSE, "docker")
     with (app.directory / "programs" / "docker").open("a") as file:
         file.write(f'echo "$DEPLOYCTL_REVISION" >>{app.directory}/images\n')
     first = app.deploy()
-    assert app.called == [
+    assert app.calls == [
         "docker compose -p app build --pull",
         "docker compose -p app run --rm --no-deps web ./run-tests",
         "docker compose -p app up -d --no-build --remove-orphans",
@@ -158,13 +161,13 @@ def test_docker_compose(app: Example) -> None:
     ]
     app.push("2")
     app.deploy()
-    app.notes.unlink()
+    app.calls_file.unlink()
     app.cli.json("rollback", "app")
-    assert app.called[0] == "docker compose -p app up -d --no-build --remove-orphans"
+    assert app.calls[0] == "docker compose -p app up -d --no-build --remove-orphans"
     images = (app.directory / "images").read_text().splitlines()
-    assert images[-2] == first["revision"], "what goes back starts the old image"
+    assert images[-2] == first["revision"], "a rollback starts the old image"
 
 
-def test_what_the_readme_shows_is_read() -> None:
+def test_the_example_in_the_readme_parses() -> None:
     (block,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", README.read_text())
     assert {"stages", "restart", "healthcheck", "post"} <= parse_project(block.encode(), "x").keys()

@@ -1,4 +1,4 @@
-"""``deployctl setup``: what it prints is taken by the programs that it is for."""
+"""``deployctl setup``: the programs that it is for accept the configuration it prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.servers import installed_program
 from tests.support.systemd import settings, units
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
-PROGRAMS = os.path.dirname(sys.executable)
+BIN = os.path.dirname(sys.executable)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
 
@@ -27,7 +27,7 @@ def setup(app: App, topic: str) -> str:
     return done.stdout
 
 
-def test_without_a_topic_there_is_a_list_of_them(app: App) -> None:
+def test_without_a_topic_the_topics_are_listed(app: App) -> None:
     app.cli.config.write_text("rubbish")
     shown = app.cli("setup").stdout.splitlines()
     assert [line.split()[0] for line in shown[:-1]] == [
@@ -37,21 +37,21 @@ def test_without_a_topic_there_is_a_list_of_them(app: App) -> None:
     assert {"topic": "cron", "use": "for /etc/cron.d/deployctl"} in app.cli.json("setup")["topics"]
 
 
-def test_an_unknown_topic_is_guessed(app: App) -> None:
+def test_an_unknown_topic_is_refused_with_a_similar_name(app: App) -> None:
     done = app.cli("setup", "sytemd")
-    there = "systemd, cron, nginx, inetd, xinetd"
-    message = f"no setup for sytemd, did you mean systemd? (there are: {there})"
+    known = "systemd, cron, nginx, inetd, xinetd"
+    message = f"no setup for sytemd, did you mean systemd? (there are: {known})"
     assert (done.code, done.stdout, done.error) == (2, "", message)
 
 
-def test_json_has_the_same_text_and_nothing_is_made(app: App) -> None:
+def test_json_has_the_same_text_and_no_file_is_created(app: App) -> None:
     for topic in ("systemd", "cron", "nginx", "inetd", "xinetd"):
         assert app.cli.json("setup", topic) == {"topic": topic, "text": setup(app, topic)}
     assert not app.state.exists()
 
 
-def test_cron_gets_the_lines_of_this_installation(app: App) -> None:
-    call = f"{ME} {PROGRAMS}/deployctl -c {app.cli.config}"
+def test_the_cron_lines_have_the_paths_and_account_of_this_installation(app: App) -> None:
+    call = f"{ME} {BIN}/deployctl -c {app.cli.config}"
     assert setup(app, "cron").splitlines() == [
         f"* * * * * {call} run --quiet",
         f"@reboot {call} run --quiet",
@@ -59,7 +59,7 @@ def test_cron_gets_the_lines_of_this_installation(app: App) -> None:
     ]
 
 
-def test_its_commands_work_silently_in_the_environment_of_cron(app: App) -> None:
+def test_the_cron_commands_work_silently_in_the_environment_of_cron(app: App) -> None:
     environment = {"HOME": "/", "LOGNAME": ME, "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
     app.push("1")
     for line in setup(app, "cron").splitlines():
@@ -71,7 +71,7 @@ def test_its_commands_work_silently_in_the_environment_of_cron(app: App) -> None
     assert (app.path / "current" / "version").read_text() == "1\n"
 
 
-def test_systemd_has_no_complaint_about_the_units(app: App, tmp_path: Path) -> None:
+def test_systemd_analyze_finds_no_error_in_the_units(app: App, tmp_path: Path) -> None:
     script = setup(app, "systemd")
     (tmp_path / "units").mkdir()
     for name, text in units(script).items():
@@ -87,25 +87,26 @@ def test_systemd_has_no_complaint_about_the_units(app: App, tmp_path: Path) -> N
     assert [line for line in done.stderr.splitlines() if "deployctl" in line] == []
 
 
-def test_the_worker_is_a_service_that_nothing_but_its_own_end_stops(app: App) -> None:
-    found = units(setup(app, "systemd"))
+def test_the_worker_runs_in_a_service_of_its_own(app: App) -> None:
+    unit_files = units(setup(app, "systemd"))
     wake = app.state / "wake"
-    assert settings(found["deployctl.path"], "DirectoryNotEmpty") == [str(wake)]
+    assert settings(unit_files["deployctl.path"], "DirectoryNotEmpty") == [str(wake)]
     (remove, run), (timed,) = (
-        settings(found[f"{name}.service"], "ExecStart") for name in ("deployctl", "deployctl-run")
+        settings(unit_files[f"{name}.service"], "ExecStart")
+        for name in ("deployctl", "deployctl-run")
     )
     assert remove == f"/usr/bin/find {wake} -mindepth 1 -delete"
     assert run == f"+{timed}"
     assert f" --uid={ME} " in timed
     assert " --property=KillMode=process " in timed
-    call = f"-- {PROGRAMS}/deployctl -c {app.cli.config}"
+    call = f"-- {BIN}/deployctl -c {app.cli.config}"
     assert timed.endswith(f" {call} run --quiet")
-    (sync,) = settings(found["deployctl-sync.service"], "ExecStart")
+    (sync,) = settings(unit_files["deployctl-sync.service"], "ExecStart")
     assert sync.endswith(f" {call} sync --quiet")
-    assert "EnvironmentFile" not in "".join(found.values())
+    assert "EnvironmentFile" not in "".join(unit_files.values())
 
 
-def test_the_variables_of_secrets_are_taken_from_a_file(app: App) -> None:
+def test_variables_that_secrets_name_are_read_from_a_file(app: App) -> None:
     app.configure(secrets={"TOKEN": "env:BLOG_TOKEN"}, webhook_secret="env:HOOK")
     script = setup(app, "systemd")
     file = f"{app.directory}/environment"
@@ -122,7 +123,7 @@ def test_no_secret_is_printed(app: App) -> None:
 
 
 @as_root
-def test_another_account_is_told_whom_to_ask(app: App) -> None:
+def test_another_account_is_told_the_command_to_use(app: App) -> None:
     app.state.mkdir(mode=0o700)
     os.chown(app.state, 65534, 65534)
     done = app.cli("setup", "cron")
@@ -134,7 +135,7 @@ def test_another_account_is_told_whom_to_ask(app: App) -> None:
 
 
 @pytest.mark.parametrize("topic", ["inetd", "xinetd"])
-def test_a_secret_that_inetd_could_not_hand_on_is_refused(app: App, topic: str) -> None:
+def test_a_secret_in_the_environment_is_refused_for_inetd(app: App, topic: str) -> None:
     app.configure(secrets={"TOKEN": "env:BLOG_TOKEN"})
     assert app.cli("setup", topic).error == (
         f"{app.cli.config} takes BLOG_TOKEN from the environment, and what inetd starts has none: "
@@ -143,6 +144,6 @@ def test_a_secret_that_inetd_could_not_hand_on_is_refused(app: App, topic: str) 
     assert "repos.yml takes BLOG_TOKEN from the environment" in app.cli("setup", "cron").stdout
 
 
-def test_a_name_that_needs_quotes_is_refused(app: App, tmp_path: Path) -> None:
+def test_a_path_that_needs_quotes_is_refused(app: App, tmp_path: Path) -> None:
     done = app.cli("-c", str(app.write({}, state_dir=str(tmp_path / "a b"))), "setup", "cron")
     assert (done.code, re.sub(r"^.*/", "", done.error.partition(" has ")[0])) == (2, "a b")

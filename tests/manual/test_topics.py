@@ -1,4 +1,4 @@
-"""``deployctl docs``: the manual is there without a config, and what it says is true."""
+"""``deployctl docs``: it works without a config, and the manual agrees with the code."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ FILES = sorted(path.stem for path in (ROOT / "deployctl" / "manual").glob("*.md"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-def ask(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Where no repos.yml is found."""
+def docs(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run ``deployctl docs`` in an environment where no repos.yml is found."""
     return subprocess.run(
         [*PROGRAM, "docs", *words],
         check=False,
@@ -41,6 +41,7 @@ def ask(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def section(forge: str) -> str:
+    """Return the section of webhooks.md about this forge."""
     (found,) = re.findall(rf"(?ms)^## [^\n]*`{re.escape(forge)}`$.*?(?=^## )", WEBHOOKS)
     return str(found)
 
@@ -48,40 +49,40 @@ def section(forge: str) -> str:
 # ---- The command ----------------------------------------------------------------------------
 
 
-def test_without_a_topic_there_is_a_list_of_them(tmp_path: Path) -> None:
-    done = ask(tmp_path)
+def test_without_a_topic_the_topics_are_listed(tmp_path: Path) -> None:
+    done = docs(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[-1] == "read one with: deployctl docs TOPIC"
     assert [line.split("  ")[0] for line in lines[:-1]] == sorted([*FILES, *topics.SCHEMAS])
     title = "Webhooks: from a push to a deployment, forge by forge"
-    assert {"topic": "webhooks", "title": title} in json.loads(ask(tmp_path, "--json").stdout)[
+    assert {"topic": "webhooks", "title": title} in json.loads(docs(tmp_path, "--json").stdout)[
         "topics"
     ]
     assert any(re.fullmatch(rf"webhooks +{title}", line) for line in lines)
 
 
 @pytest.mark.parametrize("topic", FILES)
-def test_a_topic_is_printed_as_it_is_without_any_config(tmp_path: Path, topic: str) -> None:
+def test_a_topic_is_printed_unchanged_without_a_config(tmp_path: Path, topic: str) -> None:
     text = (ROOT / "deployctl" / "manual" / f"{topic}.md").read_text()
-    done = ask(tmp_path, topic)
+    done = docs(tmp_path, topic)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", text)
-    assert json.loads(ask(tmp_path, topic, "--json").stdout) == {"topic": topic, "text": text}
+    assert json.loads(docs(tmp_path, topic, "--json").stdout) == {"topic": topic, "text": text}
 
 
-def test_a_config_that_is_named_is_not_even_looked_at(app: App) -> None:
+def test_a_config_that_is_named_is_not_read(app: App) -> None:
     app.cli.config.write_text("rubbish")
     assert app.cli("docs", "webhooks").code == 0
 
 
-def test_an_unknown_topic_is_guessed(tmp_path: Path) -> None:
+def test_an_unknown_topic_is_refused_with_a_similar_name(tmp_path: Path) -> None:
     known = ", ".join(topics.topics())
-    done = ask(tmp_path, "webhook")
+    done = docs(tmp_path, "webhook")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"deployctl: the manual has no topic webhook, did you mean webhooks? (there are: {known})\n"
     )
-    assert json.loads(ask(tmp_path, "../webhooks", "--json").stdout)["error"]["code"] == 2
+    assert json.loads(docs(tmp_path, "../webhooks", "--json").stdout)["error"]["code"] == 2
 
 
 # ---- The manual -----------------------------------------------------------------------------
@@ -116,7 +117,9 @@ def test_every_forge_has_its_section_and_no_other_has() -> None:
 
 
 @pytest.mark.parametrize("forge", FORGES)
-def test_a_section_says_what_to_write_how_to_try_it_and_what_it_proves(forge: str) -> None:
+def test_a_section_has_a_config_and_says_how_to_try_it_and_what_the_signature_proves(
+    forge: str,
+) -> None:
     text = section(forge)
     (block,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", text)
     repo = parse(block.encode(), "/etc/deployctl/repos.yml").repos["blog"]
@@ -138,30 +141,32 @@ def test_a_section_says_what_to_write_how_to_try_it_and_what_it_proves(forge: st
         ("sourcehut", "every user of sr.ht can point a webhook at you"),
     ],
 )
-def test_a_weakness_of_the_code_is_told_in_the_manual(forge: str, words: str) -> None:
+def test_a_weakness_that_the_code_names_is_in_the_manual(forge: str, words: str) -> None:
     assert load(forge).WEAKNESS
     assert words in " ".join(section(forge).split())
 
 
-def test_no_other_forge_has_a_weakness_that_the_manual_would_hide() -> None:
+def test_the_forges_with_a_weakness_are_those_tested_above() -> None:
     weak = {name for name in FORGES if load(name).WEAKNESS}
     assert weak == {"gitlab", "gitee", "codeup", "coding", "azure-devops", "sourcehut"}
 
 
-def test_another_name_of_a_forge_is_told() -> None:
+def test_a_second_name_of_a_forge_is_in_its_section() -> None:
     for alias, forge in FORGE_ALIASES.items():
         assert f"`{alias}`" in section(forge)
 
 
-def test_the_shell_lines_sign_what_standard_webhooks_verify(tmp_path: Path) -> None:
+def test_the_shell_lines_make_a_signature_that_standard_webhooks_accept(tmp_path: Path) -> None:
     (lines,) = re.findall(r"(?ms)^```sh\n(.*?)^```$", section("standard-webhooks"))
     curl = 'curl() { printf "%s\\n" "$@" >curl.txt; }'
     body = '{"type": "ping", "text": "a % b é"}'
-    given = f"{curl}; secret={shlex.quote(SECRET)} body={shlex.quote(body)} url=https://x/"
-    subprocess.run(["/bin/sh", "-euc", f"{given}\n{lines}"], check=True, cwd=tmp_path)
+    setup = f"{curl}; secret={shlex.quote(SECRET)} body={shlex.quote(body)} url=https://x/"
+    subprocess.run(["/bin/sh", "-euc", f"{setup}\n{lines}"], check=True, cwd=tmp_path)
     words = (tmp_path / "curl.txt").read_text().splitlines()
     assert words[-3:] == ["-d", body, "https://x/"]
-    named = [words[place + 1] for place, word in enumerate(words) if word == "-H"]
-    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in named)}
+    header_lines = [words[index + 1] for index, word in enumerate(words) if word == "-H"]
+    headers = {
+        name.lower(): value for name, value in (line.split(": ", 1) for line in header_lines)
+    }
     delivery = Delivery(headers, body.encode(), {}, received_at=time.time())
     assert standard_webhooks.verify(delivery, SECRET.encode())

@@ -1,4 +1,4 @@
-"""The static status page."""
+"""The static status page: its contents, its file, and errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.app import App
 from tests.support.upstream import Upstream
 
 
-class _Text(HTMLParser):
-    """What a reader sees; every tag that is opened must be one that the page means."""
+class _Page(HTMLParser):
+    """The words and the tags of an HTML page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,26 +30,26 @@ class _Text(HTMLParser):
         self.words += data.split()
 
 
-def _status(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def _deployctl(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "deployctl", "-c", str(config), *words]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def _read(path: Path) -> _Text:
-    text = _Text()
-    text.feed(path.read_text())
-    return text
+def _parse(path: Path) -> _Page:
+    page = _Page()
+    page.feed(path.read_text())
+    return page
 
 
-def test_the_page_tells_what_is_live_and_what_was_deployed(
+def test_the_page_shows_what_is_live_and_past_deployments(
     tmp_path: Path, upstream: Upstream, write_config: WriteConfig
 ) -> None:
     revision = upstream.commit({"a": "1"}, "Größer <script>alert(1)</script> & schöner")
     config = write_config({"app": {}})
-    _status(config, "deploy", "app")
-    done = _status(config, "status", "--page", str(tmp_path / "web"))
+    _deployctl(config, "deploy", "app")
+    done = _deployctl(config, "status", "--page", str(tmp_path / "web"))
     assert (done.returncode, done.stderr) == (0, "")
-    page = _read(tmp_path / "web" / "index.html")
+    page = _parse(tmp_path / "web" / "index.html")
     text = " ".join(page.words)
     assert f"Live: {revision[:12]} Größer <script>alert(1)</script> & schöner (since" in text
     assert "#1 succeeded" in text
@@ -57,71 +57,71 @@ def test_the_page_tells_what_is_live_and_what_was_deployed(
     assert str(tmp_path) not in text
 
 
-def test_a_web_server_may_read_it_whatever_the_umask(
+def test_a_web_server_can_read_the_page_whatever_the_umask_is(
     tmp_path: Path, upstream: Upstream, write_config: WriteConfig
 ) -> None:
     config = write_config({"app": {}})
-    _status(config, "status", "--page", str(tmp_path / "web"))
+    _deployctl(config, "status", "--page", str(tmp_path / "web"))
     assert (tmp_path / "web").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "web" / "index.html").stat().st_mode & 0o777 == 0o644
     assert os.listdir(tmp_path / "web") == ["index.html"]
 
 
 @pytest.mark.parametrize("repos", [{}, {"app": {}}])
-def test_before_the_first_deployment_it_says_so(
+def test_before_the_first_deployment_the_page_says_that_nothing_is_live(
     tmp_path: Path, write_config: WriteConfig, repos: dict[str, dict[str, str]]
 ) -> None:
-    _status(write_config(repos), "status", "--page", str(tmp_path / "web"))
-    text = " ".join(_read(tmp_path / "web" / "index.html").words)
+    _deployctl(write_config(repos), "status", "--page", str(tmp_path / "web"))
+    text = " ".join(_parse(tmp_path / "web" / "index.html").words)
     assert ("Nothing is live yet." if repos else "No repos yet.") in text
 
 
-def test_a_directory_that_cannot_be_made_is_named(
+def test_a_directory_that_cannot_be_made_is_an_error(
     tmp_path: Path, write_config: WriteConfig
 ) -> None:
     (tmp_path / "file").touch()
-    done = _status(write_config({}), "status", "--page", str(tmp_path / "file" / "web"))
+    done = _deployctl(write_config({}), "status", "--page", str(tmp_path / "file" / "web"))
     assert done.returncode == 1
     assert done.stderr == f"deployctl: {tmp_path}/file: Not a directory\n"
 
 
-def test_a_relative_directory_is_made_where_one_stands(
+def test_a_relative_directory_is_made_in_the_working_directory(
     tmp_path: Path, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = write_config({"app": {}})
     monkeypatch.chdir(tmp_path)
-    for place in ("public", "a/b"):
-        done = _status(config, "status", "--page", place)
+    for directory in ("public", "a/b"):
+        done = _deployctl(config, "status", "--page", directory)
         assert (done.returncode, done.stderr) == (0, "")
-        assert (tmp_path / place / "index.html").is_file()
+        assert (tmp_path / directory / "index.html").is_file()
 
 
-def test_no_directory_at_all_is_wrong_usage(write_config: WriteConfig) -> None:
-    done = _status(write_config({"app": {}}), "status", "--page", "")
+def test_an_empty_directory_name_is_wrong_usage(write_config: WriteConfig) -> None:
+    done = _deployctl(write_config({"app": {}}), "status", "--page", "")
     assert (done.returncode, done.stderr) == (
         2,
         "deployctl: --page wants a directory: name one, for example --page public\n",
     )
 
 
-def test_it_is_written_after_every_outcome(app: App) -> None:
+def test_the_page_is_written_after_every_outcome(app: App) -> None:
     app.configure({"status_page": "public"})
     index = app.directory / "public" / "index.html"
     app.release("1")
-    assert "#1 succeeded" in " ".join(_read(index).words)
+    assert "#1 succeeded" in " ".join(_parse(index).words)
     app.push("2")
     assert app.cli("sync", "-q").code == 0
-    assert "#2 succeeded" in " ".join(_read(index).words)
+    assert "#2 succeeded" in " ".join(_parse(index).words)
     app.cli("rollback", "app")
-    words = " ".join(_read(index).words)
+    words = " ".join(_parse(index).words)
     assert "#3 succeeded" in words
     assert "Held: " in words
     app.push("bad")
     app.deploy(code=3)
-    assert "#4 rolled_back" in " ".join(_read(index).words)
+    assert "#4 rolled_back" in " ".join(_parse(index).words)
     app.push("")
     app.deploy(code=1)
-    assert "#5 failed" in " ".join(_read(index).words)
+    assert "#5 failed" in " ".join(_parse(index).words)
     assert index.stat().st_mode & 0o777 == 0o644
 
 

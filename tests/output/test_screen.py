@@ -1,4 +1,4 @@
-"""What a person sees: whole lines, nothing that plays tricks, and no end when nobody looks."""
+"""Plain output: whole lines, escaped control characters, and no error when the reader is gone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployctl.values.deployment import Failure, StageRecord
 
 
 class Terminal(io.TextIOWrapper):
-    """A text stream over bytes, of some encoding."""
+    """A text stream with an encoding, whose bytes can be read back."""
 
     def __init__(self, encoding: str = "utf-8") -> None:
         self.bytes = io.BytesIO()
@@ -35,7 +35,9 @@ def screen(terminal: Terminal) -> Screen:
     return Screen(Stream(terminal))
 
 
-def test_output_is_shown_at_once_and_lines_stand_alone(screen: Screen, terminal: Terminal) -> None:
+def test_output_is_shown_at_once_and_lines_begin_on_a_new_line(
+    screen: Screen, terminal: Terminal
+) -> None:
     screen.line("$ make")
     screen.raw(b"building")
     assert terminal.shown == "$ make\nbuilding"
@@ -46,7 +48,9 @@ def test_output_is_shown_at_once_and_lines_stand_alone(screen: Screen, terminal:
     assert terminal.shown.endswith("<== ok\nwhole\nnext\n")
 
 
-def test_a_character_that_comes_in_two_parts_is_one(screen: Screen, terminal: Terminal) -> None:
+def test_a_character_that_comes_in_two_chunks_is_shown_whole(
+    screen: Screen, terminal: Terminal
+) -> None:
     for byte in "grün\n".encode():
         screen.raw(bytes([byte]))
     assert terminal.shown == "grün\n"
@@ -59,19 +63,19 @@ def test_half_a_character_is_shown_before_the_next_line(screen: Screen, terminal
     assert terminal.shown == "ok\n\\xc3\nnext\n\\xffx\n"
 
 
-def test_control_characters_are_shown_and_not_obeyed(screen: Screen, terminal: Terminal) -> None:
+def test_control_characters_are_escaped(screen: Screen, terminal: Terminal) -> None:
     screen.raw(b"\x1b[31mred\r\n\tok\n")
     screen.line("\x1b]0;title\x07 \u202egnp.exe")
     assert terminal.shown == "\\x1b[31mred\\x0d\n\tok\n\\x1b]0;title\\x07 \\u202egnp.exe\n"
 
 
-def test_what_the_terminal_cannot_show_is_escaped() -> None:
+def test_characters_that_the_encoding_lacks_are_escaped() -> None:
     terminal = Terminal("ascii")
     Screen(Stream(terminal)).line("grün ✓")
     assert terminal.shown == "gr\\xfcn \\u2713\n"
 
 
-def test_a_reader_that_went_away_is_told_nothing_more() -> None:
+def test_a_pipe_without_a_reader_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     stream = os.fdopen(writing, "w", buffering=1)
@@ -83,7 +87,7 @@ def test_a_reader_that_went_away_is_told_nothing_more() -> None:
         stream.close()
 
 
-def test_a_stream_that_was_closed_is_told_nothing_more() -> None:
+def test_a_closed_stream_is_no_error() -> None:
     stream = io.StringIO()
     screen = Screen(Stream(stream))
     screen.line("hello")
@@ -131,13 +135,13 @@ def test_a_heading_names_the_host() -> None:
         (None, 40.0, False),
     ],
 )
-def test_slow_is_three_times_and_ten_seconds_more_than_usual(
+def test_a_stage_is_slow_at_three_times_and_ten_seconds_more_than_usual(
     took: float | None, usual: float | None, slow: bool
 ) -> None:
     assert replace(STAGE, duration=took, usual=usual).slow == slow
 
 
-def test_what_is_waited_for_is_said_once(screen: Screen, terminal: Terminal) -> None:
+def test_the_reason_for_waiting_is_shown_once(screen: Screen, terminal: Terminal) -> None:
     for text in ("waiting: #1 runs", "waiting: #1 runs", "waiting: #2 runs"):
         screen.waiting(text)
     screen.line("begun")
@@ -145,7 +149,7 @@ def test_what_is_waited_for_is_said_once(screen: Screen, terminal: Terminal) -> 
     assert terminal.shown == "waiting: #1 runs\nbegun\nwaiting: #3 runs\n"
 
 
-def test_a_worker_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_a_worker_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     Output().line("hello")
     Output().raw(b"hello")
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""What a person sees at a terminal while something is deployed."""
+"""The output on a terminal while a deployment runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.cli import Gate, is_running
 from tests.support.terminal import Terminal
 from tests.support.upstream import Upstream
 
-Sit = Callable[..., Terminal]
+OpenTerminal = Callable[..., Terminal]
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> App:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
-    made = Gate(tmp_path)
-    yield made
-    made.open()
+    gate = Gate(tmp_path)
+    yield gate
+    gate.open()
 
 
 @pytest.fixture
-def sit(app: App) -> Iterator[Sit]:
-    """``sit("deploy", "app", columns=60)``: a call at a terminal of its own."""
+def open_terminal(app: App) -> Iterator[OpenTerminal]:
+    """Run a command at a terminal of its own: ``open_terminal("deploy", "app", columns=60)``."""
     opened: list[Terminal] = []
 
     def start(*words: str, env: dict[str, str] | None = None, **size: int) -> Terminal:
@@ -48,18 +48,21 @@ def sit(app: App) -> Iterator[Sit]:
 
 
 def without_times(lines: list[str]) -> list[str]:
-    """Every time is ``0s``, however long something took."""
+    """Return the lines with every duration replaced by ``0s``."""
     return [re.sub(r" +[\d.]+s\b", " 0s", line) for line in lines]
 
 
-def build(app: App, *steps: str) -> None:
+def configure_build(app: App, *steps: str) -> None:
+    """Configure a stage called build, and push a commit."""
     app.configure(stages=[{"name": "build", "run": list(steps)}], healthcheck=None)
     app.push("1", "Größe 部署")
 
 
-def test_each_stage_is_one_line_and_what_its_steps_print_is_gone(app: App, sit: Sit) -> None:
-    build(app, "seq 100", "echo done")
-    terminal = sit("deploy", "app")
+def test_a_stage_that_succeeded_is_one_line_without_its_output(
+    app: App, open_terminal: OpenTerminal
+) -> None:
+    configure_build(app, "seq 100", "echo done")
+    terminal = open_terminal("deploy", "app")
     assert terminal.finish() == 0
     first, *lines = without_times(terminal.lines)
     assert first.startswith("app #1: deploy refs/heads/main (cli, asked by ")
@@ -77,10 +80,10 @@ def test_each_stage_is_one_line_and_what_its_steps_print_is_gone(app: App, sit: 
 
 
 def test_the_running_step_is_shown_with_its_last_lines_in_place(
-    app: App, sit: Sit, gate: Gate
+    app: App, open_terminal: OpenTerminal, gate: Gate
 ) -> None:
-    build(app, f"seq 100; echo 部署; {gate.command}; echo more; sleep 60")
-    terminal = sit("deploy", "app", columns=40)
+    configure_build(app, f"seq 100; echo 部署; {gate.command}; echo more; sleep 60")
+    terminal = open_terminal("deploy", "app", columns=40)
     shown = without_times(terminal.wait_for("    部署"))
     assert shown[-4:] == [
         "build 0s  $ seq 1...",
@@ -97,9 +100,9 @@ def test_the_running_step_is_shown_with_its_last_lines_in_place(
     assert terminal.cursor == (0, row)
 
 
-def test_of_a_stage_that_failed_the_last_lines_stay(app: App, sit: Sit) -> None:
-    build(app, "echo fine", "seq 100 >&2; exit 3")
-    terminal = sit("deploy", "app", rows=50)
+def test_the_last_lines_of_a_failed_stage_stay(app: App, open_terminal: OpenTerminal) -> None:
+    configure_build(app, "echo fine", "seq 100 >&2; exit 3")
+    terminal = open_terminal("deploy", "app", rows=50)
     assert terminal.finish() == 1
     assert without_times(terminal.lines)[4:] == [
         "build        failed 0s  step 2 failed: exit code 3",
@@ -113,26 +116,30 @@ def test_of_a_stage_that_failed_the_last_lines_stay(app: App, sit: Sit) -> None:
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60])
-def test_nothing_that_is_shown_for_the_moment_is_wider_than_the_terminal(
-    app: App, sit: Sit, gate: Gate, columns: int
+def test_no_temporary_line_is_wider_than_the_terminal(
+    app: App, open_terminal: OpenTerminal, gate: Gate, columns: int
 ) -> None:
     wide = "部署" * 40
-    build(app, f"echo {wide}; printf '\\033[2J\\377\\tx\\r12%%\\r'; echo {wide}; {gate.command}")
-    terminal = sit("deploy", "app", columns=columns)
+    configure_build(
+        app, f"echo {wide}; printf '\\033[2J\\377\\tx\\r12%%\\r'; echo {wide}; {gate.command}"
+    )
+    terminal = open_terminal("deploy", "app", columns=columns)
     terminal.wait_for("部署部", gone=False)
     gate.wait()
     head = next(line for line in terminal.wait_for("12%") if line.startswith("build"))
-    at = terminal.lines.index(head)
-    assert [len(terminal.lines[at:]), terminal.cursor] == [4, (0, at)]
-    assert "\\x1b[2J\\xff x"[: columns - 8] in terminal.lines[at + 1]
+    row = terminal.lines.index(head)
+    assert [len(terminal.lines[row:]), terminal.cursor] == [4, (0, row)]
+    assert "\\x1b[2J\\xff x"[: columns - 8] in terminal.lines[row + 1]
     gate.open()
     assert terminal.finish() == 0
     assert "部署部" not in "".join(terminal.lines)
 
 
-def test_a_terminal_of_few_lines_shows_the_stage_alone(app: App, sit: Sit, gate: Gate) -> None:
-    build(app, f"seq 100; {gate.command}")
-    terminal = sit("deploy", "app", rows=2)
+def test_a_terminal_of_two_lines_shows_only_the_stage(
+    app: App, open_terminal: OpenTerminal, gate: Gate
+) -> None:
+    configure_build(app, f"seq 100; {gate.command}")
+    terminal = open_terminal("deploy", "app", rows=2)
     gate.wait()
     terminal.wait_for("$ seq")
     terminal.wait_for(terminal.lines[-1], gone=True)
@@ -141,9 +148,11 @@ def test_a_terminal_of_few_lines_shows_the_stage_alone(app: App, sit: Sit, gate:
     assert terminal.finish() == 0
 
 
-def test_a_new_width_is_heeded(app: App, sit: Sit, gate: Gate) -> None:
-    build(app, f"echo {'x' * 70}; {gate.command}")
-    terminal = sit("deploy", "app")
+def test_lines_are_cut_to_a_changed_width(
+    app: App, open_terminal: OpenTerminal, gate: Gate
+) -> None:
+    configure_build(app, f"echo {'x' * 70}; {gate.command}")
+    terminal = open_terminal("deploy", "app")
     terminal.wait_for("x" * 70)
     terminal.resize(30, 30)
     terminal.wait_for("    " + "x" * 22 + "...")
@@ -154,9 +163,11 @@ def test_a_new_width_is_heeded(app: App, sit: Sit, gate: Gate) -> None:
     assert [line for line in terminal.lines if "xx" in line] == []
 
 
-def test_much_output_costs_few_repaints_and_no_memory(app: App, sit: Sit, gate: Gate) -> None:
-    build(app, f"head -c 200000000 /dev/zero | tr '\\0' x; echo; {gate.command}")
-    terminal = sit("deploy", "app")
+def test_much_output_costs_few_repaints_and_no_memory(
+    app: App, open_terminal: OpenTerminal, gate: Gate
+) -> None:
+    configure_build(app, f"head -c 200000000 /dev/zero | tr '\\0' x; echo; {gate.command}")
+    terminal = open_terminal("deploy", "app")
     gate.wait()
     status = Path(f"/proc/{terminal.process.pid}/status").read_text()
     peak = re.search(r"VmHWM:\s+(\d+) kB", status)
@@ -167,9 +178,11 @@ def test_much_output_costs_few_repaints_and_no_memory(app: App, sit: Sit, gate: 
     assert int(peak[1]) < 150_000
 
 
-def test_ctrl_c_leaves_the_cursor_on_a_line_of_its_own(app: App, sit: Sit, gate: Gate) -> None:
-    build(app, f"seq 100; {gate.command}")
-    terminal = sit("deploy", "app")
+def test_ctrl_c_leaves_the_cursor_on_a_line_of_its_own(
+    app: App, open_terminal: OpenTerminal, gate: Gate
+) -> None:
+    configure_build(app, f"seq 100; {gate.command}")
+    terminal = open_terminal("deploy", "app")
     step = gate.wait()
     terminal.wait_for("    100")
     terminal.press(b"\x03")
@@ -185,11 +198,11 @@ def test_ctrl_c_leaves_the_cursor_on_a_line_of_its_own(app: App, sit: Sit, gate:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_being_told_to_end_leaves_it_in_order_too(
-    app: App, sit: Sit, gate: Gate, number: signal.Signals
+def test_a_signal_that_ends_the_deployment_leaves_the_terminal_in_order(
+    app: App, open_terminal: OpenTerminal, gate: Gate, number: signal.Signals
 ) -> None:
-    build(app, gate.command)
-    terminal = sit("deploy", "app")
+    configure_build(app, gate.command)
+    terminal = open_terminal("deploy", "app")
     gate.wait()
     terminal.wait_for("build ")
     os.kill(terminal.process.pid, number)
@@ -200,9 +213,11 @@ def test_being_told_to_end_leaves_it_in_order_too(
     ]
 
 
-def test_a_terminal_that_hangs_up_stops_no_deployment(app: App, sit: Sit, gate: Gate) -> None:
-    build(app, gate.command, "seq 10000")
-    terminal = sit("deploy", "app")
+def test_closing_the_terminal_does_not_stop_the_deployment(
+    app: App, open_terminal: OpenTerminal, gate: Gate
+) -> None:
+    configure_build(app, gate.command, "seq 10000")
+    terminal = open_terminal("deploy", "app")
     gate.wait()
     terminal.wait_for("build ")
     terminal.hang_up()
@@ -211,12 +226,14 @@ def test_a_terminal_that_hangs_up_stops_no_deployment(app: App, sit: Sit, gate: 
     assert app.cli.json("show", "1")["status"] == "succeeded"
 
 
-def test_who_waits_sees_for_what_and_then_the_stages(app: App, sit: Sit, gate: Gate) -> None:
+def test_a_waiting_deployment_shows_the_reason_and_then_its_stages(
+    app: App, open_terminal: OpenTerminal, gate: Gate
+) -> None:
     app.configure(stages=[{"name": "build", "run": gate.command}], healthcheck=None)
     app.push("1")
     assert app.cli("deploy", "app", "--detach").code == 0
     gate.wait()
-    terminal = sit("deploy", "app")
+    terminal = open_terminal("deploy", "app")
     (shown,) = terminal.wait_for("app #2: waiting: app #1 runs  ")
     terminal.wait_for(shown, gone=True)
     gate.open()
@@ -229,14 +246,14 @@ def test_who_waits_sees_for_what_and_then_the_stages(app: App, sit: Sit, gate: G
     assert not any(line.startswith(("==>", "<==", "$")) for line in lines)
 
 
-def test_what_another_process_runs_and_fails_is_shown_the_same(
-    app: App, sit: Sit, gate: Gate
+def test_a_deployment_that_another_process_runs_and_fails_is_shown_the_same(
+    app: App, open_terminal: OpenTerminal, gate: Gate
 ) -> None:
     app.configure(stages=[{"name": "build", "run": [gate.command, "echo no; exit 1"]}])
     app.push("1")
     assert app.cli("deploy", "app", "--detach").code == 0
     gate.wait()
-    terminal = sit("deploy", "app", rows=50)
+    terminal = open_terminal("deploy", "app", rows=50)
     terminal.wait_for("waiting")
     gate.open()
     assert terminal.finish() == 1
@@ -247,15 +264,15 @@ def test_what_another_process_runs_and_fails_is_shown_the_same(
     assert "app #2: failed; nothing is live" in lines[failed:]
 
 
-def test_steps_that_run_beside_each_other_are_shown_together(
-    app: App, sit: Sit, gate: Gate
+def test_the_output_of_parallel_steps_is_shown_together(
+    app: App, open_terminal: OpenTerminal, gate: Gate
 ) -> None:
     steps = [f"echo one; {gate.command}", "echo two >&2"]
     stage = {"name": "build", "parallel": steps}
     skipped = {"name": "other", "run": "true", "when": {"task": ["rollback"]}}
     app.configure(stages=[stage, skipped], healthcheck=None)
     app.push("1")
-    terminal = sit("deploy", "app", columns=100)
+    terminal = open_terminal("deploy", "app", columns=100)
     terminal.wait_for("    [1] one")
     terminal.wait_for("    [2] two")
     gate.open()
@@ -265,17 +282,17 @@ def test_steps_that_run_beside_each_other_are_shown_together(
 
 
 def test_several_repos_are_shown_one_after_the_other(
-    app: App, sit: Sit, upstream: Upstream
+    app: App, open_terminal: OpenTerminal, upstream: Upstream
 ) -> None:
     app.write({name: {"url": upstream.url} for name in ("one", "two")})
-    terminal = sit("deploy", "--all")
+    terminal = open_terminal("deploy", "--all")
     assert terminal.finish() == 0
     names = [line.split()[0] for line in terminal.lines if not line.startswith(" ")]
     stages = ["fetch", "prepare", "switch"]
     assert names == ["one", *stages, "one", "two", *stages, "two"]
 
 
-def test_json_has_stdout_for_itself(app: App, sit: Sit) -> None:
+def test_with_json_progress_is_not_shown_on_stdout(app: App, open_terminal: OpenTerminal) -> None:
     app.push("1")
     out = app.directory / "out"
     words = app.cli.argv("deploy", "app", "--json")
@@ -285,40 +302,40 @@ def test_json_has_stdout_for_itself(app: App, sit: Sit) -> None:
     assert out.read_text().startswith('{"number": 1, ')
 
 
-def test_verbose_shows_all_output(app: App, sit: Sit) -> None:
-    build(app, "echo hello")
+def test_verbose_shows_all_output(app: App, open_terminal: OpenTerminal) -> None:
+    configure_build(app, "echo hello")
     for words in (("deploy", "app", "-v"), ("rollback", "app", "--to", "1", "--verbose")):
-        terminal = sit(*words)
+        terminal = open_terminal(*words)
         terminal.finish()
         assert b"\x1b" not in terminal.written
-    terminal = sit("deploy", "app", "--verbose")
+    terminal = open_terminal("deploy", "app", "--verbose")
     assert terminal.finish() == 0
     assert {"==> build", "$ echo hello", "hello"} < set(terminal.lines)
 
 
 @pytest.mark.parametrize("env", [{"CI": "true"}, {"TERM": "dumb"}, {"TERM": ""}])
-def test_nothing_moves_and_nothing_is_coloured_where_that_is_not_wanted(
-    app: App, sit: Sit, env: dict[str, str]
+def test_without_a_capable_terminal_output_has_no_escape_sequences(
+    app: App, open_terminal: OpenTerminal, env: dict[str, str]
 ) -> None:
-    build(app, "echo hello")
-    terminal = sit("deploy", "app", env=env)
+    configure_build(app, "echo hello")
+    terminal = open_terminal("deploy", "app", env=env)
     assert terminal.finish() == 0
     assert b"\x1b" not in terminal.written
     assert {"==> build", "$ echo hello", "hello"} < set(terminal.lines)
 
 
-def test_no_colour_leaves_the_rest(app: App, sit: Sit) -> None:
-    build(app, "echo hello")
-    terminal = sit("deploy", "app", env={"NO_COLOR": "1"})
+def test_no_color_removes_only_the_colours(app: App, open_terminal: OpenTerminal) -> None:
+    configure_build(app, "echo hello")
+    terminal = open_terminal("deploy", "app", env={"NO_COLOR": "1"})
     assert terminal.finish() == 0
     assert re.search(rb"\x1b\[[\d;]*m", terminal.written) is None
     assert "build        ok 0s" in without_times(terminal.lines)
 
 
-def test_a_job_in_the_background_leaves_the_line_to_who_types(
-    app: App, sit: Sit, gate: Gate
+def test_a_background_job_shows_no_progress(
+    app: App, open_terminal: OpenTerminal, gate: Gate
 ) -> None:
-    build(app, f"seq 100; {gate.command}")
+    configure_build(app, f"seq 100; {gate.command}")
     words = ["sh", "-cm", '"$@" & wait', "sh", *app.cli.argv("deploy", "app")]
     with Terminal(words, env=app.cli.env) as terminal:
         gate.wait()

@@ -36,7 +36,7 @@ MUTANTS = (
     ),
     Mutant(
         "no syncfs before the switch",
-        "layout/releases.py",
+        "releases/layout/atomic.py",
         "        sync_file_system(directory)\n",
         "",
         "reported",
@@ -44,7 +44,7 @@ MUTANTS = (
     ),
     Mutant(
         "no fsync of the directory after the rename",
-        "layout/releases.py",
+        "releases/layout/atomic.py",
         "        os.rename(self._beside, self.current)\n        sync(self.root)\n",
         "        os.rename(self._beside, self.current)\n",
         "reported",
@@ -52,7 +52,7 @@ MUTANTS = (
     ),
     Mutant(
         "no syncfs after a checkout in place",
-        "layout/in_place.py",
+        "releases/layout/in_place.py",
         "            sync_file_system(place)",
         "            str(place)",
         "reported in place",

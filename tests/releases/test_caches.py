@@ -1,4 +1,4 @@
-"""Directories that a release inherits from the last good one, as copies that know their place."""
+"""Cached directories are copied from the last good release, with the paths in them corrected."""
 
 from __future__ import annotations
 
@@ -21,43 +21,46 @@ COUNT = {"name": "count", "run": "mkdir -p deps && echo $DEPLOYCTL_DEPLOYMENT >>
 CHECK = {"name": "test", "run": "grep . version"}
 
 
-def caching(app: App, *stages: dict[str, Any], cache: list[str] | None = None, **keys: Any) -> None:
+def configure_cache(
+    app: App, *stages: dict[str, Any], cache: list[str] | None = None, **keys: Any
+) -> None:
     app.configure(stages=[*(stages or (COUNT,)), CHECK], cache=cache or ["deps"], **keys)
 
 
 def release(app: App, number: int) -> Path:
-    """The directory of a release on disk."""
+    """Return the directory of the release that a deployment built."""
     (found,) = (app.path / "releases").glob(f"{number}-*")
     return found
 
 
-def told(app: App, number: int) -> list[str]:
+def cache_messages(app: App, number: int) -> list[str]:
+    """Return the lines about caches in the log of a deployment."""
     lines = app.cli("logs", str(number)).stdout.splitlines()
     return [line for line in lines if "cache " in line]
 
 
-def test_a_release_begins_with_a_copy_of_what_the_live_one_has_cached(app: App) -> None:
-    caching(app)
+def test_a_release_starts_with_a_copy_of_the_caches_of_the_live_one(app: App) -> None:
+    configure_cache(app)
     for version in ("1", "2", "3"):
         app.release(version)
     assert (app.path / "current/deps/built").read_text() == "1\n2\n3\n"
     assert (release(app, 2) / "deps/built").read_text() == "1\n2\n"
-    assert told(app, 1) == ["cache deps: no good release has it yet"]
-    assert told(app, 3) == [f"cache deps: from {release(app, 2).name}"]
+    assert cache_messages(app, 1) == ["cache deps: no good release has it yet"]
+    assert cache_messages(app, 3) == [f"cache deps: from {release(app, 2).name}"]
     files = [release(app, number) / "deps/built" for number in (1, 2, 3)]
     assert len({file.stat().st_ino for file in files}) == 3
 
 
-def test_nothing_is_left_over_that_is_not_declared(app: App) -> None:
-    caching(app, cache=["other"])
+def test_a_directory_that_is_not_declared_as_cache_is_not_copied(app: App) -> None:
+    configure_cache(app, cache=["other"])
     app.release("1")
     app.release("2")
     assert (app.path / "current/deps/built").read_text() == "2\n"
 
 
 @pytest.mark.parametrize("version", ["", "bad"])
-def test_a_release_that_failed_feeds_no_cache(app: App, version: str) -> None:
-    caching(app)
+def test_no_cache_is_copied_from_a_failed_release(app: App, version: str) -> None:
+    configure_cache(app)
     app.release("1")
     app.push(version)
     app.cli("deploy", "app")
@@ -65,8 +68,8 @@ def test_a_release_that_failed_feeds_no_cache(app: App, version: str) -> None:
     assert (app.path / "current/deps/built").read_text() == "1\n3\n"
 
 
-def test_a_broken_release_that_stays_live_feeds_none_either(app: App) -> None:
-    caching(app, auto_rollback=False)
+def test_no_cache_is_copied_from_a_failed_release_that_stays_live(app: App) -> None:
+    configure_cache(app, auto_rollback=False)
     app.release("1")
     app.push("bad")
     app.deploy(code=4)
@@ -74,26 +77,26 @@ def test_a_broken_release_that_stays_live_feeds_none_either(app: App) -> None:
     assert (app.path / "current/deps/built").read_text() == "1\n3\n"
 
 
-def test_an_older_release_feeds_what_the_live_one_has_not(app: App) -> None:
-    caching(app)
+def test_a_cache_that_the_live_release_has_not_is_copied_from_an_older_one(app: App) -> None:
+    configure_cache(app)
     app.release("1")
     app.release("2")
     shutil.rmtree(app.path / "current/deps")
     app.release("3")
-    assert told(app, 3) == [f"cache deps: from {release(app, 1).name}"]
+    assert cache_messages(app, 3) == [f"cache deps: from {release(app, 1).name}"]
 
 
-def test_without_the_key_for_once_a_release_begins_anew(app: App) -> None:
-    caching(app)
+def test_a_release_without_the_key_cache_starts_without_caches(app: App) -> None:
+    configure_cache(app)
     app.release("1")
     app.configure(stages=[COUNT], cache=[])
     app.release("2")
-    caching(app)
+    configure_cache(app)
     app.release("3")
     assert (app.path / "current/deps/built").read_text() == "2\n3\n"
 
 
-def test_the_project_may_say_its_caches_and_the_plan_shows_them(app: App) -> None:
+def test_the_project_file_may_name_caches_and_the_plan_shows_them(app: App) -> None:
     app.configure(stages=[COUNT], pipeline_file=".deployctl.yml")
     app.upstream.commit({".deployctl.yml": "cache: [deps]\n"})
     app.release("1")
@@ -103,7 +106,7 @@ def test_the_project_may_say_its_caches_and_the_plan_shows_them(app: App) -> Non
     assert "copy caches: deps [.deployctl.yml]" in plan
 
 
-def test_what_repos_yml_shares_the_project_cannot_cache(app: App) -> None:
+def test_the_project_file_cannot_cache_what_repos_yml_shares(app: App) -> None:
     app.configure(shared_dirs=["var", "www/media"], pipeline_file=".deployctl.yml")
     app.upstream.commit({".deployctl.yml": "cache:\n- var\n- var/tmp\n- www\n"})
     app.push("1")
@@ -141,8 +144,8 @@ def test_what_repos_yml_shares_the_project_cannot_cache(app: App) -> None:
         ),
     ],
 )
-def test_what_the_commit_brings_is_no_cache(app: App, cache: str, what: str) -> None:
-    caching(app, CHECK | {"name": "nothing"}, cache=[cache])
+def test_a_path_that_the_commit_has_cannot_be_a_cache(app: App, cache: str, what: str) -> None:
+    configure_cache(app, CHECK | {"name": "nothing"}, cache=[cache])
     app.upstream.commit({"dir/file": ""})
     (app.upstream.work / "link").symlink_to("/etc")
     app.push("1")
@@ -154,38 +157,42 @@ def test_a_link_in_the_place_of_a_cache_is_not_followed(app: App) -> None:
     outside = app.directory / "outside"
     (outside / "deps").mkdir(parents=True)
     run = f"ln -s {outside} a; mkdir -p b; ln -s {outside}/deps b/deps"
-    caching(app, {"name": "link", "run": run}, cache=["a/deps", "b/deps"])
+    configure_cache(app, {"name": "link", "run": run}, cache=["a/deps", "b/deps"])
     app.release("1")
     app.release("2")
-    assert told(app, 2) == [f"cache {name}/deps: no good release has it yet" for name in "ab"]
+    assert cache_messages(app, 2) == [
+        f"cache {name}/deps: no good release has it yet" for name in "ab"
+    ]
 
 
-def test_a_cache_that_cannot_be_copied_is_done_without(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_copied_is_only_a_warning(tmp_path: Path) -> None:
     (tmp_path / "17-old/deps").mkdir(parents=True)
     (tmp_path / "17-old/deps/file").write_text("x")
     (tmp_path / "new").mkdir()
     program = tmp_path / "cp"
     program.write_text("#!/bin/sh\ncp \"$@\"; echo 'cp: error reading: I/O error' >&2; exit 1\n")
     program.chmod(0o755)
-    said = copy(
+    message = copy(
         "deps",
         str(tmp_path / "new"),
         [str(tmp_path / "17-old")],
         timeout=10.0,
         prefix=["/bin/sh", "-c", f'shift; exec {program} "$@"', "sh"],
     )
-    assert said == (
+    assert message == (
         "warning: cache deps: from 17-old: cannot be copied: cp: error reading: I/O error; "
         "building without it"
     )
     assert os.listdir(tmp_path / "new") == []
 
 
-def test_a_disk_that_a_cache_fills_fails_before_anything_runs(app: App, tmp_path: Path) -> None:
+def test_a_deployment_fails_before_any_step_where_a_cache_fills_the_disk(
+    app: App, tmp_path: Path
+) -> None:
     with small_disk(tmp_path / "disk", 32) as disk:
         app.path = disk / "app"
         big = {"name": "big", "run": "mkdir -p deps; head -c 10000000 /dev/zero >deps/big"}
-        caching(app, big, path=str(app.path), min_free=0)
+        configure_cache(app, big, path=str(app.path), min_free=0)
         app.release("1")
         (disk / "other").write_bytes(b"x" * (free_bytes(disk) - 5 * MB))
         app.push("2")
@@ -196,8 +203,8 @@ def test_a_disk_that_a_cache_fills_fails_before_anything_runs(app: App, tmp_path
         assert [path.name[:2] for path in (app.path / "releases").iterdir()] == ["1-"]
 
 
-def test_in_place_what_is_cached_just_stays(app: App) -> None:
-    caching(app, strategy="in_place")
+def test_in_place_cached_directories_stay_where_they_are(app: App) -> None:
+    configure_cache(app, strategy="in_place")
     app.release("1")
     app.release("2")
     assert (app.path / "deps/built").read_text() == "1\n2\n"
@@ -222,7 +229,9 @@ def test_a_copied_environment_runs_by_itself_once_the_old_release_is_gone(app: A
             "test -e back/.venv/bin/shop || back/.venv/bin/python setup.py -q develop --no-deps\n"
         ),
     }
-    caching(app, venv, cache=["back/.venv", "shop.egg-info"], keep_releases=1, healthcheck=None)
+    configure_cache(
+        app, venv, cache=["back/.venv", "shop.egg-info"], keep_releases=1, healthcheck=None
+    )
     app.upstream.commit({"setup.py": SETUP, "shop.py": SHOP})
     for version in ("1", "2", "3"):
         app.release(version)

@@ -1,4 +1,4 @@
-"""What a repo can go back to, what it goes back to by itself, and what may be removed."""
+"""The releases that a rollback can go back to, its default, and the releases to remove."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ from tests.support.upstream import Upstream
 
 
 class History:
-    """The releases of a repo, as deployments would have left them."""
+    """The releases of a repo, in the record and on disk, as deployments would have left them.
+
+    A revision is called by a hexadecimal digit: its sha is that digit 40 times, if
+    ``revisions`` has no other sha for it.
+    """
 
     def __init__(self, site: Site, revisions: dict[str, str] | None = None) -> None:
         self.site = site
         self.in_place = site.repo.strategy == "in_place"
         self.revisions = revisions or {}
 
-    def deployed(self, letter: str, state: str = "good", *, live: bool = True) -> int:
-        """A deployment that built the revision of a letter -> its number."""
-        db, repo, revision = self.site.db, self.site.repo.name, self.revision(letter)
+    def deployed(self, digit: str, state: str = "good", *, live: bool = True) -> int:
+        """Add a deployment that built a revision; return its number."""
+        db, repo, revision = self.site.db, self.site.repo.name, self.revision(digit)
         with db.writing() as connection:
             number = queue.enqueue(connection, repo=repo, trigger="cli", actor="ada", now=1.0)
         name = None if self.in_place else f"{number}-{revision[:12]}"
@@ -50,12 +54,12 @@ class History:
         return number
 
     def rolled_back_to(self, number: int, *, left: int) -> int:
-        """A rollback to that release -> its own number."""
+        """Add a rollback from the release ``left`` to another one; return the rollback's number."""
         db, repo = self.site.db, self.site.repo.name
-        record = next(each for each in self.known() if each.number == number)
+        record = next(release for release in self.known() if release.number == number)
         with db.writing() as connection:
             releases.set_state(connection, repo, left, "left")
-            back = queue.enqueue(
+            rollback = queue.enqueue(
                 connection,
                 repo=repo,
                 trigger="cli",
@@ -64,27 +68,27 @@ class History:
                 order=queue.Order.rollback(),
             )
             deployments.finish(
-                connection, back, status="succeeded", reason=None, failure=None, now=3.0
+                connection, rollback, status="succeeded", reason=None, failure=None, now=3.0
             )
-        deployments.note(db, back, revision=record.revision, release=record.name)
-        self.site.layout.switch(back, record.revision, record.name)
-        return back
+        deployments.note(db, rollback, revision=record.revision, release=record.name)
+        self.site.layout.switch(rollback, record.revision, record.name)
+        return rollback
 
-    def revision(self, letter: str) -> str:
-        return self.revisions.get(letter, letter * 40)
+    def revision(self, digit: str) -> str:
+        return self.revisions.get(digit, digit * 40)
 
     def known(self) -> list[releases.ReleaseRecord]:
         return releases.of_repo(self.site.db, self.site.repo.name)
 
     def candidates(self) -> list[int]:
-        return [each.number for each in candidates(self.site)]
+        return [release.number for release in candidates(self.site)]
 
     def default(self) -> int | None:
         target = default_target(self.site, self.known())
         return target.number if target else None
 
     def surplus(self) -> list[int]:
-        return sorted(each.number for each in surplus(self.site))
+        return sorted(release.number for release in surplus(self.site))
 
     def _put_on_disk(self, number: int, name: str | None, revision: str, *, live: bool) -> None:
         if self.in_place:
@@ -117,7 +121,7 @@ def history(tmp_path: Path, db: Database) -> History:
 
 @pytest.fixture
 def in_place(tmp_path: Path, db: Database, upstream: Upstream) -> History:
-    revisions = {letter: upstream.commit({"README": letter}) for letter in "abcdef"}
+    revisions = {digit: upstream.commit({"README": digit}) for digit in "abcdef"}
     path = str(tmp_path / "blog")
     repo = Repo("blog", upstream.url, path, strategy="in_place", keep_releases=3)
     site = site_of(db, repo)
@@ -125,10 +129,10 @@ def in_place(tmp_path: Path, db: Database, upstream: Upstream) -> History:
     return History(site, revisions)
 
 
-# what can be gone back to
+# candidates and the default
 
 
-def test_without_a_history_there_is_nothing_to_go_back_to(history: History) -> None:
+def test_without_a_history_a_rollback_is_refused(history: History) -> None:
     assert (history.candidates(), history.default(), history.surplus()) == ([], None, [])
     with pytest.raises(RefusedError) as caught:
         choose_target(history.site, None)
@@ -137,8 +141,8 @@ def test_without_a_history_there_is_nothing_to_go_back_to(history: History) -> N
     )
 
 
-def test_the_good_release_before_the_live_one_is_gone_back_to(history: History) -> None:
-    a, b, c = (history.deployed(letter) for letter in "abc")
+def test_the_default_is_the_good_release_before_the_live_one(history: History) -> None:
+    a, b, c = (history.deployed(digit) for digit in "abc")
     assert history.candidates() == [b, a]
     assert history.default() == b
     assert choose_target(history.site, None).number == b
@@ -146,7 +150,7 @@ def test_the_good_release_before_the_live_one_is_gone_back_to(history: History) 
     assert history.default() == a
 
 
-def test_a_failed_release_is_never_offered(history: History) -> None:
+def test_a_failed_release_is_no_candidate(history: History) -> None:
     good, live = history.deployed("a"), history.deployed("b")
     history.deployed("c", "bad", live=False)
     history.deployed("d", "building", live=False)
@@ -154,10 +158,10 @@ def test_a_failed_release_is_never_offered(history: History) -> None:
     assert live != history.default() == good
 
 
-def test_a_release_that_was_left_is_offered_but_not_gone_back_to_by_itself(
+def test_a_release_that_was_rolled_back_from_is_a_candidate_but_not_the_default(
     history: History,
 ) -> None:
-    a, b, c = (history.deployed(letter) for letter in "abc")
+    a, b, c = (history.deployed(digit) for digit in "abc")
     history.rolled_back_to(b, left=c)
     d = history.deployed("d")
     assert history.candidates() == [c, b, a]
@@ -166,8 +170,8 @@ def test_a_release_that_was_left_is_offered_but_not_gone_back_to_by_itself(
     assert d not in history.candidates()
 
 
-def test_a_release_that_is_gone_or_incomplete_is_not_offered(history: History) -> None:
-    a, b, _ = (history.deployed(letter) for letter in "abc")
+def test_an_incomplete_release_is_no_candidate(history: History) -> None:
+    a, b, _ = (history.deployed(digit) for digit in "abc")
     Path(history.site.layout.directory(f"{b}-{'b' * 12}"), ".complete").unlink()
     assert history.candidates() == [a]
     assert history.default() == a
@@ -182,34 +186,36 @@ def test_the_same_revision_built_twice_is_two_releases(history: History) -> None
 def test_another_revision_is_preferred_to_another_release_of_the_live_one(
     history: History,
 ) -> None:
-    a, _, c = (history.deployed(letter) for letter in "abc")
-    again = history.deployed("c")
+    a, _, c = (history.deployed(digit) for digit in "abc")
+    rebuilt = history.deployed("c")
     assert history.default() == c - 1
-    history.rolled_back_to(a, left=again)
+    history.rolled_back_to(a, left=rebuilt)
     assert history.default() is None
 
 
-def test_for_want_of_another_revision_its_older_release_is_gone_back_to(history: History) -> None:
+def test_an_older_release_of_the_live_revision_is_the_default_if_there_is_no_other(
+    history: History,
+) -> None:
     first, second, third = (history.deployed("a") for _ in range(3))
     assert history.default() == second
     history.rolled_back_to(second, left=third)
     assert history.default() == first
 
 
-def test_a_revision_that_was_left_is_not_gone_back_to_by_an_older_release_of_it(
+def test_an_older_release_of_a_revision_that_was_rolled_back_from_is_not_the_default(
     history: History,
 ) -> None:
-    a, b, again = (history.deployed(letter) for letter in "abb")
-    history.rolled_back_to(a, left=again)
+    a, b, rebuilt = (history.deployed(digit) for digit in "abb")
+    history.rolled_back_to(a, left=rebuilt)
     history.deployed("c")
     assert history.default() == a
     history.deployed("b")
     history.deployed("d")
-    assert history.default() == again + 3, "it was good again"
+    assert history.default() == rebuilt + 3, "it was good again"
     assert b in history.candidates()
 
 
-def test_where_something_foreign_is_live_the_newest_good_release_is_the_default(
+def test_the_newest_good_release_is_the_default_where_current_was_changed_by_hand(
     tmp_path: Path, history: History
 ) -> None:
     a, b = history.deployed("a"), history.deployed("b")
@@ -220,18 +226,18 @@ def test_where_something_foreign_is_live_the_newest_good_release_is_the_default(
     assert history.default() == b
 
 
-# naming one
+# naming a release
 
 
 def test_a_target_is_named_by_its_number_or_its_sha(history: History) -> None:
-    a, b, _ = (history.deployed(letter) for letter in "abc")
+    a, b, _ = (history.deployed(digit) for digit in "abc")
     names = {str(a): a, f"#{b}": b, "aaaa": a, "B" * 7: b, "a" * 40: a}
     for name, number in names.items():
         assert choose_target(history.site, name).number == number
 
 
-def test_the_number_of_a_rollback_means_what_it_made_live(history: History) -> None:
-    a, b, c = (history.deployed(letter) for letter in "abc")
+def test_the_number_of_a_rollback_names_the_release_that_it_made_live(history: History) -> None:
+    a, b, c = (history.deployed(digit) for digit in "abc")
     back = history.rolled_back_to(a, left=c)
     history.deployed("d")
     assert choose_target(history.site, str(back)).number == a
@@ -248,7 +254,7 @@ def test_the_number_of_a_rollback_means_what_it_made_live(history: History) -> N
         ("succeeded", "ignored"),
     ],
 )
-def test_the_number_of_a_deployment_that_made_nothing_live_leads_nowhere(
+def test_the_number_of_a_deployment_that_made_nothing_live_is_refused(
     history: History, status: str, phase: str
 ) -> None:
     history.deployed("a")
@@ -264,9 +270,9 @@ def test_the_number_of_a_deployment_that_made_nothing_live_leads_nowhere(
 
 
 @pytest.mark.parametrize("name", ["99", "ffff", "aaa", "c" * 40, ""])
-def test_a_name_that_leads_nowhere_is_refused(history: History, name: str) -> None:
-    for letter in "abc":
-        history.deployed(letter)
+def test_an_unknown_number_or_sha_is_refused(history: History, name: str) -> None:
+    for digit in "abc":
+        history.deployed(digit)
     with pytest.raises(RefusedError) as caught:
         choose_target(history.site, name)
     assert str(caught.value) == (
@@ -274,10 +280,10 @@ def test_a_name_that_leads_nowhere_is_refused(history: History, name: str) -> No
     )
 
 
-def test_the_beginning_of_several_shas_names_none_of_them(history: History) -> None:
+def test_the_beginning_of_several_shas_is_refused(history: History) -> None:
     history.revisions = {"a": "abcd1" + "0" * 35, "b": "abcd2" + "0" * 35}
-    for letter in "abc":
-        history.deployed(letter)
+    for digit in "abc":
+        history.deployed(digit)
     with pytest.raises(UsageError) as caught:
         choose_target(history.site, "abcd")
     assert str(caught.value) == (
@@ -290,7 +296,9 @@ REQUEST = Origin(actor="ada", trigger="cli", now=5.0)
 
 
 @pytest.mark.parametrize("to", [None, "1", "aaaa"])
-def test_the_request_is_kept_as_it_was_made(history: History, to: str | None) -> None:
+def test_a_requested_rollback_is_queued_with_its_target_as_written(
+    history: History, to: str | None
+) -> None:
     history.deployed("a")
     history.deployed("b")
     queued = deployments.get(history.site.db, request_rollback(history.site, to, REQUEST))
@@ -299,31 +307,33 @@ def test_the_request_is_kept_as_it_was_made(history: History, to: str | None) ->
     assert (queued.revision, queued.wanted_revision, queued.release) == (None, None, None)
 
 
-def test_a_request_that_leads_nowhere_is_refused_unless_something_runs(history: History) -> None:
+def test_a_request_for_an_unknown_release_is_refused_unless_a_deployment_runs(
+    history: History,
+) -> None:
     history.deployed("a")
     with history.site.db.writing() as connection:
         number = queue.enqueue(connection, repo="blog", trigger="cli", actor="ada", now=4.0)
     for to in (None, "7"):
         with pytest.raises(RefusedError):
             request_rollback(history.site, to, REQUEST)
-    assert [each.number for each in deployments.queued(history.site.db, "blog")] == [number]
+    assert [queued.number for queued in deployments.queued(history.site.db, "blog")] == [number]
     deployments.claim(history.site.db, number, "me", 5.0)
     for to in (None, "7"):
         request_rollback(history.site, to, REQUEST)
         assert deployments.queued(history.site.db, "blog")[0].rollback_to == to
 
 
-# what may go
+# pruning
 
 
-def test_as_many_good_releases_are_kept_as_configured(history: History) -> None:
-    numbers = [history.deployed(letter) for letter in "abcdef"]
+def test_keep_releases_good_releases_are_kept(history: History) -> None:
+    numbers = [history.deployed(digit) for digit in "abcdef"]
     assert history.surplus() == numbers[:3]
 
 
-def test_failed_releases_go_and_never_push_a_good_one_out(history: History) -> None:
-    good = [history.deployed(letter) for letter in "ab"]
-    bad = [history.deployed(letter, "bad", live=False) for letter in "cdef"]
+def test_failed_releases_are_surplus_and_do_not_count_as_kept(history: History) -> None:
+    good = [history.deployed(digit) for digit in "ab"]
+    bad = [history.deployed(digit, "bad", live=False) for digit in "cdef"]
     assert history.surplus() == bad
     assert good[0] in history.candidates()
 
@@ -334,7 +344,7 @@ def test_the_live_release_and_the_one_before_it_are_never_removed(
 ) -> None:
     repo = Repo("blog", "/nowhere.git", str(tmp_path / "blog"), keep_releases=keep)
     history = History(site_of(db, repo))
-    a, b, c, d, e = (history.deployed(letter) for letter in "abcde")
+    a, b, c, d, e = (history.deployed(digit) for digit in "abcde")
     assert history.surplus() == [a, b, c]
     history.rolled_back_to(b, left=e)
     assert {a, b}.isdisjoint(history.surplus())
@@ -342,37 +352,37 @@ def test_the_live_release_and_the_one_before_it_are_never_removed(
     assert history.default() == a
 
 
-def test_a_release_that_was_left_takes_no_good_ones_place(history: History) -> None:
-    a, b, c, d = (history.deployed(letter) for letter in "abcd")
+def test_a_release_that_was_rolled_back_from_does_not_count_as_kept(history: History) -> None:
+    a, b, c, d = (history.deployed(digit) for digit in "abcd")
     history.rolled_back_to(c, left=d)
     assert history.surplus() == []
-    e, f = (history.deployed(letter) for letter in "ef")
+    e, f = (history.deployed(digit) for digit in "ef")
     assert history.surplus() == [a, b]
     history.deployed("0")
     assert history.surplus() == [a, b, c, d]
     assert {e, f}.isdisjoint(history.surplus())
 
 
-def test_a_failed_release_that_is_live_stays(history: History) -> None:
+def test_a_failed_release_that_is_live_is_not_surplus(history: History) -> None:
     history.deployed("a")
     bad = history.deployed("b", "bad")
     assert bad not in history.surplus()
 
 
 def test_pruning_removes_from_the_disk_and_from_the_record(history: History) -> None:
-    numbers = [history.deployed(letter) for letter in "abcdef"]
+    numbers = [history.deployed(digit) for digit in "abcdef"]
     prune(history.site, journal_of(history, numbers[-1]))
-    assert [each.number for each in history.known()] == numbers[:2:-1]
+    assert [release.number for release in history.known()] == numbers[:2:-1]
     left = os.listdir(history.site.layout.directory(None))
     assert sorted(left) == [
-        f"{n}-{letter * 12}" for n, letter in zip(numbers[3:], "def", strict=True)
+        f"{n}-{digit * 12}" for n, digit in zip(numbers[3:], "def", strict=True)
     ]
 
 
-def test_what_cannot_be_removed_is_told_of_and_tried_again(
+def test_a_release_that_cannot_be_removed_is_a_warning_and_tried_again(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = [history.deployed(letter) for letter in "abcde"]
+    numbers = [history.deployed(digit) for digit in "abcde"]
 
     def refuse(number: int, name: str | None) -> None:
         raise LayoutError(f"cannot remove {name}")
@@ -400,26 +410,26 @@ def journal_of(history: History, number: int) -> Journal:
 
 
 def test_in_place_a_revision_counts_once(in_place: History) -> None:
-    a, b, again, c = (in_place.deployed(letter) for letter in "abac")
-    assert in_place.candidates() == [again, b]
-    assert in_place.default() == again
+    a, b, rebuilt, c = (in_place.deployed(digit) for digit in "abac")
+    assert in_place.candidates() == [rebuilt, b]
+    assert in_place.default() == rebuilt
     assert in_place.surplus() == [a]
     d = in_place.deployed("d")
-    assert in_place.candidates() == [c, again, b]
+    assert in_place.candidates() == [c, rebuilt, b]
     assert in_place.surplus() == [a, b]
     assert d not in in_place.candidates()
 
 
-def test_in_place_every_number_of_a_revision_means_it(in_place: History) -> None:
-    a, b, again, c = (in_place.deployed(letter) for letter in "abac")
-    for number in (a, again):
+def test_in_place_every_number_of_a_revision_names_that_revision(in_place: History) -> None:
+    a, b, rebuilt, c = (in_place.deployed(digit) for digit in "abac")
+    for number in (a, rebuilt):
         assert choose_target(in_place.site, str(number)).revision == in_place.revision("a")
     back = in_place.rolled_back_to(b, left=c)
     with pytest.raises(RefusedError):
         choose_target(in_place.site, str(back))
 
 
-def test_in_place_the_live_revision_is_no_target_however_often_it_was_deployed(
+def test_in_place_the_live_revision_is_no_candidate_however_often_it_was_deployed(
     in_place: History,
 ) -> None:
     a = in_place.deployed("a")
@@ -428,26 +438,28 @@ def test_in_place_the_live_revision_is_no_target_however_often_it_was_deployed(
     assert in_place.candidates() == [a]
 
 
-def test_in_place_a_revision_that_was_left_is_not_gone_back_to_by_an_older_record(
+def test_in_place_an_older_record_of_a_revision_that_was_rolled_back_from_is_no_default(
     in_place: History,
 ) -> None:
     in_place.deployed("c")
     in_place.deployed("a")
-    b, again = in_place.deployed("b"), in_place.deployed("a")
-    in_place.rolled_back_to(b, left=again)
+    b, rebuilt = in_place.deployed("b"), in_place.deployed("a")
+    in_place.rolled_back_to(b, left=rebuilt)
     target = default_target(in_place.site, in_place.known())
     assert target is not None
     assert target.revision == in_place.revision("c")
 
 
-def test_in_place_a_failed_second_attempt_does_not_spoil_the_first(in_place: History) -> None:
+def test_in_place_a_revision_stays_a_candidate_after_a_failed_second_attempt(
+    in_place: History,
+) -> None:
     a = in_place.deployed("a")
     in_place.deployed("a", "bad", live=False)
     in_place.deployed("b")
     assert in_place.candidates() == [a]
 
 
-def test_in_place_what_is_pruned_can_no_longer_be_gone_back_to(in_place: History) -> None:
-    numbers = [in_place.deployed(letter) for letter in "abcdef"]
+def test_in_place_a_pruned_revision_is_no_candidate(in_place: History) -> None:
+    numbers = [in_place.deployed(digit) for digit in "abcdef"]
     prune(in_place.site, journal_of(in_place, numbers[-1]))
     assert in_place.candidates() == numbers[4:2:-1]

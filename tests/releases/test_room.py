@@ -1,4 +1,4 @@
-"""Room for a release is looked for before it is built, and what is old makes way for it."""
+"""Room on the disk is checked before a release is built; old releases and logs are removed."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ BIG = {"name": "big", "run": "head -c 10000000 /dev/zero >big"}
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Where the releases are; the state is elsewhere."""
-    with small_disk(tmp_path / "disk", 64) as place:
-        yield place
+    """A small file system for the releases; the state directory is not on it."""
+    with small_disk(tmp_path / "disk", 64) as mounted:
+        yield mounted
 
 
-def on_disk(app: App, disk: Path, **keys: Any) -> None:
+def configure_on(app: App, disk: Path, **keys: Any) -> None:
     app.path = disk / "app"
     app.configure(path=str(app.path), **keys)
 
 
-def names(app: App) -> set[int]:
-    """The numbers of the releases on disk."""
+def release_numbers(app: App) -> set[int]:
+    """Return the numbers of the releases on disk."""
     return {int(path.name.partition("-")[0]) for path in (app.path / "releases").iterdir()}
 
 
-def test_less_than_min_free_fails_before_anything_is_made(app: App, disk: Path) -> None:
-    on_disk(app, disk, min_free="1M")
+def test_less_than_min_free_fails_before_a_release_is_built(app: App, disk: Path) -> None:
+    configure_on(app, disk, min_free="1M")
     app.release("1")
-    on_disk(app, disk, min_free="64M")
+    configure_on(app, disk, min_free="64M")
     app.push("2")
     document = app.deploy(code=1)
     assert document["failure"]["stage"] == "prepare"
@@ -48,14 +48,14 @@ def test_less_than_min_free_fails_before_anything_is_made(app: App, disk: Path) 
         f"only 63 MB free for {app.path}, and app wants 64 MB (min_free): "
         f"free some (df -h {app.path}), or lower min_free of app in repos.yml"
     )
-    assert (app.live, names(app)) == ("1", {1})
+    assert (app.live, release_numbers(app)) == ("1", {1})
     assert app.cli.json("check", code=1)["ok"] is False
-    on_disk(app, disk, min_free=0)
+    configure_on(app, disk, min_free=0)
     assert app.deploy()["status"] == "succeeded"
 
 
-def test_a_release_wants_twice_the_room_of_the_last_one(app: App, disk: Path) -> None:
-    on_disk(app, disk, min_free="1M", stages=[BIG], keep_releases=1)
+def test_a_release_needs_twice_the_room_of_the_last_one(app: App, disk: Path) -> None:
+    configure_on(app, disk, min_free="1M", stages=[BIG], keep_releases=1)
     app.release("1")
     (disk / "other").write_bytes(b"x" * (free_bytes(disk) - 15 * MB))
     app.push("2")
@@ -69,30 +69,30 @@ def test_a_release_wants_twice_the_room_of_the_last_one(app: App, disk: Path) ->
     assert app.deploy()["status"] == "succeeded"
 
 
-def test_what_may_go_makes_room_first(app: App, disk: Path) -> None:
-    on_disk(app, disk, min_free="1M", stages=[BIG], keep_releases=5)
+def test_old_releases_are_removed_to_make_room(app: App, disk: Path) -> None:
+    configure_on(app, disk, min_free="1M", stages=[BIG], keep_releases=5)
     for version in ("1", "2", "3"):
         app.release(version)
     (disk / "other").write_bytes(b"x" * (free_bytes(disk) - 12 * MB))
-    on_disk(app, disk, min_free="1M", stages=[BIG], keep_releases=1)
+    configure_on(app, disk, min_free="1M", stages=[BIG], keep_releases=1)
     app.push("4")
     assert app.deploy()["status"] == "succeeded"
     assert (
         "there is little room: removing what is not needed any more" in app.cli("logs", "4").stdout
     )
-    assert names(app) == {3, 4}
+    assert release_numbers(app) == {3, 4}
 
 
-def test_in_place_there_is_but_the_fixed_part(app: App, disk: Path) -> None:
-    on_disk(app, disk, min_free="30M", strategy="in_place", stages=[BIG])
+def test_in_place_only_min_free_is_needed(app: App, disk: Path) -> None:
+    configure_on(app, disk, min_free="30M", strategy="in_place", stages=[BIG])
     app.release("1")
-    on_disk(app, disk, min_free="64M", strategy="in_place")
+    configure_on(app, disk, min_free="64M", strategy="in_place")
     app.push("2")
     assert "wants 64 MB (min_free)" in app.deploy(code=1)["failure"]["message"]
     assert app.live == "1"
 
 
-def test_links_and_twins_are_counted_once(tmp_path: Path) -> None:
+def test_disk_usage_counts_hard_links_once_and_follows_no_symlink(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "huge").write_bytes(b"x" * MB)
     tree = tmp_path / "tree"
@@ -103,32 +103,32 @@ def test_links_and_twins_are_counted_once(tmp_path: Path) -> None:
     assert 8192 <= disk_usage(str(tree)) < 5 * 8192
 
 
-# ---- releases and logs go whether or not deployments succeed --------------------------------
+# ---- pruning of releases and logs, whether or not deployments succeed -----------------------
 
 
-def test_run_removes_the_releases_that_are_too_many_since_the_config_changed(app: App) -> None:
+def test_run_removes_surplus_releases_after_keep_releases_was_lowered(app: App) -> None:
     for version in ("1", "2", "3", "4"):
         app.release(version)
     app.configure(keep_releases=1)
     done = app.cli("run")
     assert (done.code, done.stdout, done.stderr) == (0, "", "")
-    assert names(app) == {3, 4}
+    assert release_numbers(app) == {3, 4}
     before = app.snapshot()
     app.cli("run")
     assert app.snapshot() == before
 
 
 @pytest.mark.parametrize("version", ["", "bad"])
-def test_a_deployment_that_fails_prunes_too(app: App, version: str) -> None:
+def test_a_failed_deployment_prunes_too(app: App, version: str) -> None:
     for good in ("1", "2", "3", "4"):
         app.release(good)
     app.configure(keep_releases=2)
     app.push(version)
     app.cli("deploy", "app")
-    assert names(app) == {3, 4}
+    assert release_numbers(app) == {3, 4}
 
 
-def test_old_logs_go_and_the_newest_of_each_repo_stays(app: App) -> None:
+def test_old_logs_are_removed_but_the_newest_of_each_repo(app: App) -> None:
     app.write({"app": {"min_free": 0}, "blog": {"min_free": 0}}, keep_logs="30d")
     for name in ("blog", "app", "app", "app"):
         assert app.cli("deploy", name).code == 0
@@ -141,17 +141,17 @@ def test_old_logs_go_and_the_newest_of_each_repo_stays(app: App) -> None:
     assert sorted(log.name for log in logs.iterdir()) == ["1.log", "4.log", "webhook.log"]
 
 
-def test_a_log_of_a_clock_that_was_ahead_keeps_no_other(tmp_path: Path) -> None:
+def test_a_log_with_a_time_in_the_future_does_not_keep_others(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
-    for number, moment in ((1, 10), (2, 10), (10, 30), (11, 10)):
+    for number, modified in ((1, 10), (2, 10), (10, 30), (11, 10)):
         log = tmp_path / "logs" / f"{number}.log"
         log.touch()
-        os.utime(log, (moment, moment))
+        os.utime(log, (modified, modified))
     prune_logs(str(tmp_path), 20, {2})
     assert {log.name for log in (tmp_path / "logs").iterdir()} == {"2.log", "10.log"}
 
 
-def test_a_log_that_is_not_kept_any_more_is_told_of(app: App) -> None:
+def test_logs_says_that_a_log_was_removed(app: App) -> None:
     app.release("1")
     (app.state / "logs" / "1.log").unlink()
     done = app.cli("logs", "1")

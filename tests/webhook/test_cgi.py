@@ -1,3 +1,5 @@
+"""CGI: the environment, the answer, errors, the time limit, and what a delivery imports."""
+
 from __future__ import annotations
 
 import io
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from deployctl.store.database import Database
-from deployctl.webhook import cgi, door
+from deployctl.webhook import cgi, serving
 from tests.conftest import WriteConfig
 from tests.support.deliveries import SECRET, headers, push
 from tests.support.paths import ROOT
@@ -24,7 +26,7 @@ UNAVAILABLE = {
     "delivery": None,
     "deployment": None,
 }
-# Each of these takes longer to import than the rest of a webhook, or starts to do so.
+# Importing any of these takes longer than all the rest of a delivery, or leads to such imports.
 HEAVY = {
     *("apprise", "asyncio", "click", "dataclasses", "email", "git", "inspect", "logging"),
     *("pathlib", "requests", "shutil", "subprocess", "tempfile", "threading", "traceback"),
@@ -40,14 +42,14 @@ def config(write_config: WriteConfig) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "wake_worker", lambda *_: True)
+    monkeypatch.setattr(serving, "wake_worker", lambda *_: True)
 
 
 def environ(body: bytes, **changes: str | None) -> dict[str, str]:
-    """The CGI environment of a signed push; a change to None takes a variable away."""
-    given = headers(body)
+    """Return the CGI environment of a signed push; a variable set to None is left out."""
+    sent = headers(body)
     variables = {"REQUEST_METHOD": "POST", "PATH_INFO": "", "GATEWAY_INTERFACE": "CGI/1.1"}
-    for name, value in given.items():
+    for name, value in sent.items():
         prefix = "" if name.startswith("content-") else "HTTP_"
         variables[prefix + name.upper().replace("-", "_")] = value
     merged = {**variables, **changes}
@@ -57,7 +59,7 @@ def environ(body: bytes, **changes: str | None) -> dict[str, str]:
 def serve(
     config: Path | str | None, body: bytes | None = None, **changes: str | None
 ) -> tuple[list[str], dict[str, Any]]:
-    """-> the header lines and the document of the answer."""
+    """Serve one request -> the header lines and the JSON of the answer."""
     body = json.dumps(push()).encode() if body is None else body
     stdout = io.BytesIO()
     cgi.serve(str(config) if config else None, environ(body, **changes), io.BytesIO(body), stdout)
@@ -65,14 +67,18 @@ def serve(
 
 
 def parsed(output: bytes) -> tuple[list[str], dict[str, Any]]:
+    """Return the header lines and the JSON of an answer."""
     head, _, body = output.partition(b"\r\n\r\n")
     lines = head.decode("ascii").split("\r\n")
     assert f"Content-Length: {len(body)}" in lines
     return lines, json.loads(body)
 
 
-def run_front(code: str, stdin: bytes | None, env: dict[str, str]) -> tuple[bytes, bytes]:
-    """The CGI program in a process of its own; stdin None: it stays open, and silent."""
+def run_cgi(code: str, stdin: bytes | None, env: dict[str, str]) -> tuple[bytes, bytes]:
+    """Run ``code`` in a process of its own -> what it wrote to stdout and stderr.
+
+    ``stdin`` None: nothing is written to its stdin, and it stays open.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env={**env, "PYTHONPATH": str(ROOT)},
@@ -100,7 +106,7 @@ def test_an_answer_has_a_status_and_constant_headers(config: Path) -> None:
     assert (document["result"], document["deployment"]) == ("queued", 1)
 
 
-def test_nothing_of_a_request_gets_into_the_headers_of_the_answer(config: Path) -> None:
+def test_no_text_of_a_request_gets_into_the_headers_of_the_answer(config: Path) -> None:
     body = json.dumps(push(ref="refs/heads/x\r\nSet-Cookie: a=b")).encode()
     lines, document = serve(config, body)
     assert [line.partition(":")[0] for line in lines] == [
@@ -113,7 +119,9 @@ def test_nothing_of_a_request_gets_into_the_headers_of_the_answer(config: Path) 
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
-def test_another_method_is_told_what_is_allowed(config: Path, method: str) -> None:
+def test_a_method_other_than_post_is_refused_with_the_header_allow(
+    config: Path, method: str
+) -> None:
     lines, _ = serve(config, b"", REQUEST_METHOD=method, CONTENT_LENGTH="")
     assert lines[0] == "Status: 405 Method Not Allowed"
     assert "Allow: POST" in lines
@@ -138,22 +146,24 @@ def test_another_method_is_told_what_is_allowed(config: Path, method: str) -> No
         ({"HTTP_X_GITHUB_EVENT": "ping"}, "200 OK"),
     ],
 )
-def test_the_environment_decides(config: Path, changes: dict[str, str | None], status: str) -> None:
+def test_the_status_follows_from_the_environment(
+    config: Path, changes: dict[str, str | None], status: str
+) -> None:
     assert serve(config, None, **changes)[0][0] == f"Status: {status}"
 
 
 @pytest.mark.parametrize("text", ["repos: [", "repos: {}\nbrnach: main\n"])
-def test_a_broken_config_is_unavailable_and_says_nothing_of_it(config: Path, text: str) -> None:
+def test_a_broken_config_is_answered_503_without_its_text(config: Path, text: str) -> None:
     config.write_text(text)
     lines, document = serve(config)
     assert (lines[0], document) == ("Status: 503 Service Unavailable", UNAVAILABLE)
 
 
-def test_a_missing_config_is_unavailable(tmp_path: Path) -> None:
+def test_a_missing_config_is_answered_503(tmp_path: Path) -> None:
     assert serve(tmp_path / "nothing.yml")[1] == UNAVAILABLE
 
 
-def test_a_state_that_cannot_be_written_is_unavailable(
+def test_a_state_directory_that_cannot_be_written_is_answered_503(
     tmp_path: Path, write_config: WriteConfig
 ) -> None:
     (tmp_path / "file").touch()
@@ -163,7 +173,7 @@ def test_a_state_that_cannot_be_written_is_unavailable(
     assert (lines[0], document) == ("Status: 503 Service Unavailable", UNAVAILABLE)
 
 
-def test_a_full_disk_is_unavailable(
+def test_a_full_disk_is_answered_503_and_logged(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(config)
@@ -177,12 +187,12 @@ def test_a_full_disk_is_unavailable(
     monkeypatch.setattr(Database, "writing", writing_to_a_full_disk)
     answers = [serve(config, HTTP_X_GITHUB_DELIVERY=f"d-{number}") for number in range(100)]
     assert answers[-1][1] == UNAVAILABLE
-    said = (tmp_path / "state" / "logs" / "webhook.log").read_text()
-    assert "cannot write the record" in said
-    assert "Traceback" not in said
+    log = (tmp_path / "state" / "logs" / "webhook.log").read_text()
+    assert "cannot write the record" in log
+    assert "Traceback" not in log
 
 
-def test_a_bug_is_unavailable_and_leaves_its_traceback(
+def test_a_bug_is_answered_503_and_its_traceback_is_logged(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(config)
@@ -190,7 +200,7 @@ def test_a_bug_is_unavailable_and_leaves_its_traceback(
     def receive(*_: object, **__: object) -> None:
         raise RuntimeError("half a pair: \ud800")
 
-    monkeypatch.setattr(door, "receive", receive)
+    monkeypatch.setattr(serving, "receive", receive)
     assert serve(config)[1] == UNAVAILABLE
     log = tmp_path / "state" / "logs" / "webhook.log"
     assert log.stat().st_mode & 0o777 == 0o600
@@ -199,13 +209,13 @@ def test_a_bug_is_unavailable_and_leaves_its_traceback(
     assert last == "RuntimeError: half a pair: \\ud800"
 
 
-def test_strangers_cannot_fill_the_disk_with_a_bug(
+def test_a_log_that_is_full_is_renamed_and_a_new_one_begins(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(config)
     log = tmp_path / "state" / "logs" / "webhook.log"
-    log.write_bytes(b"x" * door.MAX_LOG)
-    monkeypatch.setattr(door, "receive", lambda *_, **__: 1 / 0)
+    log.write_bytes(b"x" * serving.MAX_LOG)
+    monkeypatch.setattr(serving, "receive", lambda *_, **__: 1 / 0)
     for _ in range(3):
         assert serve(config)[1] == UNAVAILABLE
     old = log.with_name("webhook.log.1")
@@ -222,7 +232,7 @@ def test_the_body_is_read_to_its_end_whatever_the_answer(config: Path) -> None:
         assert stdin.tell() == len(body)
 
 
-def test_deploy_cgi_works_from_a_checkout_wherever_it_is_called_from(
+def test_deploy_cgi_works_from_a_checkout_through_a_link_elsewhere(
     tmp_path: Path, config: Path
 ) -> None:
     link = tmp_path / "hook.cgi"
@@ -239,39 +249,39 @@ def test_deploy_cgi_works_from_a_checkout_wherever_it_is_called_from(
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_silent_client_is_answered_when_the_time_is_up(config: Path) -> None:
-    code = "from deployctl.webhook import cgi, door; door.SECONDS = 1; cgi.main()"
+def test_a_client_that_sends_no_body_is_refused_at_the_time_limit(config: Path) -> None:
+    code = "from deployctl.webhook import cgi, serving; serving.SECONDS = 1; cgi.main()"
     env = {**environ(b"", CONTENT_LENGTH="100"), "DEPLOYCTL_CONFIG": str(config)}
-    stdout, stderr = run_front(code, None, env)
+    stdout, stderr = run_cgi(code, None, env)
     reason = "the body did not come within 1 s"
     malformed = {"result": "malformed", "reason": reason, "delivery": None, "deployment": None}
     assert (parsed(stdout)[1], stderr) == (malformed, b"")
 
 
-def test_a_record_that_somebody_keeps_locked_is_unavailable_in_time(
+def test_a_record_locked_by_another_process_is_answered_503_at_the_time_limit(
     tmp_path: Path, config: Path
 ) -> None:
     serve(config)
-    code = "from deployctl.webhook import cgi, door; door.SECONDS = 1; cgi.main()"
+    code = "from deployctl.webhook import cgi, serving; serving.SECONDS = 1; cgi.main()"
     body = json.dumps(push()).encode()
     with Database(str(tmp_path / "state")) as db, db.writing():
-        stdout, _ = run_front(code, body, {**environ(body), "DEPLOYCTL_CONFIG": str(config)})
+        stdout, _ = run_cgi(code, body, {**environ(body), "DEPLOYCTL_CONFIG": str(config)})
     assert parsed(stdout)[1] == UNAVAILABLE
 
 
-def test_what_was_decided_is_answered_even_if_the_body_does_not_end(config: Path) -> None:
-    code = "from deployctl.webhook import cgi, door; door.SECONDS = 1; cgi.main()"
+def test_an_answer_that_needs_no_body_is_sent_though_the_body_never_ends(config: Path) -> None:
+    code = "from deployctl.webhook import cgi, serving; serving.SECONDS = 1; cgi.main()"
     env = {
         **environ(b"", CONTENT_LENGTH="100", REQUEST_METHOD="PUT"),
         "DEPLOYCTL_CONFIG": str(config),
     }
-    assert parsed(run_front(code, None, env)[0])[0][0] == "Status: 405 Method Not Allowed"
+    assert parsed(run_cgi(code, None, env)[0])[0][0] == "Status: 405 Method Not Allowed"
 
 
-def test_a_program_that_cannot_even_answer_is_ended(config: Path) -> None:
+def test_a_process_that_hangs_while_it_answers_is_ended(config: Path) -> None:
     code = (
-        "import time\nfrom deployctl.webhook import cgi, door\n"
-        "door.SECONDS = door.SECONDS_TO_ANSWER = 1\n"
+        "import time\nfrom deployctl.webhook import cgi, serving\n"
+        "serving.SECONDS = serving.SECONDS_TO_ANSWER = 1\n"
         "cgi._response = lambda answer: time.sleep(20)\ncgi.main()"
     )
     env = {**environ(b"", CONTENT_LENGTH="100"), "DEPLOYCTL_CONFIG": str(config)}
@@ -290,21 +300,21 @@ def test_nothing_is_ever_written_to_stderr(config: Path) -> None:
         "import os\nfrom deployctl.webhook import cgi\n"
         "cgi.serve = lambda *_: os.write(2, b'!')\ncgi.main()"
     )
-    assert run_front(code, b"", dict(os.environ)) == (b"", b"")
+    assert run_cgi(code, b"", dict(os.environ)) == (b"", b"")
 
 
-def test_a_webhook_imports_nothing_heavy(config: Path) -> None:
+def test_a_delivery_imports_nothing_heavy(config: Path) -> None:
     serve(config)
     serve(config, HTTP_X_GITHUB_DELIVERY="d-2")
     code = (
-        "import sys; before = set(sys.modules)\nfrom deployctl.webhook import cgi, door\n"
+        "import sys; before = set(sys.modules)\nfrom deployctl.webhook import cgi, serving\n"
         "from deployctl.system import wake\n"
-        "import os, io\ndoor.wake_worker = lambda *_: wake.worker_environment()\n"
+        "import os, io\nserving.wake_worker = lambda *_: wake.worker_environment()\n"
         f"cgi.serve({str(config)!r}, os.environ, sys.stdin.buffer, io.BytesIO())\n"
         "print(*sorted(set(sys.modules) - before))"
     )
     body = json.dumps(push()).encode()
-    stdout, stderr = run_front(code, body, environ(body, HTTP_X_GITHUB_DELIVERY="d-3"))
+    stdout, stderr = run_cgi(code, body, environ(body, HTTP_X_GITHUB_DELIVERY="d-3"))
     imported = stdout.decode().split()
     assert stderr == b""
     assert "deployctl.webhook.forges.github" in imported

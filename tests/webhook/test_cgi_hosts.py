@@ -1,4 +1,4 @@
-"""deploy.cgi as Apache, lighttpd and busybox run it by CGI, and inetd, xinetd, systemd without."""
+"""deploy.cgi run by real servers: Apache, lighttpd, busybox by CGI; inetd, xinetd, systemd."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.workers import StubWorker
 
 @pytest.fixture
 def worker(tmp_path: Path) -> StubWorker:
-    """It sleeps longer than an answer may take."""
+    """A worker that sleeps longer than an answer may take."""
     return StubWorker(tmp_path, seconds=3)
 
 
@@ -43,14 +43,14 @@ def post(
     *,
     path: str = "",
     extra: dict[str, str] | None = None,
-    **about: Any,
+    **options: Any,
 ) -> Response:
-    """A signed push of octo/Hello-World, unless something else is said."""
+    """Send a signed push of octo/Hello-World, unless the arguments say otherwise."""
     body = json.dumps(push() if document is None else document).encode()
-    return host.request("POST", path, body, {**headers(body, **about), **(extra or {})})
+    return host.request("POST", path, body, {**headers(body, **options), **(extra or {})})
 
 
-def test_a_push_is_stored_answered_and_given_to_a_worker_that_gets_nothing_else(
+def test_a_push_is_stored_and_answered_and_its_worker_inherits_nothing_of_the_request(
     host: CgiHost, worker: StubWorker, tmp_path: Path
 ) -> None:
     response = post(host, extra={"Proxy": "http://192.0.2.1:3128"})
@@ -69,12 +69,12 @@ def test_a_push_is_stored_answered_and_given_to_a_worker_that_gets_nothing_else(
     report = worker.report()
     assert report["files"] == ["/dev/null"] * 3 + [f"{tmp_path}/state/locks/wake.lock"]
     assert report["session"] != host.process.pid
-    named = [name for name in report["env"] if name.startswith(("HTTP", "DEPLOYCTL"))]
-    assert named == ["DEPLOYCTL_WAKE_FD"]
+    inherited = [name for name in report["env"] if name.startswith(("HTTP", "DEPLOYCTL"))]
+    assert inherited == ["DEPLOYCTL_WAKE_FD"]
     assert report["argv"] == ["--config", host.config, "run"]
 
 
-def test_what_is_refused_is_answered_whatever_its_size(host: CgiHost) -> None:
+def test_a_refused_delivery_of_any_size_is_answered(host: CgiHost) -> None:
     large, too_large = push(padding="x" * 900_000), push(padding="x" * 3_000_000)
     statuses = [
         post(host, large, secret="wrong").status,
@@ -93,16 +93,16 @@ def test_only_post_is_allowed(host: CgiHost, method: str) -> None:
     assert (response.status, response.headers["allow"]) == (405, "POST")
 
 
-def test_a_chunked_body_is_read_where_the_host_can(host: CgiHost) -> None:
+def test_a_chunked_body_is_read_if_the_host_supports_chunks(host: CgiHost) -> None:
     body = json.dumps(push(padding="x" * 200_000)).encode()
-    given = headers(body)
-    del given["content-length"]
+    sent = headers(body)
+    del sent["content-length"]
     chunks = [body[start : start + 50_000] for start in range(0, len(body), 50_000)]
     expected = 202 if host.takes_chunks else 400
-    assert host.request("POST", "", chunks, given).status == expected
+    assert host.request("POST", "", chunks, sent).status == expected
 
 
-def test_systemd_takes_the_units_of_the_readme_without_a_word(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units_of_the_readme_without_warnings(tmp_path: Path) -> None:
     program = {"/opt/deployctl/bin/deploy.cgi": "/bin/true"}
     units = [tmp_path / "deployctl.socket", tmp_path / "deployctl@.service"]
     units[0].write_text(snippet("systemd.socket", {}))

@@ -1,4 +1,4 @@
-"""``on: ci_success``: a push waits, visibly, until the forge says that its checks passed."""
+"""``on: ci_success``: a push waits until the forge reports that the checks of its commit passed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ OTHER = "a" * 40
 
 
 def status(state: str, *, revision: str = REVISION, context: str = "build") -> dict[str, Any]:
+    """Return the JSON of GitHub's event ``status``."""
     return {
         "sha": revision,
         "state": state,
@@ -31,6 +32,8 @@ def status(state: str, *, revision: str = REVISION, context: str = "build") -> d
 
 
 class Inbox:
+    """The record, with receive() for the repo ``app``; counts deliveries and started workers."""
+
     def __init__(self, state_dir: Path) -> None:
         self.db = Database(str(state_dir))
         self.woken = 0
@@ -39,8 +42,8 @@ class Inbox:
     def post(self, document: Any, event: str = "push", **repo: Any) -> Answer:
         self.count += 1
         config = webhook_config(self.db.state_dir, app={"on": "ci_success", **repo})
-        made = request(document, event=event, number=f"d-{self.count}")
-        return receive(made, config, now=1.0, wake=self._wake)
+        delivery = request(document, event=event, number=f"d-{self.count}")
+        return receive(delivery, config, now=1.0, wake=self._wake)
 
     def _wake(self, _repo: str) -> None:
         self.woken += 1
@@ -50,19 +53,21 @@ class Inbox:
         rows = self.db.connection.execute(f"SELECT {columns} FROM deployments ORDER BY number")
         return [tuple(row) for row in rows]
 
-    def end(self, number: int, how: str) -> None:
+    def set_status(self, number: int, status: str) -> None:
         with self.db.writing() as connection:
-            connection.execute("UPDATE deployments SET status = ? WHERE number = ?", (how, number))
+            connection.execute(
+                "UPDATE deployments SET status = ? WHERE number = ?", (status, number)
+            )
 
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> Iterator[Inbox]:
-    made = Inbox(tmp_path / "state")
-    yield made
-    made.db.close()
+    opened = Inbox(tmp_path / "state")
+    yield opened
+    opened.db.close()
 
 
-def test_a_push_waits_and_nothing_runs_it(inbox: Inbox) -> None:
+def test_a_push_is_queued_but_not_run_before_its_checks_passed(inbox: Inbox) -> None:
     answer = inbox.post(push())
     assert (answer.status, answer.result, answer.deployment) == (202, "queued", 1)
     assert answer.reason.endswith("; it waits until the forge says that its checks passed")
@@ -70,7 +75,7 @@ def test_a_push_waits_and_nothing_runs_it(inbox: Inbox) -> None:
     assert queue.waiting(inbox.db) == []
 
 
-def test_it_runs_once_the_forge_says_that_its_checks_passed(inbox: Inbox) -> None:
+def test_a_push_runs_once_the_forge_reports_that_its_checks_passed(inbox: Inbox) -> None:
     inbox.post(push())
     pending = inbox.post(status("pending"), "status")
     assert (pending.result, pending.reason) == ("ignored", f"{REVISION} waits for its check build")
@@ -80,7 +85,7 @@ def test_it_runs_once_the_forge_says_that_its_checks_passed(inbox: Inbox) -> Non
     assert (queue.waiting(inbox.db), inbox.woken) == ([(1, "app")], 1)
 
 
-def test_all_checks_that_are_known_must_have_passed(inbox: Inbox) -> None:
+def test_all_known_checks_must_have_passed(inbox: Inbox) -> None:
     inbox.post(push())
     inbox.post(status("pending", context="lint"), "status")
     answer = inbox.post(status("success"), "status")
@@ -89,7 +94,7 @@ def test_all_checks_that_are_known_must_have_passed(inbox: Inbox) -> None:
 
 
 @pytest.mark.parametrize("state", ["failure", "error"])
-def test_a_check_that_failed_drops_it(inbox: Inbox, state: str) -> None:
+def test_a_failed_check_cancels_the_deployment_that_waits_for_it(inbox: Inbox, state: str) -> None:
     inbox.post(push())
     answer = inbox.post(status(state), "status")
     assert (answer.status, answer.result, answer.deployment) == (200, "ignored", 1)
@@ -97,7 +102,7 @@ def test_a_check_that_failed_drops_it(inbox: Inbox, state: str) -> None:
     assert inbox.deployments() == [(1, "cancelled", REVISION, REVISION)]
 
 
-def test_a_check_that_passed_at_last_brings_it_back(inbox: Inbox) -> None:
+def test_a_check_that_passes_after_it_failed_queues_the_commit_again(inbox: Inbox) -> None:
     inbox.post(push())
     inbox.post(status("failure"), "status")
     answer = inbox.post(status("success"), "status")
@@ -105,56 +110,56 @@ def test_a_check_that_passed_at_last_brings_it_back(inbox: Inbox) -> None:
     assert inbox.deployments()[1] == (2, "queued", REVISION, None)
 
 
-def test_the_word_may_come_before_the_push(inbox: Inbox) -> None:
+def test_a_check_may_be_reported_before_the_push(inbox: Inbox) -> None:
     inbox.post(status("success", revision=OTHER), "status")
-    inbox.end(1, "succeeded")
+    inbox.set_status(1, "succeeded")
     inbox.post(status("failure", context="lint"), "status")
     answer = inbox.post(push())
     assert (answer.result, answer.reason) == ("ignored", f"the check lint of {REVISION} failed")
 
 
-def test_a_commit_of_the_branch_that_passed_needs_no_push_to_tell_of_it(inbox: Inbox) -> None:
+def test_a_commit_of_the_branch_that_passed_is_queued_without_a_push(inbox: Inbox) -> None:
     answer = inbox.post(status("success"), "status")
     assert (answer.result, answer.deployment) == ("queued", 1)
     assert inbox.deployments() == [(1, "queued", REVISION, None)]
     assert inbox.post(push()).result == "queued"
 
 
-def test_a_commit_of_another_branch_is_none_of_ours(inbox: Inbox) -> None:
+def test_a_commit_of_another_branch_is_ignored(inbox: Inbox) -> None:
     document = {**status("success"), "branches": [{"name": "dev"}]}
     assert inbox.post(document, "status").result == "ignored"
     assert inbox.deployments() == []
 
 
-def test_an_older_commit_that_passes_late_does_not_come_after_a_newer_one(inbox: Inbox) -> None:
+def test_an_older_commit_that_passes_late_is_not_deployed_after_a_newer_one(inbox: Inbox) -> None:
     inbox.post(push())
     inbox.post(push(after=OTHER))
     assert inbox.post(status("success"), "status").result == "ignored"
     assert inbox.post(status("success", revision=OTHER), "status").result == "queued"
-    inbox.end(2, "succeeded")
+    inbox.set_status(2, "succeeded")
     assert inbox.post(status("success"), "status").result == "ignored"
     assert [row[:2] for row in inbox.deployments()] == [(1, "superseded"), (2, "succeeded")]
 
 
-def test_where_a_push_is_enough_checks_are_no_pushes(inbox: Inbox) -> None:
+def test_a_repo_that_deploys_every_push_ignores_checks(inbox: Inbox) -> None:
     answer = inbox.post(status("success"), "status", on="push")
     assert (answer.result, answer.reason) == ("ignored", "the event status is not a push")
 
 
 def test_two_suites_of_one_app_are_two_checks(inbox: Inbox) -> None:
-    """All workflows of GitHub's are suites of one app."""
+    """On GitHub, the workflows of a repository are check suites of one app, GitHub Actions."""
     inbox.post(push())
-    for number, how in ((1, "failure"), (2, "success")):
-        document = run("check_suite", conclusion=how, app={"name": "Actions"}, id=number)
+    for number, conclusion in ((1, "failure"), (2, "success")):
+        document = run("check_suite", conclusion=conclusion, app={"name": "Actions"}, id=number)
         answer = inbox.post({**document, "repository": {"id": 1296269}}, "check_suite")
         assert answer.result == "ignored"
     assert [row[1] for row in inbox.deployments()] == ["cancelled"]
 
 
-def test_a_check_that_passes_later_needs_no_branch_to_bring_its_deployment_back(
+def test_a_check_that_passes_after_it_failed_need_not_name_the_branch(
     inbox: Inbox,
 ) -> None:
-    """Gitea names none; nor is one asked for where tags are deployed."""
+    """Gitea names no branch, and for a repo that deploys tags none is needed."""
     inbox.post(push(ref="refs/tags/v1"), tags="v*")
     for state in ("failure", "pending", "success"):
         answer = inbox.post({**status(state), "branches": None}, "status", tags="v*")
@@ -163,40 +168,42 @@ def test_a_check_that_passes_later_needs_no_branch_to_bring_its_deployment_back(
     assert row["ref"] == "refs/tags/v1"
 
 
-def test_an_older_word_that_comes_late_does_not_count(inbox: Inbox) -> None:
+def test_an_older_report_that_arrives_late_does_not_count(inbox: Inbox) -> None:
     inbox.post({**status("success"), "id": 12, "branches": []}, "status")
     inbox.post({**status("pending"), "id": 11, "branches": []}, "status")
     assert inbox.post(push()).reason == f"refs/heads/main is at {REVISION} now"
 
 
-def test_the_word_that_let_a_deployment_go_is_a_duplicate_or_runs_it_again(inbox: Inbox) -> None:
+def test_a_redelivered_report_is_a_duplicate_unless_the_deployment_failed(inbox: Inbox) -> None:
     inbox.post(push())
-    made = status("success")
+    report = status("success")
     config = webhook_config(inbox.db.state_dir, app={"on": "ci_success"})
 
-    def word() -> Answer:
+    def post_report() -> Answer:
         return receive(
-            request(made, event="status", number="c-1"), config, now=1.0, wake=lambda _: None
+            request(report, event="status", number="c-1"), config, now=1.0, wake=lambda _: None
         )
 
-    assert (word().deployment, word().result) == (1, "duplicate")
-    inbox.end(1, "failed")
-    again = word()
-    assert (again.status, again.result, again.deployment) == (202, "queued", 2)
+    assert (post_report().deployment, post_report().result) == (1, "duplicate")
+    inbox.set_status(1, "failed")
+    last = post_report()
+    assert (last.status, last.result, last.deployment) == (202, "queued", 2)
 
 
-def test_a_push_that_names_no_commit_cannot_wait_for_its_checks(inbox: Inbox) -> None:
+def test_a_push_that_names_no_commit_is_ignored(inbox: Inbox) -> None:
     from tests.support.forges import FORGES
 
     forge = next(forge for forge in FORGES if forge.name == "standard-webhooks")
-    made = forge.request("/app", document={"type": "push", "data": {"ref": "refs/heads/main"}})
+    delivery = forge.request("/app", document={"type": "push", "data": {"ref": "refs/heads/main"}})
     repo = {"on": "ci_success", "secrets": [forge.secret]}
     config = webhook_config(inbox.db.state_dir, app=repo)
-    answer = receive(made, config, now=1_700_000_000.5, wake=lambda _: None)
+    answer = receive(delivery, config, now=1_700_000_000.5, wake=lambda _: None)
     assert (answer.status, answer.result, inbox.deployments()) == (200, "ignored", [])
 
 
-def test_what_a_person_dropped_does_not_come_again_by_itself(app: App, tmp_path: Path) -> None:
+def test_a_deployment_that_a_person_cancelled_is_not_queued_again_by_a_check(
+    app: App, tmp_path: Path
+) -> None:
     app.configure(webhook_secret=SECRET, on="ci_success")
     app.push("1")
     inbox = Inbox(tmp_path / "state")
@@ -209,18 +216,19 @@ def test_what_a_person_dropped_does_not_come_again_by_itself(app: App, tmp_path:
     inbox.db.close()
 
 
-# ---- what the forges send -------------------------------------------------------------------
+# ---- reports of the forges ------------------------------------------------------------------
 
 
 def run(kind: str, **changes: Any) -> dict[str, Any]:
-    """A check suite or a workflow run of GitHub."""
-    found = {"head_sha": REVISION, "head_branch": "main", "status": "completed", **changes}
-    return {"action": "completed", kind: found, "repository": {"id": 1}}
+    """Return the JSON of a check suite or of a workflow run of GitHub."""
+    suite_or_run = {"head_sha": REVISION, "head_branch": "main", "status": "completed", **changes}
+    return {"action": "completed", kind: suite_or_run, "repository": {"id": 1}}
 
 
 def pipeline(**changes: Any) -> dict[str, Any]:
-    found = {"ref": "main", "tag": False, "sha": REVISION, "source": "push", **changes}
-    return {"object_kind": "pipeline", "object_attributes": found, "project": {"id": 17}}
+    """Return the JSON of a pipeline of GitLab."""
+    attributes = {"ref": "main", "tag": False, "sha": REVISION, "source": "push", **changes}
+    return {"object_kind": "pipeline", "object_attributes": attributes, "project": {"id": 17}}
 
 
 GITHUB, GITLAB, GITEA = "x-github-event", "x-gitlab-event", "x-gitea-event"
@@ -228,7 +236,7 @@ MAIN = ["refs/heads/main"]
 
 
 @pytest.mark.parametrize(
-    ("header", "event", "document", "wanted"),
+    ("header", "event", "document", "expected"),
     [
         (GITHUB, "status", status("success"), ("build", "success", MAIN)),
         (GITHUB, "status", status("error"), ("build", "failure", MAIN)),
@@ -276,15 +284,15 @@ MAIN = ["refs/heads/main"]
         ),
     ],
 )
-def test_each_forge_has_its_own_words_for_it(
-    header: str, event: str, document: dict[str, Any], wanted: tuple[str, str, list[str]]
+def test_the_report_of_each_forge_is_read_as_a_check(
+    header: str, event: str, document: dict[str, Any], expected: tuple[str, str, list[str]]
 ) -> None:
     name = {GITHUB: "github", GITLAB: "gitlab", GITEA: "gitea"}[header]
-    found = load(name).read(Delivery({header: event}, b"", document))
-    assert (found.kind, found.check is not None) == ("check", True)
-    assert found.check is not None
-    assert found.check.revision == REVISION
-    assert (found.check.context, found.check.state, found.check.refs) == wanted
+    read = load(name).read(Delivery({header: event}, b"", document))
+    assert (read.kind, read.check is not None) == ("check", True)
+    assert read.check is not None
+    assert read.check.revision == REVISION
+    assert (read.check.context, read.check.state, read.check.refs) == expected
 
 
 @pytest.mark.parametrize(
@@ -296,34 +304,34 @@ def test_each_forge_has_its_own_words_for_it(
         (GITLAB, "Pipeline Hook", {"object_kind": "pipeline"}),
     ],
 )
-def test_what_is_not_about_a_commit_of_a_branch_is_no_check(
+def test_a_report_that_is_not_about_a_commit_of_a_branch_is_no_check(
     header: str, event: str, document: dict[str, Any]
 ) -> None:
     name = {GITHUB: "github", GITLAB: "gitlab"}[header]
     assert load(name).read(Delivery({header: event}, b"", document)).kind == "other"
 
 
-# ---- to the end -----------------------------------------------------------------------------
+# ---- whole pipeline--------------------------------------------------------------------------
 
 
 def test_only_the_commit_that_passed_goes_live(app: App, tmp_path: Path) -> None:
     app.configure(webhook_secret=SECRET, on="ci_success")
     app.push("1")
-    checked = app.upstream.head
+    first = app.upstream.head
     inbox = Inbox(tmp_path / "state")
-    inbox.post(push(after=checked))
+    inbox.post(push(after=first))
     app.cli("run")
     (waiting,) = app.status["queued"]
-    assert (app.live, waiting["reason"]) == (None, f"it waits for the checks of {checked}")
+    assert (app.live, waiting["reason"]) == (None, f"it waits for the checks of {first}")
     shown = app.cli("status").stdout
-    assert f"it waits for the checks of {checked[:12]}" in shown
+    assert f"it waits for the checks of {first[:12]}" in shown
     app.push("2")
-    inbox.post(status("success", revision=checked), "status")
+    inbox.post(status("success", revision=first), "status")
     app.cli("run")
     assert app.live == "1"
-    found = app.cli.json("sync")
-    assert (found["deployments"], app.live) == ([], "1")
-    assert [one["status"] for one in app.status["queued"]] == ["queued"]
+    synced = app.cli.json("sync")
+    assert (synced["deployments"], app.live) == ([], "1")
+    assert [deployment["status"] for deployment in app.status["queued"]] == ["queued"]
     inbox.post(status("success", revision=app.upstream.head), "status")
     app.cli("run")
     assert app.live == "2"

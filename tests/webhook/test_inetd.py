@@ -1,3 +1,5 @@
+"""HTTP/1.1 for inetd: strict parsing, chunked bodies, time limits, the end of a connection."""
+
 from __future__ import annotations
 
 import io
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.webhook import door, inetd
+from deployctl.webhook import inetd, serving
 from deployctl.webhook.payload import MalformedError
 from tests.conftest import WriteConfig
 from tests.support.deliveries import SECRET, headers, push
@@ -34,11 +36,11 @@ def config(write_config: WriteConfig) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "wake_worker", lambda *_: True)
+    monkeypatch.setattr(serving, "wake_worker", lambda *_: True)
 
 
 class Response:
-    """An answer to one request, taken apart."""
+    """The parsed answer to one request."""
 
     def __init__(self, raw: bytes) -> None:
         head, _, self.body = raw.partition(b"\r\n\r\n")
@@ -60,7 +62,7 @@ def head(
     more: Mapping[str, str] | None = None,
     **changes: str | None,
 ) -> bytes:
-    """The lines of a signed push; a change to None takes a header away."""
+    """Return the request line and headers of a signed push; a header set to None is left out."""
     merged: dict[str, str | None] = {"host": "localhost", **headers(body), **(more or {})}
     merged.update({name.replace("_", "-"): value for name, value in changes.items()})
     lines = [f"{name}: {value}" for name, value in merged.items() if value is not None]
@@ -81,7 +83,7 @@ def serve(config: Path, request: bytes) -> Response:
     return Response(stdout.getvalue())
 
 
-def test_an_answer_is_whole_and_the_last_on_its_connection(config: Path) -> None:
+def test_an_answer_is_complete_and_closes_the_connection(config: Path) -> None:
     response = serve(config, head() + BODY)
     date = response.lines.pop(0)
     assert re.fullmatch(r"Date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", date)
@@ -196,7 +198,7 @@ def test_only_the_announced_body_is_read(config: Path) -> None:
         ),
     ],
 )
-def test_what_is_not_strictly_http_is_refused(
+def test_a_request_that_breaks_a_rule_of_http_is_refused(
     config: Path, request_: bytes, status: str, reason: str | None
 ) -> None:
     response = serve(config, request_)
@@ -207,7 +209,9 @@ def test_what_is_not_strictly_http_is_refused(
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "CONNECT"])
 @pytest.mark.parametrize("target", ["/deploy.cgi", "/", "/%zz", "*", "example.org:80"])
-def test_another_method_is_told_what_is_allowed(config: Path, method: str, target: str) -> None:
+def test_a_method_other_than_post_is_refused_with_the_header_allow(
+    config: Path, method: str, target: str
+) -> None:
     response = serve(config, f"{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     assert response.status == "HTTP/1.1 405 Method Not Allowed"
     assert "Allow: POST" in response.lines
@@ -219,7 +223,7 @@ def test_the_answer_to_head_has_no_body(config: Path) -> None:
     assert (response.status, response.body) == ("HTTP/1.1 405 Method Not Allowed", b"")
 
 
-def test_http_1_0_is_answered_too_and_its_expect_means_nothing(config: Path) -> None:
+def test_http_1_0_is_answered_too_and_its_expect_is_ignored(config: Path) -> None:
     request = head("POST /deploy.cgi HTTP/1.0", host=None, expect="x") + BODY
     assert serve(config, request).status == "HTTP/1.1 202 Accepted"
 
@@ -264,13 +268,13 @@ def test_the_target_names_the_repo(target: str, path: str) -> None:
         ("//deploy.cgi", "nothing is here; the webhook is /deploy.cgi"),
     ],
 )
-def test_another_target_is_refused(target: str, message: str) -> None:
+def test_a_target_that_is_invalid_or_not_the_webhook_is_refused(target: str, message: str) -> None:
     with pytest.raises(MalformedError) as caught:
         inetd.path_info(target.encode())
     assert str(caught.value) == message
 
 
-def test_the_repo_in_the_target_is_the_one_that_is_meant(config: Path) -> None:
+def test_a_delivery_is_for_the_repo_in_the_target_only(config: Path) -> None:
     body = json.dumps(push(repository=None)).encode()
     answers = [
         serve(config, head(f"POST /deploy.cgi/{name} HTTP/1.1", body) + body).status
@@ -279,7 +283,7 @@ def test_the_repo_in_the_target_is_the_one_that_is_meant(config: Path) -> None:
     assert answers == ["HTTP/1.1 202 Accepted", "HTTP/1.1 401 Unauthorized"]
 
 
-def test_two_signatures_are_none(config: Path) -> None:
+def test_a_signature_header_that_occurs_twice_does_not_verify(config: Path) -> None:
     request = head(X_Hub_Signature_256="sha256=0") + BODY
     assert serve(config, request).status == "HTTP/1.1 401 Unauthorized"
 
@@ -293,7 +297,7 @@ def test_two_signatures_are_none(config: Path) -> None:
         b"%X;a=b; c\r\n%s\r\n0;d\r\n\r\n" % (len(BODY), BODY),
     ],
 )
-def test_a_chunked_body_is_put_together(config: Path, body: bytes) -> None:
+def test_a_chunked_body_is_decoded(config: Path, body: bytes) -> None:
     assert serve(config, chunked_head() + body).status == "HTTP/1.1 202 Accepted"
 
 
@@ -330,7 +334,7 @@ def test_a_chunked_body_beyond_the_limit_is_too_large(config: Path) -> None:
     assert serve(config, chunked_head() + body).status == "HTTP/1.1 413 Content Too Large"
 
 
-def test_a_client_that_waits_is_asked_for_the_body_once(config: Path) -> None:
+def test_a_client_that_expects_100_continue_gets_it_once(config: Path) -> None:
     request = chunked_head(more={"Expect": "100-Continue"}) + chunked(BODY)
     stdout = io.BytesIO()
     inetd.serve(str(config), io.BytesIO(request), stdout)
@@ -347,27 +351,27 @@ def test_a_client_that_waits_is_asked_for_the_body_once(config: Path) -> None:
         (head("PUT / HTTP/1.1", expect="100-continue"), "405 Method Not Allowed"),
     ],
 )
-def test_a_body_that_is_refused_is_not_asked_for(
+def test_a_client_whose_body_is_refused_gets_no_100_continue(
     config: Path, request_: bytes, status: str
 ) -> None:
     assert serve(config, request_).status == f"HTTP/1.1 {status}"
 
 
 class Connection:
-    """``deploy.cgi`` at the far end of a connection, which is its stdin, stdout and stderr."""
+    """A connection to ``deploy.cgi``, which has the other end as its stdin, stdout and stderr."""
 
     def __init__(self, argv: list[str], **environ: str) -> None:
-        ours = socket.create_server(("127.0.0.1", 0))
-        with ours:
-            self.client = socket.create_connection(ours.getsockname(), timeout=20)
-            theirs, _ = ours.accept()
-        with theirs:
+        listener = socket.create_server(("127.0.0.1", 0))
+        with listener:
+            self.client = socket.create_connection(listener.getsockname(), timeout=20)
+            server_end, _ = listener.accept()
+        with server_end:
             self.process = subprocess.Popen(
                 argv,
                 env={"PATH": os.defpath, **environ},
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=theirs.fileno(),
+                stdin=server_end.fileno(),
+                stdout=server_end.fileno(),
+                stderr=server_end.fileno(),
             )
 
     def __enter__(self) -> Connection:
@@ -378,14 +382,14 @@ class Connection:
         self.process.wait(timeout=20)
 
     def read(self) -> bytes:
-        """All that comes until the other side closes."""
+        """Return all bytes until the other side closes the connection."""
         return b"".join(iter(lambda: self.client.recv(65536), b""))
 
 
 def program(code: str) -> list[str]:
-    """``main`` of the module inetd, after ``code``; no worker is started."""
-    usual = "from deployctl.webhook import inetd, door; door.wake_worker = lambda *_: True"
-    return [sys.executable, "-c", f"import os, sys; {usual}\n{code}\ninetd.main()"]
+    """Return the argv of a process that runs ``code`` and then inetd.main; no worker is started."""
+    setup = "from deployctl.webhook import inetd, serving; serving.wake_worker = lambda *_: True"
+    return [sys.executable, "-c", f"import os, sys; {setup}\n{code}\ninetd.main()"]
 
 
 @pytest.fixture
@@ -400,7 +404,7 @@ def environ(config: Path) -> dict[str, str]:
         [sys.executable, "-m", "deployctl", "receive", "--inetd"],
     ],
 )
-def test_without_a_cgi_environment_the_program_is_the_server(
+def test_without_a_cgi_environment_the_program_speaks_http_itself(
     argv: list[str], environ: dict[str, str]
 ) -> None:
     body = json.dumps({"repository": {"id": 1296269}}).encode()
@@ -411,13 +415,15 @@ def test_without_a_cgi_environment_the_program_is_the_server(
     assert (response.status, response.document["result"]) == ("HTTP/1.1 200 OK", "pong")
 
 
-def test_nothing_said_on_stderr_reaches_the_client(environ: dict[str, str]) -> None:
+def test_nothing_written_to_stderr_reaches_the_client(environ: dict[str, str]) -> None:
     code = "inetd.serve = lambda *_: os.write(2, b'!')"
     with Connection(program(code), **environ) as connection:
         assert connection.read() == b""
 
 
-def test_a_client_that_sends_on_gets_its_refusal(environ: dict[str, str]) -> None:
+def test_a_client_that_sends_a_body_that_is_too_large_still_gets_the_answer(
+    environ: dict[str, str],
+) -> None:
     request = head(content_length="30000000")
     with Connection(program(""), **environ) as connection:
         connection.client.sendall(request + b"x" * 30_000_000)
@@ -425,7 +431,9 @@ def test_a_client_that_sends_on_gets_its_refusal(environ: dict[str, str]) -> Non
         assert connection.process.wait(10) == 0
 
 
-def test_a_client_that_stays_is_left_soon(environ: dict[str, str]) -> None:
+def test_the_process_ends_soon_if_the_client_does_not_close_the_connection(
+    environ: dict[str, str],
+) -> None:
     with Connection(program("inetd.SECONDS_OF_SILENCE = 0.1"), **environ) as connection:
         connection.client.sendall(head() + BODY)
         assert Response(connection.read()).status == "HTTP/1.1 202 Accepted"
@@ -433,10 +441,10 @@ def test_a_client_that_stays_is_left_soon(environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /deploy.cgi HT"])
-def test_a_silent_client_is_answered_when_the_time_is_up(
+def test_a_client_that_sends_no_whole_head_is_answered_at_the_time_limit(
     environ: dict[str, str], sent: bytes
 ) -> None:
-    with Connection(program("door.SECONDS = 1"), **environ) as connection:
+    with Connection(program("serving.SECONDS = 1"), **environ) as connection:
         connection.client.sendall(sent)
         response = Response(connection.read())
     assert response.status == "HTTP/1.1 503 Service Unavailable"
@@ -444,27 +452,29 @@ def test_a_silent_client_is_answered_when_the_time_is_up(
 
 
 @pytest.mark.parametrize("sent", [head(), chunked_head() + b"5\r\n{"])
-def test_a_client_that_keeps_its_body_is_told_so_when_the_time_is_up(
+def test_a_client_that_sends_no_whole_body_is_refused_at_the_time_limit(
     environ: dict[str, str], sent: bytes
 ) -> None:
-    with Connection(program("door.SECONDS = 1"), **environ) as connection:
+    with Connection(program("serving.SECONDS = 1"), **environ) as connection:
         connection.client.sendall(sent)
         response = Response(connection.read())
     assert response.status == "HTTP/1.1 400 Bad Request"
     assert response.document["reason"] == "the body did not come within 1 s"
 
 
-def test_a_client_that_never_ends_does_not_hold_the_program(environ: dict[str, str]) -> None:
-    with Connection(program("door.SECONDS = 1"), **environ) as connection:
+def test_a_client_that_never_stops_sending_does_not_keep_the_process_alive(
+    environ: dict[str, str],
+) -> None:
+    with Connection(program("serving.SECONDS = 1"), **environ) as connection:
         began = time.monotonic()
-        for _ in dripping(connection):
+        for _ in until_ended(connection):
             connection.client.sendall(b"x")
         assert time.monotonic() - began < 8
         assert connection.process.wait(10) in (0, -signal.SIGALRM)
 
 
-def dripping(connection: Connection) -> Iterator[None]:
-    """Every 50 ms, until the program has ended."""
+def until_ended(connection: Connection) -> Iterator[None]:
+    """Send the head of a large request, then yield every 50 ms until the process has ended."""
     connection.client.sendall(head(content_length="9999999"))
     while connection.process.poll() is None:
         try:
@@ -475,7 +485,7 @@ def dripping(connection: Connection) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("sent", [b"", head(), head(expect="100-continue")])
-def test_a_client_that_is_gone_ends_it_and_is_no_bug(
+def test_a_client_that_resets_the_connection_ends_the_process_and_is_not_logged(
     tmp_path: Path, config: Path, environ: dict[str, str], sent: bytes
 ) -> None:
     serve(config, head() + BODY)
@@ -488,7 +498,7 @@ def test_a_client_that_is_gone_ends_it_and_is_no_bug(
     assert not (tmp_path / "state" / "logs" / "webhook.log").exists()
 
 
-def test_a_client_that_waits_for_its_call_hears_it_at_once(environ: dict[str, str]) -> None:
+def test_100_continue_is_sent_before_the_body_is_read(environ: dict[str, str]) -> None:
     with Connection(program(""), **environ) as connection:
         connection.client.sendall(head(expect="100-continue"))
         assert connection.client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -500,9 +510,9 @@ def test_it_imports_nothing_heavy(config: Path, environ: dict[str, str]) -> None
     serve(config, head() + BODY)
     serve(config, head(x_github_delivery="d-2") + BODY)
     code = (
-        "import io, sys; before = set(sys.modules)\nfrom deployctl.webhook import inetd, door\n"
+        "import io, sys; before = set(sys.modules)\nfrom deployctl.webhook import inetd, serving\n"
         "from deployctl.system import wake\n"
-        "door.wake_worker = lambda *_: wake.worker_environment()\n"
+        "serving.wake_worker = lambda *_: wake.worker_environment()\n"
         f"inetd.serve({str(config)!r}, sys.stdin.buffer, io.BytesIO())\n"
         "print(*sorted(set(sys.modules) - before))"
     )

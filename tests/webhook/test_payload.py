@@ -1,3 +1,5 @@
+"""Strict parsing of bodies: JSON, forms, and single members."""
+
 from __future__ import annotations
 
 import json
@@ -11,7 +13,7 @@ NOT_JSON = "the body is not valid JSON in UTF-8"
 
 
 @pytest.mark.parametrize(
-    ("body", "complaint"),
+    ("body", "message"),
     [
         (b"", NOT_JSON),
         (b"{", NOT_JSON),
@@ -34,14 +36,14 @@ NOT_JSON = "the body is not valid JSON in UTF-8"
     ],
 )
 def test_a_body_that_two_parsers_could_read_differently_is_malformed(
-    body: bytes, complaint: str
+    body: bytes, message: str
 ) -> None:
     with pytest.raises(MalformedError) as caught:
         parse(body)
-    assert (caught.value.status, str(caught.value)) == (400, complaint)
+    assert (caught.value.status, str(caught.value)) == (400, message)
 
 
-def test_what_forges_send_is_read() -> None:
+def test_json_as_forges_send_it_is_parsed() -> None:
     body = b'{"id": 18446744073709551615, "text": "\\ud83d\\ude00 \xc3\xa9", "n": [1.5, null]}'
     assert parse(body) == {
         "id": 18446744073709551615,
@@ -61,7 +63,7 @@ def test_a_form_holds_the_document_in_its_field_payload() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "complaint"),
+    ("body", "message"),
     [
         (b"", "the form does not have exactly one field payload"),
         (b"Payload={}", "the form does not have exactly one field payload"),
@@ -71,13 +73,13 @@ def test_a_form_holds_the_document_in_its_field_payload() -> None:
         (b"payload=[]", "the body is not a JSON object"),
     ],
 )
-def test_a_form_without_one_clear_payload_is_malformed(body: bytes, complaint: str) -> None:
+def test_a_form_without_exactly_one_valid_payload_is_malformed(body: bytes, message: str) -> None:
     with pytest.raises(MalformedError) as caught:
         parse(form_payload(body))
-    assert str(caught.value) == complaint
+    assert str(caught.value) == message
 
 
-def test_a_member_is_of_the_type_asked_for_or_absent() -> None:
+def test_a_member_has_the_requested_type_or_is_absent() -> None:
     document = {"id": 7, "name": None}
     assert member(document, "id", int) == 7
     assert member(document, "name", str) is None

@@ -1,3 +1,5 @@
+"""receive(): what is queued, recorded and answered for deliveries of GitHub."""
+
 from __future__ import annotations
 
 import hashlib
@@ -27,23 +29,23 @@ REFUSED = "unknown repository, or credential missing or wrong"
 
 
 class Hook:
-    """receive() with one config, its record, and a count of the workers started."""
+    """A config and its record, with receive() and a count of the workers started."""
 
     def __init__(self, state_dir: Path) -> None:
         self.config = webhook_config(state_dir, app={})
         self.db = Database(str(state_dir))
         self.woken = 0
 
-    def use(self, **repos: dict[str, Any]) -> WebhookConfig:
+    def configure(self, **repos: dict[str, Any]) -> WebhookConfig:
         self.config = webhook_config(self.db.state_dir, **repos)
         return self.config
 
-    def post(self, document: dict[str, Any] | bytes | None = None, **about: Any) -> Answer:
-        made = request(push() if document is None else document, **about)
-        return receive(made, self.config, now=1_700_000_000.5, wake=self.wake)
+    def post(self, document: dict[str, Any] | bytes | None = None, **options: Any) -> Answer:
+        delivery = request(push() if document is None else document, **options)
+        return receive(delivery, self.config, now=1_700_000_000.5, wake=self.wake)
 
     def wake(self, repo: str) -> None:
-        """A worker starts when what it is to run can be seen by everybody."""
+        """Count a started worker; its deployment must be in the record by then, and committed."""
         assert repo in {row["repo"] for row in self.rows("deployments")}
         self.woken += 1
 
@@ -64,29 +66,29 @@ class Hook:
 
 @pytest.fixture
 def hook(tmp_path: Path) -> Iterator[Hook]:
-    made = Hook(tmp_path / "state")
-    yield made
-    made.db.close()
+    opened = Hook(tmp_path / "state")
+    yield opened
+    opened.db.close()
 
 
-def told(answer: Answer) -> tuple[int, str, str]:
+def content(answer: Answer) -> tuple[int, str, str]:
     return answer.status, answer.result, answer.reason
 
 
 def test_a_push_to_the_branch_is_queued_recorded_and_a_worker_started(hook: Hook) -> None:
     answer = hook.post()
-    assert told(answer) == (202, "queued", f"refs/heads/main is at {REVISION} now")
+    assert content(answer) == (202, "queued", f"refs/heads/main is at {REVISION} now")
     assert (answer.delivery, answer.deployment, hook.woken) == (1, 1, 1)
     (deployment,) = hook.rows("deployments")
     assert deployment["repo"] == "app"
     assert (deployment["task"], deployment["trigger"]) == ("deploy", "webhook")
     assert (deployment["actor"], deployment["status"]) == ("octocat", "queued")
-    # What is deployed is the tip of the branch when its turn comes, not what a payload says.
+    # The deployment takes the tip of the branch when it fetches, not a revision from the delivery.
     assert (deployment["ref"], deployment["wanted_revision"]) == ("refs/heads/main", None)
     assert (deployment["delivery"], deployment["queued_at"]) == (1, 1_700_000_000.5)
-    kept = ("facts", "headers", "body", "body_size")
+    not_compared = ("facts", "headers", "body", "body_size")
     (row,) = hook.rows()
-    assert {name: value for name, value in row.items() if name not in kept} == (
+    assert {name: value for name, value in row.items() if name not in not_compared} == (
         {
             "id": 1,
             "forge": "github",
@@ -113,9 +115,9 @@ def test_the_answer_is_one_json_object_with_four_members(hook: Hook) -> None:
     assert body.endswith(b"}\n")
 
 
-def test_a_ping_is_answered_and_kept(hook: Hook) -> None:
+def test_a_ping_is_answered_and_recorded(hook: Hook) -> None:
     answer = hook.post({"zen": "Keep it.", "repository": {"id": 1296269}}, event="ping")
-    assert told(answer) == (200, "pong", "the webhook works")
+    assert content(answer) == (200, "pong", "the webhook works")
     assert (answer.delivery, answer.deployment, hook.woken) == (1, None, 0)
     assert [row["result"] for row in hook.rows()] == ["pong"]
 
@@ -134,37 +136,37 @@ def test_a_ping_is_answered_and_kept(hook: Hook) -> None:
         ({"ref": "main"}, "create", "the event create is not a push"),
     ],
 )
-def test_what_is_not_deployed_is_ignored_with_the_reason(
+def test_an_event_that_deploys_nothing_is_ignored_with_a_reason(
     hook: Hook, changes: dict[str, Any], event: str, reason: str
 ) -> None:
     answer = hook.post(push(**changes), event=event)
-    assert told(answer) == (200, "ignored", reason)
+    assert content(answer) == (200, "ignored", reason)
     assert (answer.delivery, answer.deployment, hook.woken) == (1, None, 0)
     assert (hook.rows("deployments"), hook.rows()[0]["reason"]) == ([], reason)
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "succeeded", "superseded"])
-def test_the_same_delivery_again_is_a_duplicate_of_the_first(hook: Hook, status: str) -> None:
+def test_a_redelivery_is_a_duplicate_of_the_first_delivery(hook: Hook, status: str) -> None:
     first = hook.post()
     hook.set_status(first.deployment, status)
-    again = hook.post()
-    assert told(again) == (200, "duplicate", "this delivery is deployment 1 already")
-    assert (again.delivery, again.deployment, hook.woken) == (2, 1, 1)
+    second = hook.post()
+    assert content(second) == (200, "duplicate", "this delivery is deployment 1 already")
+    assert (second.delivery, second.deployment, hook.woken) == (2, 1, 1)
     assert [row["result"] for row in hook.rows()] == ["queued", "duplicate"]
 
 
 @pytest.mark.parametrize("status", ["failed", "rolled_back", "degraded", "cancelled"])
-def test_the_same_delivery_runs_again_after_a_deployment_that_went_wrong(
+def test_a_redelivery_is_queued_if_the_first_deployment_did_not_succeed(
     hook: Hook, status: str
 ) -> None:
     hook.set_status(hook.post().deployment, status)
-    again = hook.post()
-    assert (again.status, again.result, again.deployment) == (202, "queued", 2)
+    second = hook.post()
+    assert (second.status, second.result, second.deployment) == (202, "queued", 2)
     third = hook.post()
     assert (third.status, third.result, third.deployment) == (200, "duplicate", 2)
 
 
-def test_without_an_id_the_body_tells_that_a_delivery_is_the_same(hook: Hook) -> None:
+def test_without_an_id_a_redelivery_is_recognised_by_its_body(hook: Hook) -> None:
     assert hook.post(number=None).result == "queued"
     assert hook.post(number=None).result == "duplicate"
     assert hook.post(push(size=1), number=None).result == "queued"
@@ -176,17 +178,17 @@ def test_without_an_id_the_body_tells_that_a_delivery_is_the_same(hook: Hook) ->
     assert (known.number, known.status, known.is_newest) == (1, "superseded", False)
 
 
-def test_without_an_id_another_push_in_between_makes_the_same_body_a_new_one(hook: Hook) -> None:
-    """A branch may be forced back and forth, and each time the forge tells the same."""
-    there, back = push(), push(after=OTHER)
-    for document in (there, back, there):
+def test_without_an_id_an_equal_body_after_another_push_is_a_new_delivery(hook: Hook) -> None:
+    """A branch may be forced to another commit and back; the forge then sends equal bodies."""
+    first, other = push(), push(after=OTHER)
+    for document in (first, other, first):
         answer = hook.post(document, number=None)
         assert answer.result == "queued"
         hook.set_status(answer.deployment, "succeeded")
-    assert hook.post(there, number=None).result == "duplicate"
+    assert hook.post(first, number=None).result == "duplicate"
 
 
-def test_an_id_belongs_to_the_verified_delivery_that_was_queued(hook: Hook) -> None:
+def test_only_a_verified_delivery_that_was_queued_makes_a_duplicate(hook: Hook) -> None:
     assert hook.post(secret="wrong").result == "refused"
     assert hook.post(push(ref="refs/heads/dev")).result == "ignored"
     assert hook.post().result == "queued"
@@ -195,7 +197,7 @@ def test_an_id_belongs_to_the_verified_delivery_that_was_queued(hook: Hook) -> N
 def test_a_held_revision_is_ignored_and_the_next_one_is_not(hook: Hook) -> None:
     hook.hold()
     held = hook.post()
-    assert told(held) == (
+    assert content(held) == (
         200,
         "ignored",
         f"{REVISION} is held: deployctl resume app lets it through",
@@ -204,7 +206,7 @@ def test_a_held_revision_is_ignored_and_the_next_one_is_not(hook: Hook) -> None:
     assert hook.post(push(after=OTHER), number="d-2").result == "queued"
 
 
-def test_a_redelivery_of_what_was_rolled_back_is_held(hook: Hook) -> None:
+def test_a_redelivery_of_a_revision_that_was_rolled_back_is_ignored(hook: Hook) -> None:
     hook.set_status(hook.post().deployment, "rolled_back")
     hook.hold()
     assert hook.post().result == "ignored"
@@ -215,14 +217,14 @@ def test_a_locked_repo_still_queues(hook: Hook) -> None:
     assert hook.post().result == "queued"
 
 
-def test_a_newer_push_takes_the_place_of_the_one_that_waits(hook: Hook) -> None:
+def test_a_newer_push_supersedes_the_one_that_waits(hook: Hook) -> None:
     hook.post()
     hook.post(push(after=OTHER), number="d-2")
     statuses = [(row["status"], row["superseded_by"]) for row in hook.rows("deployments")]
     assert statuses == [("superseded", 2), ("queued", None)]
 
 
-def test_of_two_equal_deliveries_at_once_one_is_queued(hook: Hook) -> None:
+def test_of_equal_deliveries_at_the_same_time_one_is_queued(hook: Hook) -> None:
     answers: list[Answer] = []
     start = threading.Barrier(8)
 
@@ -239,8 +241,8 @@ def test_of_two_equal_deliveries_at_once_one_is_queued(hook: Hook) -> None:
     assert {answer.deployment for answer in answers} == {1}
 
 
-def test_strangers_all_get_the_same_answer(hook: Hook) -> None:
-    hook.use(app={}, open={"id": "2", "secrets": []})
+def test_all_refused_deliveries_get_the_same_answer(hook: Hook) -> None:
+    hook.configure(app={}, open={"id": "2", "secrets": []})
     answers = [
         hook.post(secret=None),
         hook.post(secret="wrong"),
@@ -262,38 +264,38 @@ def test_strangers_all_get_the_same_answer(hook: Hook) -> None:
         ("app", NO_PROOF),
         ("app", WRONG_PROOF),
         ("app", WRONG_PROOF),
-        (None, "no repo is meant by it (it comes from github and names -)"),
-        (None, "no repo is meant by it (it comes from github and names -)"),
+        (None, "no repo of repos.yml matches it (it comes from github and names -)"),
+        (None, "no repo of repos.yml matches it (it comes from github and names -)"),
         ("open", "the repo has no webhook_secret: set it here and at the forge"),
         ("open", "the repo has no webhook_secret: set it here and at the forge"),
-        (None, "no repo is meant by it (it comes from github and names nothing)"),
+        (None, "no repo of repos.yml matches it (it comes from github and names nothing)"),
     ]
     assert hook.woken == 0
 
 
 @pytest.mark.parametrize("path", ["/app", "/open", "/nothing"])
-def test_a_repo_that_is_not_there_takes_as_much_work_as_one_that_is(
+def test_an_unknown_repo_takes_as_much_work_as_a_known_one(
     hook: Hook, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    hook.use(app={}, open={"secrets": []})
-    tried: list[bytes] = []
-    monkeypatch.setattr(github, "verify", lambda _delivery, secret: tried.append(secret))
+    hook.configure(app={}, open={"secrets": []})
+    secrets: list[bytes] = []
+    monkeypatch.setattr(github, "verify", lambda _delivery, secret: secrets.append(secret))
     assert hook.post(path=path).result == "refused"
-    assert len(tried) == 1
+    assert len(secrets) == 1
 
 
-def test_a_request_without_any_forges_header_is_refused(hook: Hook) -> None:
-    made = request(push())
-    made.headers = {
-        name: value for name, value in made.headers.items() if not name.startswith("x-")
+def test_a_request_without_a_header_of_a_forge_is_refused(hook: Hook) -> None:
+    delivery = request(push())
+    delivery.headers = {
+        name: value for name, value in delivery.headers.items() if not name.startswith("x-")
     }
-    assert receive(made, hook.config, now=1.0, wake=hook.wake).status == 401
+    assert receive(delivery, hook.config, now=1.0, wake=hook.wake).status == 401
     assert [(row["forge"], row["reason"]) for row in hook.rows()] == [
         (None, "no header of a forge that deployctl knows")
     ]
 
 
-def test_strangers_can_fill_only_so_much_of_the_inbox(hook: Hook) -> None:
+def test_the_number_of_recorded_deliveries_that_were_not_verified_is_limited(hook: Hook) -> None:
     hook.post()
     with hook.db.writing() as connection:
         connection.executemany(
@@ -306,14 +308,16 @@ def test_strangers_can_fill_only_so_much_of_the_inbox(hook: Hook) -> None:
     assert [rows[0]["result"], rows[1]["reason"]] == ["queued", "1"]
 
 
-def test_a_refusal_does_not_depend_on_the_record(hook: Hook, tmp_path: Path) -> None:
+def test_a_delivery_is_refused_even_if_it_cannot_be_recorded(hook: Hook, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     hook.config = webhook_config(tmp_path / "file", app={})
     assert hook.post(secret="wrong").status == 401
 
 
 @pytest.mark.parametrize("event", ["push", "ping"])
-def test_what_cannot_be_stored_is_not_accepted(hook: Hook, tmp_path: Path, event: str) -> None:
+def test_a_delivery_that_cannot_be_recorded_is_not_accepted(
+    hook: Hook, tmp_path: Path, event: str
+) -> None:
     (tmp_path / "file").touch()
     hook.config = webhook_config(tmp_path / "file", app={})
     with pytest.raises(StoreError):
@@ -321,8 +325,10 @@ def test_what_cannot_be_stored_is_not_accepted(hook: Hook, tmp_path: Path, event
     assert hook.woken == 0
 
 
-def test_a_secret_that_cannot_be_read_is_told_to_the_operator(hook: Hook, tmp_path: Path) -> None:
-    hook.use(app={"secrets": [f"file:{tmp_path}/missing"]})
+def test_a_secret_that_cannot_be_read_is_recorded_for_the_operator(
+    hook: Hook, tmp_path: Path
+) -> None:
+    hook.configure(app={"secrets": [f"file:{tmp_path}/missing"]})
     with pytest.raises(ConfigError):
         hook.post()
     (row,) = hook.rows()
@@ -330,8 +336,8 @@ def test_a_secret_that_cannot_be_read_is_told_to_the_operator(hook: Hook, tmp_pa
     assert row["reason"].startswith(f"cannot read the secret file {tmp_path}/missing: ")
 
 
-def test_any_of_several_secrets_will_do(hook: Hook) -> None:
-    hook.use(app={"secrets": ["old", "new"]})
+def test_any_of_several_secrets_verifies_a_delivery(hook: Hook) -> None:
+    hook.configure(app={"secrets": ["old", "new"]})
     assert [hook.post(secret=secret).status for secret in ("old", "new", "other")] == [
         202,
         200,
@@ -349,10 +355,10 @@ def test_any_of_several_secrets_will_do(hook: Hook) -> None:
         ({"forge": "github"}, {}),
     ],
 )
-def test_a_repo_is_known_by_its_id_or_its_full_name(
+def test_a_repo_matches_by_its_id_or_its_full_name(
     hook: Hook, repo: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    hook.use(app=repo)
+    hook.configure(app=repo)
     assert hook.post(push(**changes)).result == "queued"
 
 
@@ -367,18 +373,18 @@ def test_a_repo_is_known_by_its_id_or_its_full_name(
     ],
 )
 def test_another_repository_is_refused(hook: Hook, repo: dict[str, Any]) -> None:
-    hook.use(app=repo)
+    hook.configure(app=repo)
     assert hook.post().result == "refused"
 
 
 def test_the_url_may_name_the_repo(hook: Hook) -> None:
-    hook.use(app={"id": None}, other={"id": None})
+    hook.configure(app={"id": None}, other={"id": None})
     answer = hook.post(push(repository=None), path="/other")
     assert (answer.result, hook.rows()[0]["repo"]) == ("queued", "other")
 
 
 def test_a_push_goes_to_every_repo_that_follows_the_branch(hook: Hook) -> None:
-    hook.use(staging={"branch": "dev"}, foreign={"secrets": ["other"]}, blue={}, green={})
+    hook.configure(staging={"branch": "dev"}, foreign={"secrets": ["other"]}, blue={}, green={})
     answer = hook.post()
     assert (answer.result, answer.delivery, answer.deployment, hook.woken) == ("queued", 2, 1, 2)
     assert [(row["repo"], row["result"], row["deployment"]) for row in hook.rows()] == [
@@ -388,14 +394,14 @@ def test_a_push_goes_to_every_repo_that_follows_the_branch(hook: Hook) -> None:
     ]
     hook.set_status(1, "succeeded")
     hook.set_status(2, "failed")
-    again = hook.post()
-    assert (again.status, again.result, again.deployment) == (202, "queued", 3)
+    second = hook.post()
+    assert (second.status, second.result, second.deployment) == (202, "queued", 3)
 
 
 @pytest.mark.parametrize("secret", ["It's a Secret to Everybody", None])
-def test_a_malformed_body_is_told_so_signed_or_not(hook: Hook, secret: str | None) -> None:
+def test_a_malformed_body_is_answered_400_signed_or_not(hook: Hook, secret: str | None) -> None:
     answer = hook.post(b'{"ref": 1, "ref": 2}', secret=secret)
-    assert told(answer) == (400, "malformed", "a key occurs twice in one object")
+    assert content(answer) == (400, "malformed", "a key occurs twice in one object")
     (row,) = hook.rows()
     assert (answer.delivery, row["result"], row["reason"]) == (None, "malformed", answer.reason)
     answer = hook.post(push(after="main"), secret=secret)
@@ -404,44 +410,51 @@ def test_a_malformed_body_is_told_so_signed_or_not(hook: Hook, secret: str | Non
 
 @pytest.mark.parametrize("path", ["", "/app", "/nothing", "/gitea"])
 @pytest.mark.parametrize("body", [b"{}", b'{"ref": "refs/heads/main", "repository": []}'])
-def test_an_event_that_makes_no_sense_is_told_so_whoever_it_is_for(
-    hook: Hook, path: str, body: bytes
-) -> None:
-    hook.use(app={}, gitea={"forge": "gitea"})
+def test_an_invalid_event_is_malformed_for_any_path(hook: Hook, path: str, body: bytes) -> None:
+    hook.configure(app={}, gitea={"forge": "gitea"})
     assert hook.post(body, secret=None, path=path).status == 400
     (row,) = hook.rows()
     assert row["result"] == "malformed"
 
 
-def test_one_delivery_wakes_for_every_repo_that_it_queued(hook: Hook) -> None:
-    hook.use(blue={}, green={})
+def test_a_worker_is_started_for_every_repo_that_a_delivery_queued(hook: Hook) -> None:
+    hook.configure(blue={}, green={})
     hook.post()
     assert hook.woken == 2
 
 
-def test_an_id_in_other_letters_than_ascii_is_none(hook: Hook) -> None:
+def test_a_delivery_id_that_is_not_ascii_does_not_count(hook: Hook) -> None:
     assert hook.post(number="\udcff\udcfeid").result == "queued"
     assert hook.post(number="\udcff\udcfeother").result == "duplicate"
 
 
-SECRETS = 'hunter2-Sup3r/ü"key'
-SPELLED = (SECRETS, json.dumps(SECRETS)[1:-1], json.dumps(SECRETS, ensure_ascii=False)[1:-1])
+AWKWARD_SECRET = 'hunter2-Sup3r/ü"key'
+SPELLINGS = (
+    AWKWARD_SECRET,
+    json.dumps(AWKWARD_SECRET)[1:-1],
+    json.dumps(AWKWARD_SECRET, ensure_ascii=False)[1:-1],
+)
 
 
-@pytest.mark.parametrize("secret", [SECRETS, "wrong"])
-def test_no_secret_is_kept_of_what_is_verified_or_not(hook: Hook, secret: str) -> None:
-    hook.use(app={"secrets": [SECRETS]})
+@pytest.mark.parametrize("secret", [AWKWARD_SECRET, "wrong"])
+def test_no_secret_is_recorded_of_a_delivery_verified_or_not(hook: Hook, secret: str) -> None:
+    hook.configure(app={"secrets": [AWKWARD_SECRET]})
     hook.post(
-        push(hook={"token": SECRETS}, head_commit={"message": f"[skip deploy] {SECRETS}"}),
+        push(
+            hook={"token": AWKWARD_SECRET},
+            head_commit={"message": f"[skip deploy] {AWKWARD_SECRET}"},
+        ),
         secret=secret,
     )
-    hook.post(b'{"token": "Plain-Sup3rS3cret", "ref": NaN, "x": "' + SECRETS.encode() + b'"}')
+    hook.post(
+        b'{"token": "Plain-Sup3rS3cret", "ref": NaN, "x": "' + AWKWARD_SECRET.encode() + b'"}'
+    )
     for row in hook.rows():
-        kept = " ".join(str(value) for value in row.values())
-        assert not [spelled for spelled in (*SPELLED, "Plain-Sup3r") if spelled in kept]
+        stored = " ".join(str(value) for value in row.values())
+        assert not [text for text in (*SPELLINGS, "Plain-Sup3r") if text in stored]
 
 
-def test_a_stranger_fills_little_of_the_disk(hook: Hook) -> None:
+def test_little_is_recorded_of_a_large_delivery_that_was_not_verified(hook: Hook) -> None:
     hook.config.max_body = 3_000_000
     for document in (
         push(repository={"id": 1296269, "full_name": "x" * 1_000_000}),
@@ -455,9 +468,9 @@ def test_a_stranger_fills_little_of_the_disk(hook: Hook) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 def test_another_method_is_not_allowed(hook: Hook, method: str) -> None:
-    assert told(hook.post(method=method)) == (405, "malformed", "only POST is answered here")
+    assert content(hook.post(method=method)) == (405, "malformed", "only POST is answered here")
 
 
 def test_a_body_beyond_the_limit_is_too_large(hook: Hook) -> None:
     hook.config.max_body = 100
-    assert told(hook.post()) == (413, "malformed", "the body is too large")
+    assert content(hook.post()) == (413, "malformed", "the body is too large")

@@ -1,3 +1,5 @@
+"""The request of a delivery: method, content type, length, and draining of the body."""
+
 from __future__ import annotations
 
 import io
@@ -12,17 +14,23 @@ BODY = b'{"a": 1}'
 
 
 class Stream(io.BytesIO):
-    """What a server's pipe is, with a note of how much was read."""
+    """A stream that tells how many bytes were read from it."""
 
     @property
-    def taken(self) -> int:
+    def bytes_read(self) -> int:
         return self.tell()
 
 
 def make(
-    body: bytes = BODY, *, method: str = "POST", kind: str = "application/json", **more: str
+    body: bytes = BODY,
+    *,
+    method: str = "POST",
+    content_type: str = "application/json",
+    **more: str,
 ) -> tuple[Request, Stream]:
-    headers = {"content-type": kind, **{name.replace("_", "-"): more[name] for name in more}}
+    """Return a request and the stream of its body; ``more`` are headers (content_length)."""
+    renamed = {name.replace("_", "-"): value for name, value in more.items()}
+    headers = {"content-type": content_type, **renamed}
     stream = Stream(body)
     return Request(method, "", headers, stream), stream
 
@@ -54,7 +62,7 @@ def test_a_length_is_required(more: dict[str, str]) -> None:
     assert (caught.value.status, str(caught.value)) == (411, "the Content-Length is missing")
 
 
-def test_a_chunked_body_goes_on_to_its_end() -> None:
+def test_a_chunked_body_is_read_to_its_end() -> None:
     request, _ = make(content_length="", transfer_encoding="chunked")
     assert request.read_body(8) == BODY
 
@@ -66,37 +74,39 @@ def test_a_chunked_body_beyond_the_limit_is_too_large() -> None:
     assert (caught.value.status, str(caught.value)) == (413, "the body is too large")
 
 
-def test_a_chunked_body_whose_length_the_server_counted_has_that_length() -> None:
+def test_a_content_length_from_the_server_counts_for_a_chunked_body_too() -> None:
     request, _ = make(BODY + b"more", content_length="8", transfer_encoding="chunked")
     assert request.read_body(100) == BODY
 
 
 @pytest.mark.parametrize(
-    "kind", ["application/json", "Application/JSON; charset=utf-8", "application/json ;a=b"]
+    "content_type", ["application/json", "Application/JSON; charset=utf-8", "application/json ;a=b"]
 )
-def test_json_may_come_with_parameters(kind: str) -> None:
-    request, _ = make(kind=kind, content_length="8")
+def test_the_content_type_of_json_may_have_parameters(content_type: str) -> None:
+    request, _ = make(content_type=content_type, content_length="8")
     assert (request.read_body(100), request.is_form) == (BODY, False)
 
 
-def test_a_form_is_told_from_json() -> None:
-    request, _ = make(kind="application/x-www-form-urlencoded", content_length="8")
+def test_a_form_is_recognised_by_its_content_type() -> None:
+    request, _ = make(content_type="application/x-www-form-urlencoded", content_length="8")
     assert (request.read_body(100), request.is_form) == (BODY, True)
 
 
-@pytest.mark.parametrize("kind", ["", "text/plain", "application/jsonp", "multipart/form-data"])
-def test_another_type_is_unsupported(kind: str) -> None:
-    request, _ = make(kind=kind, content_length="8")
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain", "application/jsonp", "multipart/form-data"]
+)
+def test_another_content_type_is_refused(content_type: str) -> None:
+    request, _ = make(content_type=content_type, content_length="8")
     with pytest.raises(MalformedError) as caught:
         request.read_body(100)
     assert caught.value.status == 415
 
 
-def test_a_body_too_large_is_not_read_for_that() -> None:
+def test_a_body_that_is_too_large_is_not_read() -> None:
     request, stream = make(content_length="99999999")
     with pytest.raises(MalformedError) as caught:
         request.read_body(100)
-    assert (caught.value.status, stream.taken) == (413, 0)
+    assert (caught.value.status, stream.bytes_read) == (413, 0)
 
 
 def test_a_body_shorter_than_announced_is_malformed() -> None:
@@ -106,10 +116,10 @@ def test_a_body_shorter_than_announced_is_malformed() -> None:
     assert str(caught.value) == "the body is shorter than its Content-Length"
 
 
-def test_a_connection_that_breaks_is_the_clients_doing_and_no_bug() -> None:
-    given = {"content-type": "application/json", "content-length": "8"}
+def test_a_connection_that_breaks_within_the_body_is_malformed() -> None:
+    headers = {"content-type": "application/json", "content-length": "8"}
     with socket.socket() as unconnected, unconnected.makefile("rb") as stream:
-        request = Request("POST", "", given, stream)
+        request = Request("POST", "", headers, stream)
         with pytest.raises(MalformedError) as caught:
             request.read_body(100)
     assert str(caught.value) == "the connection broke within the body"
@@ -118,36 +128,36 @@ def test_a_connection_that_breaks_is_the_clients_doing_and_no_bug() -> None:
 def test_no_more_than_the_announced_body_is_drained() -> None:
     request, stream = make(b"x" * 200_000, content_length="100000")
     request.drain()
-    assert stream.taken == 100_000
+    assert stream.bytes_read == 100_000
 
 
-def test_what_was_read_already_is_not_drained_again() -> None:
+def test_draining_stops_where_the_body_that_was_read_ends() -> None:
     request, stream = make(BODY + b"another request", content_length="8")
     request.read_body(100)
     request.drain()
-    assert stream.taken == 8
+    assert stream.bytes_read == 8
 
 
 def test_nothing_is_drained_where_there_is_no_body() -> None:
     request, stream = make(b"another request", method="GET")
     request.drain()
-    assert stream.taken == 0
+    assert stream.bytes_read == 0
 
 
 def test_a_body_of_unknown_length_is_drained_to_its_end() -> None:
     more = {"content_length": "", "transfer_encoding": "chunked"}
     request, stream = make(b"x" * 200_000, **more)
     request.drain()
-    assert stream.taken == 200_000
+    assert stream.bytes_read == 200_000
 
 
-def test_a_body_of_no_length_at_all_is_not_waited_for() -> None:
+def test_a_body_with_an_invalid_length_is_not_drained() -> None:
     request, stream = make(b"x" * 200_000, content_length="-1")
     request.drain()
-    assert stream.taken == 0
+    assert stream.bytes_read == 0
 
 
-def test_a_length_of_many_digits_is_too_large() -> None:
+def test_a_length_of_twenty_digits_is_too_large() -> None:
     request, _ = make(content_length="9" * 20)
     with pytest.raises(MalformedError) as caught:
         request.read_body(100)
@@ -157,4 +167,4 @@ def test_a_length_of_many_digits_is_too_large() -> None:
 def test_draining_has_a_limit() -> None:
     request, stream = make(b"x" * (MAX_DRAINED + 100_000), content_length="99999999")
     request.drain()
-    assert stream.taken == MAX_DRAINED
+    assert stream.bytes_read == MAX_DRAINED

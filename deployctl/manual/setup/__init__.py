@@ -1,4 +1,4 @@
-"""Ready configuration for the programs that start deployctl, filled in for this installation.
+"""Ready-made configuration for the programs that start deployctl, with the paths of this machine.
 
-One module for each kind; :func:`deployctl.manual.setup.topics.text` is all that others need.
+Other packages need only :func:`deployctl.manual.setup.topics.text`.
 """

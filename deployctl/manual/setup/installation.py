@@ -1,4 +1,4 @@
-"""What differs from one installation to the next: its programs, its config and its account."""
+"""Find out how deployctl is installed here: its programs, its configuration, its account."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from deployctl.values.repo import Config
 
 # The accounts that nginx runs as: Debian and Ubuntu, Fedora and Alpine, Arch.
 _WEB_ACCOUNTS = ("www-data", "nginx", "http")
-# What means itself to a shell, cron, systemd, nginx and inetd alike; not all of them have quotes.
+# Characters that have no special meaning to a shell, cron, systemd, nginx and inetd. Not all of
+# these have quotes, so no other character can be written for all of them.
 _PLAIN = re.compile(r"[\w@+=:,./~-]+")
 
 
 @dataclass(frozen=True)
 class Installation:
-    """``program`` and ``cgi`` are its two programs, ``fcgiwrap`` is None where there is none.
+    """An installation of deployctl and the accounts and programs that it works with.
 
-    ``env_names`` are the variables that ``env:`` secrets of the config name.
+    ``program`` and ``cgi`` are the paths of ``deployctl`` and ``deploy.cgi``, ``config`` is that of
+    repos.yml. ``account`` runs deployctl, ``web_account`` runs nginx. ``env_names`` are the
+    variables that ``env:`` secrets in repos.yml name. ``fcgiwrap`` is the path of that program;
+    None if it is not installed.
     """
 
     program: str
@@ -38,32 +42,32 @@ class Installation:
 
     @property
     def call(self) -> list[str]:
-        """The words of a command of deployctl, but for the last ones."""
+        """Return the first words of a command: program and config, without the subcommand."""
         return [self.program, "-c", self.config]
 
     @property
     def env_file(self) -> str:
-        """Where the variables stand for what nobody starts from a shell."""
+        """Return the path of the file with environment variables for the systemd services."""
         return os.path.join(os.path.dirname(self.config), "environment")
 
 
 def installation(config: Config) -> Installation:
-    """This one.
+    """Return this installation.
 
-    ForeignError where its state is another account's, ConfigError where one of its names cannot
-    be written down for all of these programs.
+    ForeignError if its state directory belongs to another account; ConfigError if one of its names
+    has a character that one of the programs cannot take.
     """
-    who = account()
+    own_account = account()
     if os.path.isdir(config.state_dir):
         check_owner(config.state_dir)
-    _refuse_special(sys.executable, config.path, config.state_dir, who.user)
-    programs = os.path.dirname(sys.executable)
+    _refuse_special(sys.executable, config.path, config.state_dir, own_account.user)
+    bin_dir = os.path.dirname(sys.executable)
     return Installation(
-        program=os.path.join(programs, "deployctl"),
-        cgi=os.path.join(programs, "deploy.cgi"),
+        program=os.path.join(bin_dir, "deployctl"),
+        cgi=os.path.join(bin_dir, "deploy.cgi"),
         config=config.path,
         state_dir=config.state_dir,
-        account=who.user,
+        account=own_account.user,
         env_names=_env_names(config),
         web_account=_web_account(),
         fcgiwrap=shutil.which("fcgiwrap", path=PATH),
@@ -80,7 +84,7 @@ def _refuse_special(*names: str) -> None:
 
 
 def _env_names(config: Config) -> tuple[str, ...]:
-    """Those of steps and channels, and those of webhooks."""
+    """Return the names that secrets of steps, channels and webhooks take from the environment."""
     webhook = (secret.env_name for repo in config.repos.values() for secret in repo.webhook_secrets)
     return tuple(sorted({*config.env_names, *filter(None, webhook)}))
 

@@ -1,8 +1,8 @@
-"""Units of systemd, in a shell script that installs them.
+"""Write a shell script that installs the systemd units for deployctl.
 
-A path unit watches ``wake/`` in the state directory and starts ``deployctl.service``. That takes
-the file away and lets systemd-run start the worker: it is done at once, so that the next delivery
-starts another worker, which finds its own turn, while the first one still builds.
+The webhook creates a file in ``wake/`` in the state directory. A path unit watches that directory
+and starts ``deployctl.service``, which removes the file and starts the worker with systemd-run. The
+service ends at once, while the worker still builds, so the next delivery can start another worker.
 
 Sources: systemd.path(5), systemd.service(5), systemd.exec(5), systemd.kill(5), systemd.timer(5),
 systemd-run(1) of systemd 252.
@@ -15,27 +15,28 @@ from deployctl.manual.setup.installation import Installation
 from deployctl.system.wake import wake_dir
 
 _UNITS = "/etc/systemd/system"
-# What a worker takes, at most, to end its steps, undo what is half done and record it.
+# The most that a worker needs to end its steps, undo an unfinished switch and record the outcome.
 _SECONDS_TO_STOP = 90
 SOCKET = "/run/deployctl-cgi.sock"
+# Command -> OnCalendar= of its timer.
 _TIMERS = {"run": "minutely", "sync": "*:0/10"}
 
 
 def systemd(here: Installation) -> str:
-    """A script for ``sudo sh``: the directory, the units, and what starts them."""
-    units = {**_woken(here), **_timed(here), **_webhook(here)}
-    watching = ["deployctl.path", *(f"deployctl-{command}.timer" for command in _TIMERS)]
+    """Return a script for ``sudo sh`` that installs the units and starts them."""
+    units = {**_path_units(here), **_timer_units(here), **_webhook_units(here)}
+    enabled = ["deployctl.path", *(f"deployctl-{command}.timer" for command in _TIMERS)]
     lines = [
         "#!/bin/sh",
-        f"# Lets systemd start deployctl as {here.account}. When you have read it:",
+        f"# Lets systemd start deployctl as {here.account}. Read it, then run:",
         f"#   {setup_command('systemd', here.config)} | sudo sh",
         *_remarks(here),
         "set -eu",
         f"runuser -u {here.account} -- sh -c 'umask 077; mkdir -p {wake_dir(here.state_dir)}'",
-        *(_file(name, text) for name, text in units.items()),
+        *(_write_unit(name, text) for name, text in units.items()),
         "systemctl daemon-reload",
-        f"systemctl enable {' '.join(watching)}",
-        f"systemctl restart {' '.join(watching)}",
+        f"systemctl enable {' '.join(enabled)}",
+        f"systemctl restart {' '.join(enabled)}",
     ]
     if here.fcgiwrap:
         lines += [
@@ -50,19 +51,22 @@ def _remarks(here: Installation) -> list[str]:
     if here.env_names:
         remarks += [
             f"# repos.yml takes {', '.join(here.env_names)} from the environment: write",
-            f"# NAME=value lines into {here.env_file}, which only root has to read.",
+            f"# NAME=value lines into {here.env_file}, and let only root read it.",
         ]
     if not here.fcgiwrap:
         remarks.append("# fcgiwrap is not installed here, so nothing is set up for nginx.")
     return remarks
 
 
-def _file(name: str, text: str) -> str:
+def _write_unit(name: str, text: str) -> str:
     return f"cat >{_UNITS}/{name} <<'END'\n{text}END"
 
 
-def _woken(here: Installation) -> dict[str, str]:
-    """The path unit, and what it starts; that may be often, but not for ever."""
+def _path_units(here: Installation) -> dict[str, str]:
+    """Return the path unit and the service that it starts.
+
+    The start limit ends an endless loop: at most 100 starts in 10 seconds.
+    """
     wake = wake_dir(here.state_dir)
     return {
         "deployctl.path": (
@@ -88,13 +92,16 @@ def _woken(here: Installation) -> dict[str, str]:
     }
 
 
-def _timed(here: Installation) -> dict[str, str]:
-    """What cron would do: see to what a crash left, and to webhooks that never came."""
+def _timer_units(here: Installation) -> dict[str, str]:
+    """Return timers that do what cron would.
+
+    ``run`` repairs after a crash, ``sync`` finds pushes whose webhook never arrived.
+    """
     units = {}
     for command, times in _TIMERS.items():
         units[f"deployctl-{command}.timer"] = (
             "[Unit]\n"
-            f"Description=deployctl {command}, again and again\n"
+            f"Description=deployctl {command}, at regular intervals\n"
             "[Timer]\n"
             f"OnCalendar={times}\n"
             "AccuracySec=10s\n"
@@ -112,8 +119,11 @@ def _timed(here: Installation) -> dict[str, str]:
     return units
 
 
-def _webhook(here: Installation) -> dict[str, str]:
-    """fcgiwrap for this account alone; Debian's own runs as the web server's."""
+def _webhook_units(here: Installation) -> dict[str, str]:
+    """Return units that run fcgiwrap as this account; none if fcgiwrap is not installed.
+
+    The unit that Debian installs runs it as the account of the web server.
+    """
     if not here.fcgiwrap:
         return {}
     return {
@@ -131,18 +141,19 @@ def _webhook(here: Installation) -> dict[str, str]:
             f"Environment=DEPLOYCTL_CONFIG={here.config}\n"
             + (f"EnvironmentFile=-{here.env_file}\n" if here.env_names else "")
             + f"ExecStart={here.fcgiwrap} -c 4\n"
-            # A worker that had to be started from here goes on.
+            # If deploy.cgi had to start a worker itself, that goes on when this service is stopped.
             "KillMode=process\n"
         ),
     }
 
 
 def _worker(here: Installation, command: str) -> str:
-    """A service of its own for each worker; as root, who alone may ask systemd for one.
+    """Return the command that runs a worker in a transient service of its own; root must run it.
 
-    Only its first process is stopped with it: that ends its steps itself, and a daemon that a
-    restart left on purpose has to stay. A step that runs out of memory has failed, as any other.
-    What the worker says is worth a line in the journal, that it was started is not.
+    ``KillMode=process``: stopping the service signals only the worker, which ends its steps itself.
+    A daemon that a restart step started must go on. ``OOMPolicy=continue``: a step that runs out of
+    memory fails like any other, and the worker goes on. The log levels keep the worker's own lines
+    in the journal and drop the lines that say that it was started.
     """
     properties = {
         "KillMode": "process",

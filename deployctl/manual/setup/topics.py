@@ -1,4 +1,4 @@
-"""Each program that can start deployctl, and the configuration that makes it do so."""
+"""The topics of ``deployctl setup``: configuration for each program that can start deployctl."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from deployctl.manual.setup.installation import Installation, installation
 from deployctl.manual.setup.systemd import SOCKET, systemd
 from deployctl.values.repo import Config
 
-# Where inetd and xinetd listen: loopback, behind a web server that has TLS.
+# inetd and xinetd listen on loopback only: a web server in front of them does TLS.
 _ADDRESS, _PORT = "127.0.0.1", 8008
 
 
 def text(topic: str, config: Config) -> str:
-    """The configuration for one program; UsageError, with a guess, where it is not one of ours.
+    """Return the configuration for one program.
 
-    ForeignError where this account is not the one that runs deployctl.
+    UsageError, with a similar name, if there is no such topic; ForeignError if the state directory
+    belongs to another account.
     """
     if topic not in _TOPICS:
         close = difflib.get_close_matches(topic, _TOPICS, 1)
@@ -28,12 +29,12 @@ def text(topic: str, config: Config) -> str:
 
 
 def topics() -> dict[str, str]:
-    """Each program and what is done with its configuration."""
+    """Return for each topic where its configuration goes."""
     return {name: use for name, (use, _) in _TOPICS.items()}
 
 
 def cron(here: Installation) -> str:
-    """A table for /etc/cron.d; crontab(5) has ``@reboot``."""
+    """Return a file for /etc/cron.d; ``@reboot`` is described in crontab(5)."""
     account, call = here.account, " ".join(here.call)
     remark = (
         f"# repos.yml takes {', '.join(here.env_names)} from the environment: write NAME=value\n"
@@ -50,7 +51,7 @@ def cron(here: Installation) -> str:
 
 
 def nginx(here: Installation) -> str:
-    """The location for a ``server`` block; the socket is that of ``setup systemd``."""
+    """Return a location for a ``server`` block; it uses the socket of ``setup systemd``."""
     return (
         "location /deploy.cgi {\n"
         "    include fastcgi_params;\n"
@@ -66,7 +67,7 @@ def nginx(here: Installation) -> str:
 
 
 def inetd(here: Installation) -> str:
-    """One line of inetd.conf(5), which knows no quotes."""
+    """Return one line for inetd.conf(5), which has no quotes."""
     _refuse_variables(here)
     return (
         f"{_ADDRESS}:{_PORT} stream tcp nowait {here.account} "
@@ -75,7 +76,7 @@ def inetd(here: Installation) -> str:
 
 
 def xinetd(here: Installation) -> str:
-    """A service for xinetd.conf(5)."""
+    """Return a service for xinetd.conf(5)."""
     _refuse_variables(here)
     values = {
         "type": "UNLISTED",
@@ -93,6 +94,7 @@ def xinetd(here: Installation) -> str:
 
 
 def _refuse_variables(here: Installation) -> None:
+    """Raise ConfigError if a secret is in the environment: inetd passes none on."""
     if here.env_names:
         raise ConfigError(
             f"{here.config} takes {', '.join(here.env_names)} from the environment, and what inetd "

@@ -1,8 +1,8 @@
-"""Where a repo lives on disk: ``releases`` or ``in_place``, behind the same few verbs.
+"""The layouts of a repo's files on disk, ``releases`` and ``in_place``, and their protocol.
 
-A deployment asks a layout to ``prepare`` a revision, then to ``switch`` to it; ``restore`` goes
-back to what was live before, ``discard`` removes what never became live. Every verb may be
-repeated: after a crash the same calls finish or undo what was begun.
+A deployment calls ``prepare`` for a revision, ``complete`` after the stages, then ``switch``;
+``restore`` goes back to what was live before, ``discard`` removes what did not become live. Every
+method may be called repeatedly: after a crash the same calls finish or undo what was begun.
 """
 
 from __future__ import annotations
@@ -16,59 +16,81 @@ from deployctl.values.repo import Repo
 
 
 class Layout(Protocol):
-    """The verbs of a deployment; paths are absolute, names are names of releases."""
+    """The methods by which a deployment changes a repo's files; one instance is for one repo.
+
+    ``number`` is that of a deployment, ``revision`` a full sha, ``name`` that of a release's
+    directory, always None in place. Paths are absolute. A message is a sentence for the log.
+
+    Every method may raise LayoutError where files or directories are not as they must be,
+    GitError where git fails, and OSError.
+    """
 
     def check(self) -> None:
-        """Raise LayoutError where a deployment could not end well, before it begins."""
+        """Raise LayoutError, with the first obstacle, where a deployment could not succeed.
+
+        Directories that do not exist yet are made.
+        """
 
     def obstacles(self) -> list[str]:
-        """What :meth:`check` would raise, found out without making a directory."""
+        """Return what :meth:`check` would raise, a sentence each, without making a directory."""
 
     def live(self) -> Live | None:
-        """What is live now, read from the disk; None where nothing is."""
+        """Return what is live, read from the disk; None where nothing is."""
 
     def release_of(self, link: str | None) -> str | None:
-        """The release that ``current`` names when it points there; None in place."""
+        """Return the name of the release that ``link``, a target of ``current``, leads to.
+
+        None where it leads to no release, and in place.
+        """
 
     def new_name(self, number: int, revision: str) -> str | None:
-        """A free name for the release that deployment ``number`` builds; None in place."""
+        """Return a name for a new release that no directory has yet; None in place."""
 
     def adopt(self) -> str | None:
-        """Keep what is live but was not deployed by us -> its revision, if one can be kept."""
+        """Keep the live revision where deployctl did not deploy it, to allow a rollback to it.
+
+        Return that revision; None where deployctl deployed it or it cannot be kept.
+        """
 
     def prepare(self, number: int, revision: str, name: str | None) -> list[str]:
-        """Put the revision's files where the stages run -> what a person should know of it."""
+        """Write the files of a revision to where the stages run; return messages."""
 
     def complete(self, name: str | None, revision: str) -> None:
-        """All stages have passed: the release is whole, on the disk and not just in memory."""
+        """Sync a release to the disk and mark it as complete, after all stages have passed."""
 
     def switch(self, number: int, revision: str, name: str | None) -> list[str]:
-        """Make a prepared release live, at once and for good -> what a person should know."""
+        """Make a complete release live and sync that to the disk; return messages."""
 
     def restore(self, previous: Live | None) -> None:
-        """Make what was live before live again; None: nothing was, so nothing is."""
+        """Make ``previous`` live again and sync that to the disk.
+
+        None: nothing was live before, and nothing is afterwards.
+        """
 
     def usable(self, name: str | None, revision: str) -> bool:
-        """Whether a release of the record can be switched to without building it."""
+        """Tell whether a release of the record can be made live without building it."""
 
     def discard(self, number: int, name: str | None) -> None:
-        """Remove a release from the disk; never called for the live one."""
+        """Remove a release from the disk, if it is there; never called for the live one."""
 
     def strays(self, recorded: Collection[str | None]) -> list[str]:
-        """Releases on disk that are neither whole nor in the record: nobody would remove them."""
+        """Return the names of releases on disk that are neither complete, recorded nor live.
+
+        ``recorded`` are the names in the record; nothing else would remove these releases.
+        """
 
     def tidy(self) -> None:
-        """Pack what many deployments left behind, when it is worth the time."""
+        """Pack the git objects of many deployments, where there are enough to be worth it."""
 
     def directory(self, name: str | None) -> str:
-        """Where the stages of a release run."""
+        """Return the directory that the stages of a release run in."""
 
     def live_directory(self) -> str:
-        """Where restart and health check run."""
+        """Return the directory that restart and health check run in."""
 
 
 def layout_of(repo: Repo, mirror: Mirror) -> Layout:
-    """The layout that the repo's ``strategy`` names."""
+    """Return the layout that the repo's ``strategy`` names; nothing is made on disk."""
     if repo.strategy == "in_place":
         from deployctl.releases.layout.in_place import InPlace
 

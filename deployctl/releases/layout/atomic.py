@@ -1,8 +1,9 @@
-"""``releases/``, ``shared/`` and the symlink ``current``: one complete release at every instant.
+"""The layout ``releases``: a directory per release, and the symlink ``current`` to the live one.
 
-Everything is built beside what is live and named with one ``rename(2)``, which replaces the
-symlink atomically. The release's content is on the disk before it is named and the rename itself
-is synced, so that a power cut leaves the old release or the new one and never half of either.
+Every release is built in a directory of its own below ``releases/``. One ``rename(2)`` replaces
+the symlink ``current`` atomically, so that it leads to one complete release at every instant. The
+release's content is synced to the disk before the rename, and the rename itself after it, so that
+after a power cut the old release is live or the new one, and always a whole one.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _NAME = re.compile(r"\d+-[0-9a-f]{12}(\.\d+)?", re.ASCII)
 
 
 class Releases:
-    """A directory per release, ``current`` naming the live one."""
+    """The layout of a repo with ``strategy: releases``."""
 
     def __init__(self, repo: Repo, mirror: Mirror) -> None:
         self.repo = repo
@@ -50,7 +51,11 @@ class Releases:
             raise LayoutError(obstacle)
 
     def obstacles(self) -> list[str]:
-        return [*self._closed_directories(), *self._false_current(), *self._missing_files()]
+        return [
+            *self._unwritable_directories(),
+            *self._blocked_current(),
+            *self._missing_shared_files(),
+        ]
 
     def live(self) -> Live | None:
         try:
@@ -67,13 +72,16 @@ class Releases:
         return name if parent == self.releases else None
 
     def new_name(self, number: int, revision: str) -> str:
-        """``17-3f2a9c1b7d20``; another one where an older record's release has that name."""
+        """Return ``17-3f2a9c1b7d20``, or ``17-3f2a9c1b7d20.2`` and so on where that exists.
+
+        A release from before the record was replaced may have the name, or remains of a crash.
+        """
         base = f"{number}-{revision[:12]}"
         names = (base if attempt == 1 else f"{base}.{attempt}" for attempt in range(1, 1000))
         return next(name for name in names if not os.path.lexists(self.directory(name)))
 
     def adopt(self) -> None:
-        """A directory that we did not build cannot be told whole, so it is no release."""
+        """Keep nothing: a directory that deployctl did not build may be incomplete."""
 
     def prepare(self, number: int, revision: str, name: str | None) -> list[str]:
         parts = gather(self.mirror, revision)
@@ -92,11 +100,12 @@ class Releases:
     def complete(self, name: str | None, revision: str) -> None:
         directory = self.directory(name)
         sync_file_system(directory)
-        # The file of this name is ours, whatever a stage has made of it.
-        marks = {REVISION: revision, COMPLETE: ""}
-        for file, line in marks.items():
+        # A stage may have overwritten these files of deployctl, so they are written once more.
+        markers = {REVISION: revision, COMPLETE: ""}
+        for file, line in markers.items():
             write_line(os.path.join(directory, file), line)
-        for path in (*(os.path.join(directory, file) for file in marks), directory, self.releases):
+        marker_files = [os.path.join(directory, file) for file in markers]
+        for path in (*marker_files, directory, self.releases):
             sync(path)
 
     def switch(self, number: int, revision: str, name: str | None) -> list[str]:
@@ -114,12 +123,12 @@ class Releases:
             if os.path.isdir(self.root):
                 sync(self.root)
         elif not os.path.isdir(os.path.join(self.root, previous.link)):
-            place = os.path.join(self.root, previous.link)
-            raise LayoutError(f"{place}, which was live before, is gone from the disk")
+            directory = os.path.join(self.root, previous.link)
+            raise LayoutError(f"{directory}, which was live before, is gone from the disk")
         elif live is None or live.link != previous.link:
             self._point(previous.link)
         else:
-            sync(self.root)  # whoever put it back may have died before it was on the disk
+            sync(self.root)  # an earlier restore may have been killed before its sync
 
     def strays(self, recorded: Collection[str | None]) -> list[str]:
         if not os.path.isdir(self.releases):
@@ -134,15 +143,15 @@ class Releases:
         )
 
     def tidy(self) -> None:
-        """Releases that are not needed are discarded one by one; there is nothing to pack."""
+        """Do nothing: there is no git repository here to pack."""
 
     def usable(self, name: str | None, revision: str) -> bool:
         directory = self.directory(name)
-        whole = os.path.exists(os.path.join(directory, COMPLETE))
-        return whole and read_line(os.path.join(directory, REVISION)) == revision
+        complete = os.path.exists(os.path.join(directory, COMPLETE))
+        return complete and read_line(os.path.join(directory, REVISION)) == revision
 
     def discard(self, number: int, name: str | None) -> None:
-        if name is None:  # built in place, before the repo's strategy was changed
+        if name is None:  # it was built before the strategy was changed from in_place
             return
         directory = self.directory(name)
         try:
@@ -151,8 +160,9 @@ class Releases:
         except OSError as error:
             name = os.path.basename(error.filename or directory)
             what = f"cannot remove {directory}: {error.strerror}: {name}"
-            raise LayoutError(f"{what}; {_why_not_removed(error)}") from error
-        if os.path.isdir(self.releases):  # else a power cut might bring it back, in no record
+            raise LayoutError(f"{what}; {_removal_advice(error)}") from error
+        # After a power cut the directory could be back, and no longer be in the record.
+        if os.path.isdir(self.releases):
             sync(self.releases)
 
     def directory(self, name: str | None) -> str:
@@ -163,9 +173,11 @@ class Releases:
 
     @property
     def _beside(self) -> str:
+        """The path of the new symlink before it is renamed to ``current``."""
         return os.path.join(self.root, ".current.new")
 
     def _point(self, link: str) -> None:
+        """Let ``current`` point to ``link``, atomically, and sync that to the disk."""
         remove(self._beside)
         os.symlink(link, self._beside)
         os.rename(self._beside, self.current)
@@ -188,8 +200,8 @@ class Releases:
             f"(sudo install -d -o $(id -un) {self.root}), or set path of {self.repo.name}"
         )
 
-    def _closed_directories(self) -> Iterator[str]:
-        """Those that are there and not writable, and the first that could not be made."""
+    def _unwritable_directories(self) -> Iterator[str]:
+        """Yield an obstacle for each unwritable directory, and the first that cannot be made."""
         for directory in self._directories:
             if not os.path.isdir(directory):
                 error = why_not_makeable(directory)
@@ -202,14 +214,14 @@ class Releases:
                     f"(sudo chown $(id -un) {directory}), or set path of {self.repo.name}"
                 )
 
-    def _false_current(self) -> Iterator[str]:
+    def _blocked_current(self) -> Iterator[str]:
         if not os.path.islink(self.current) and os.path.lexists(self.current):
             yield (
                 f"{self.current} is not a symlink, so it cannot be switched: move it away "
                 f"(mv {self.current} {self.current}.old), then deploy again"
             )
 
-    def _missing_files(self) -> Iterator[str]:
+    def _missing_shared_files(self) -> Iterator[str]:
         for name in self.repo.shared_files:
             target = os.path.join(self.shared, name)
             if not os.path.isfile(target):
@@ -219,6 +231,10 @@ class Releases:
                 )
 
     def _link_shared_dir(self, release: str, name: str) -> None:
+        """Link a shared directory into a release.
+
+        Where it does not exist yet, the directory of that name in the commit becomes it.
+        """
         target, link = os.path.join(self.shared, name), os.path.join(release, name)
         _refuse_parents_in_the_way(release, name)
         if is_directory(link) and not os.path.lexists(target):
@@ -238,13 +254,13 @@ class Releases:
 
 
 def _link(link: str, target: str) -> None:
-    """A relative symlink, so that the whole tree can be moved or mounted elsewhere."""
+    """Make a relative symlink, so that the whole tree can be moved or mounted elsewhere."""
     remove(link)
     make_directory(os.path.dirname(link))
     os.symlink(os.path.relpath(target, os.path.dirname(link)), link)
 
 
-def _why_not_removed(error: OSError) -> str:
+def _removal_advice(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         advice = "remove it by hand, or share its directory"
         return f"a step or a service wrote it as another account: {advice}"
@@ -252,7 +268,10 @@ def _why_not_removed(error: OSError) -> str:
 
 
 def _refuse_parents_in_the_way(release: str, name: str) -> None:
-    """A commit may carry ``config -> /etc``; writing below it would leave the release."""
+    """Raise LayoutError where a parent of a shared path is a symlink or file in the commit.
+
+    A commit may contain ``config -> /etc``: what is written below it would not be in the release.
+    """
     for parent in reversed([*parents(name)]):
         path = os.path.join(release, parent)
         if os.path.lexists(path) and not is_directory(path):

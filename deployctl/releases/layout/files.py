@@ -1,4 +1,7 @@
-"""Files and directories of a release: readable for a web server, written beside links."""
+"""Make, write, read, measure and remove files and directories of a release.
+
+What is made is readable for a web server, and no symlink is followed when writing.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,19 @@ _DIRECTORY_MODE = 0o755
 
 
 def make_directory(path: str) -> bool:
-    """Make a directory and its parents, 0755 whatever the umask -> whether it was made."""
-    path = os.path.abspath(path)  # the parents of a relative path end in ''
+    """Make a directory and its parents with mode 0755, whatever the umask is.
+
+    Return whether it was made: False where it existed. NotADirectoryError where a file has the
+    name; OSError where it cannot be made.
+    """
+    path = os.path.abspath(path)  # the last parent of a relative path is ''
     if os.path.isdir(path):
         return False
     make_directory(os.path.dirname(path))
     try:
         os.mkdir(path)
     except FileExistsError:
-        if os.path.isdir(path):  # somebody was faster
+        if os.path.isdir(path):  # another process made it meanwhile
             return False
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
     os.chmod(path, _DIRECTORY_MODE)
@@ -28,25 +35,31 @@ def make_directory(path: str) -> bool:
 
 
 def why_not_makeable(path: str) -> OSError | None:
-    """The error that :func:`make_directory` would end with, as far as it can be told before."""
-    place = path
-    while not os.path.lexists(place):
-        place = os.path.dirname(place)
+    """Return the error that :func:`make_directory` would probably raise; None: it would succeed.
+
+    ``path`` is absolute and does not exist. The nearest existing parent is looked at.
+    """
+    parent = path
+    while not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
     number = 0
-    if not os.path.isdir(place):
+    if not os.path.isdir(parent):
         number = errno.ENOTDIR
-    elif not os.access(place, os.W_OK | os.X_OK):
+    elif not os.access(parent, os.W_OK | os.X_OK):
         number = errno.EACCES
     return OSError(number, os.strerror(number), path) if number else None
 
 
 def is_directory(path: str) -> bool:
-    """A real one, not a symlink to one."""
+    """Tell whether a path is a directory itself, not a symlink to one."""
     return os.path.isdir(path) and not os.path.islink(path)
 
 
 def write_line(path: str, line: str) -> None:
-    """A new file in the place of whatever has the name; a symlink is not followed."""
+    """Write a file of one line, mode 0644; an empty ``line`` makes an empty file.
+
+    A file, directory or symlink of that name is removed first.
+    """
     remove(path)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
@@ -55,7 +68,7 @@ def write_line(path: str, line: str) -> None:
 
 
 def read_line(path: str) -> str | None:
-    """The first line; None where there is no such file or nothing in it."""
+    """Return the first line of a file; None where it cannot be read or the line is empty."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.readline().strip() or None
@@ -77,18 +90,21 @@ def remove(path: str) -> None:
     try:
         _remove_tree(path)
     except FileNotFoundError:
-        if os.path.lexists(path):  # something else removes files in there at the same time
+        if os.path.lexists(path):  # another process removes files in it at the same time
             raise
 
 
 def disk_usage(path: str) -> int:
-    """The bytes that a tree takes on the disk, as du(1) counts: no link followed, none twice."""
+    """Return the bytes that a tree takes on the disk, as du(1) counts them.
+
+    No symlink is followed; a file with several hard links counts once.
+    """
     total, seen = 0, set()
-    for place, directories, files in os.walk(path):
-        for name in (*directories, *files):
+    for directory, subdirectories, files in os.walk(path):
+        for name in (*subdirectories, *files):
             try:
-                status = os.lstat(os.path.join(place, name))
-            except FileNotFoundError:  # an application writes and removes files in there
+                status = os.lstat(os.path.join(directory, name))
+            except FileNotFoundError:  # the application writes and removes files in it
                 continue
             if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
                 if (status.st_dev, status.st_ino) in seen:
@@ -99,7 +115,7 @@ def disk_usage(path: str) -> int:
 
 
 def _remove_tree(path: str) -> None:
-    """Tools leave directories that forbid their owner to write (the module cache of go)."""
+    """Remove a directory, also where its owner may not write in it (the module cache of go)."""
     try:
         shutil.rmtree(path)
     except PermissionError:
@@ -108,9 +124,9 @@ def _remove_tree(path: str) -> None:
 
 
 def _make_writable(path: str) -> None:
-    for place, names, _ in os.walk(path):
-        for name in ("", *names):
-            directory = os.path.join(place, name)
-            if not os.path.islink(directory):
+    for directory, subdirectories, _ in os.walk(path):
+        for name in ("", *subdirectories):
+            subdirectory = os.path.join(directory, name)
+            if not os.path.islink(subdirectory):
                 with contextlib.suppress(PermissionError):
-                    os.chmod(directory, stat.S_IRWXU)
+                    os.chmod(subdirectory, stat.S_IRWXU)

@@ -1,4 +1,4 @@
-"""One checkout, moved from commit to commit; untracked files stay where they are."""
+"""The layout ``in_place``: one checkout, moved from commit to commit; untracked files stay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from deployctl.values.repo import Repo
 
 
 class InPlace:
-    """``path`` is the checkout; what HEAD points to is live."""
+    """The layout of a repo with ``strategy: in_place``.
+
+    ``path`` is the checkout, and the commit that its HEAD points to is live.
+    """
 
     def __init__(self, repo: Repo, mirror: Mirror) -> None:
         self.repo = repo
@@ -38,9 +41,9 @@ class InPlace:
         while not os.path.isdir(parent):
             parent = os.path.dirname(parent)
         if not os.access(parent, os.W_OK | os.X_OK):
-            give = f"sudo chown -R $(id -un) {path}"
-            said = f"{parent} is not writable for this account"
-            return [f"{said}: give it away ({give}), or set path of {name}"]
+            chown = f"sudo chown -R $(id -un) {path}"
+            problem = f"{parent} is not writable for this account"
+            return [f"{problem}: give it away ({chown}), or set path of {name}"]
         return []
 
     def live(self) -> Live | None:
@@ -66,20 +69,23 @@ class InPlace:
         if not self.checkout.exists():
             self.checkout.create()
         self.checkout.receive(self.mirror.directory, revision)
-        told = self._move(number, revision, parts)
+        messages = self._move(number, revision, parts)
         self.checkout.keep(number, revision)
-        return [*parts.told, *told]
+        return [*parts.told, *messages]
 
     def complete(self, name: str | None, revision: str) -> None:
-        """The tree was written by git and the stages; there is nothing to name."""
+        """Do nothing: no mark is needed, and :meth:`switch` syncs the checkout."""
 
     def switch(self, number: int, revision: str, name: str | None) -> list[str]:
-        """What the stages made of a revision that is checked out already stays as it is."""
-        told = []
+        """Check a revision out and sync that to the disk; return messages.
+
+        Where :meth:`prepare` has checked it out already, what the stages changed stays.
+        """
+        messages = []
         if self.checkout.head() != revision:
-            told = self._move(number, revision, self._parts(revision))
+            messages = self._move(number, revision, self._parts(revision))
         self._sync()
-        return told
+        return messages
 
     def restore(self, previous: Live | None) -> None:
         if previous is None:
@@ -111,30 +117,42 @@ class InPlace:
         return self.repo.path
 
     def _sync(self) -> None:
-        """git believes the index: a file that a power cut emptied would be missed for good."""
+        """Sync the checkout and its git directory to the disk.
+
+        git compares a file with what its index says of it and would never notice a file that a
+        power cut has emptied.
+        """
         for place in self.checkout.directories():
             sync_file_system(place)
 
     def _go_back(self, revision: str) -> None:
-        """What was live may never have been whole, or from before ``submodules`` and ``lfs``."""
+        """Check a commit out that was live before, with its submodules and LFS files.
+
+        An LFS file that is missing is no error: the commit may never have been deployed whole, or
+        it was deployed before ``submodules`` and ``lfs`` were set.
+        """
         settings = lfs.settings(self.mirror, required=False) if self.repo.lfs else ()
         checkout = Checkout(self.repo.path, settings)
         if self.repo.submodules:
-            nested.leave(checkout, revision)
+            nested.remove_dropped(checkout, revision)
         checkout.move(revision)
-        if self.repo.submodules and (self.repo.lfs or not nested.back(checkout, revision)):
+        if self.repo.submodules and (self.repo.lfs or not nested.move_offline(checkout, revision)):
             nested.move(checkout, self._parts(revision), number=0)
 
     def _parts(self, revision: str) -> Parts:
-        """Of a commit that was live once; the mirror may not have it, if it was adopted."""
+        """Return the parts of a commit that was live once.
+
+        It is read from the checkout: the mirror may not have it where it was adopted.
+        """
         if not (self.repo.submodules or self.repo.lfs):
             return Parts((), ())
         return gather(self.mirror, revision, self.checkout.repository())
 
     def _move(self, number: int, revision: str, parts: Parts) -> list[str]:
+        """Save what was changed by hand, then check a revision out; return messages."""
         saved = self.checkout.save_changes(revision, number)
         if self.repo.submodules:
-            nested.leave(self.checkout, revision)
+            nested.remove_dropped(self.checkout, revision)
         self.checkout.move(revision)
-        told = nested.move(self.checkout, parts, number)
-        return [*nested.told_of_saved(self.checkout.path, saved), *told]
+        messages = nested.move(self.checkout, parts, number)
+        return [*nested.saved_message(self.checkout.path, saved), *messages]

@@ -1,12 +1,12 @@
-"""One module for each forge, all with the same names and the same two functions.
+"""Recognise the forge of a delivery, and load the module for it: one module for each forge.
 
-``verify`` tells whether one secret proves who sent a delivery; an empty secret never does.
-``read`` says what happened, without believing any of it: a value of the wrong type is a
-MalformedError of webhook/payload.py. ``NAME`` is what repos.yml calls the forge, ``HEADER``
-is where its proof stands, and ``WEAKNESS`` says in a line what that does not prove, None where
-there is nothing to say.
+All these modules have the same names. ``verify`` tells whether a secret proves who sent a delivery;
+an empty secret never does. ``read`` returns the event in a delivery; as it may not be verified yet,
+nothing in it is trusted, and a value of the wrong type raises MalformedError. ``NAME`` is the name
+of the forge in repos.yml, and ``HEADER`` is the header with the signature or token. ``WEAKNESS``
+says in one line what that does not prove; None where there is nothing to say.
 
-Everything here is on the webhook's way: only the module that is needed is loaded.
+Every delivery loads this package, so only the module of the forge in question is imported.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from deployctl.webhook.forges.event import Delivery, Event
 
     class Forge(Protocol):
+        """The names that the module of each forge has."""
+
         NAME: str
         HEADER: str
         WEAKNESS: str | None
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
         def read(self, delivery: Delivery) -> Event: ...
 
 
-# The most special first: Forgejo sends the headers of Gitea too, and all of them that of GitHub.
+# The first match counts, so the order matters: Forgejo sends the headers of Gitea too, and Forgejo,
+# Gitea and Gogs all send the header of GitHub.
 _HEADERS = {
     "x-forgejo-event": "forgejo",
     "x-gitea-event": "gitea",
@@ -44,42 +47,50 @@ _HEADERS = {
     "x-payload-signature": "sourcehut",
     "webhook-signature": "standard-webhooks",
 }
-_CONTROL = {"action", "repo"}
-# Both send the header of the first one: which it is was looked at.
+_CONTROL_MEMBERS = {"action", "repo"}
+# Both send x-event-key; recognise() tells them apart by other headers.
 _AMBIGUOUS = ("bitbucket", "bitbucket-server")
 
 
 def recognise(headers: Mapping[str, str], document: Mapping[str, Any]) -> str | None:
-    """The name of the forge that a request with these lower-case headers seems to come from."""
+    """Return the name of the forge that a request seems to come from, or None.
+
+    ``headers`` have lower-case names; ``document`` is the JSON object in the body.
+    """
     name = next((_HEADERS[header] for header in _HEADERS if header in headers), None)
     if name == "bitbucket":
         cloud = {"x-hook-uuid", "x-request-uuid"} & headers.keys() or "push" in document
         return "bitbucket" if cloud else "bitbucket-server"
-    if name == "standard-webhooks" and document.keys() >= _CONTROL:
+    if name == "standard-webhooks" and document.keys() >= _CONTROL_MEMBERS:
         return "control"
     if name is None and {"eventType", "resource"} <= document.keys():
         return "azure-devops"
     return name
 
 
-def sender(named: str | None, recognised: Forge | None, delivery: Delivery) -> str | None:
-    """The forge whose delivery it is for a repo: the one that repos.yml names, if it can be that.
+def forge_name_for(
+    configured: str | None, recognised: Forge | None, delivery: Delivery
+) -> str | None:
+    """Return the forge as whose delivery a repo reads this one; None if it is not for the repo.
 
-    Forgejo's deliveries are Gitea's and Gogs's too, so a server that became another one goes on.
+    ``configured`` is the forge that repos.yml names for the repo, if any. It is used if the
+    delivery has its header, even if another forge was recognised: Forgejo sends the headers of
+    Gitea and Gogs too, so a server that was moved from those to Forgejo still works.
     """
     found = recognised.NAME if recognised else None
-    if found == "control":  # the secret of a repo of SourceHut is a public key
-        return None if named == "sourcehut" else found
-    if named is None or found == named:
+    if found == "control":
+        # The secret of a repo of SourceHut is a public key: anybody could sign with it.
+        return None if configured == "sourcehut" else found
+    if configured is None or found == configured:
         return found
-    sent = any(_HEADERS[header] == named for header in _HEADERS if header in delivery.headers)
-    return named if sent and named not in _AMBIGUOUS else None
+    sent = any(_HEADERS[header] == configured for header in _HEADERS if header in delivery.headers)
+    return configured if sent and configured not in _AMBIGUOUS else None
 
 
 def load(name: str) -> Forge:
-    """The module of the forge of that name."""
+    """Return the module of the forge with this name."""
     path = "deployctl.webhook.forges." + name.replace("-", "_")
-    __import__(path)  # importlib, which has a function for it, would take longer than all of it
-    forge: Any = sys.modules[path]
-    found: Forge = forge
-    return found
+    __import__(path)  # importing importlib for this would take longer than all the rest
+    module: Any = sys.modules[path]
+    forge: Forge = module
+    return forge

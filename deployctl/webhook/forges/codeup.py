@@ -1,13 +1,13 @@
 """Codeup (云效), by Alibaba Cloud.
 
-https://help.aliyun.com/zh/yunxiao/user-guide/webhooks: GitLab's document of old, which names the
-repository by its id only, and a token sent as it is. A delivery has no id.
+https://help.aliyun.com/zh/yunxiao/user-guide/webhooks: the JSON is that of older versions of
+GitLab, which names the repository only by its id. The token is sent as it is. A delivery has no id.
 """
 
 from __future__ import annotations
 
-from deployctl.webhook.forges.gitlab import read_as
-from deployctl.webhook.forges.proof import token_fits
+from deployctl.webhook.forges.gitlab import read_event
+from deployctl.webhook.forges.proof import token_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 NAME = "codeup"
 HEADER = "x-codeup-token"
-WEAKNESS: str | None = "the token is sent as it is and signs nothing: whoever sees one can push"
+WEAKNESS: str | None = "the token is sent as it is and signs nothing: anyone who sees it can push"
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    return token_fits(delivery.headers.get(HEADER, ""), secret)
+    return token_matches(delivery.headers.get(HEADER, ""), secret)
 
 
 def read(delivery: Delivery) -> Event:
-    return read_as(delivery.headers["codeup-event"], None, delivery.document)
+    return read_event(delivery.headers["codeup-event"], None, delivery.document)

@@ -1,14 +1,15 @@
-"""Orders of people: signed messages that ask for what the command line does.
+"""Control messages: signed orders of a person to deploy or to roll back, as by the command line.
 
 ``{"action": "deploy" | "rollback", "repo": NAME, "to": REVISION or NUMBER}`` with the headers of
-Standard Webhooks, signed with a secret of the repo; ``to`` may be left out. An id is good once.
+Standard Webhooks, signed with a secret of the repo; ``to`` may be left out. An id is accepted only
+once.
 """
 
 from __future__ import annotations
 
 from deployctl.webhook.forges import standard_webhooks
 from deployctl.webhook.forges.event import Control, Event
-from deployctl.webhook.forges.fields import actor, text
+from deployctl.webhook.forges.fields import set_actor, text
 from deployctl.webhook.forges.proof import from_base64
 from deployctl.webhook.payload import MalformedError
 
@@ -26,11 +27,12 @@ _DIGITS = frozenset("0123456789abcdef")
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    """Other than a forge's, a secret need not begin with ``whsec_``: then it is the key itself."""
-    return standard_webhooks.verify_with(delivery, key_of(secret))
+    """Tell whether a signature fits; a secret may be one for a forge, without ``whsec_``."""
+    return standard_webhooks.verify_with_key(delivery, key_from_secret(secret))
 
 
-def key_of(secret: bytes) -> bytes:
+def key_from_secret(secret: bytes) -> bytes:
+    """Return the key of the HMAC: what follows ``whsec_``, decoded, or else the secret itself."""
     if secret.startswith(standard_webhooks.PREFIX):
         return from_base64(secret[len(standard_webhooks.PREFIX) :])
     return secret
@@ -41,16 +43,21 @@ def read(delivery: Delivery) -> Event:
     action, repo = text(document, "action"), text(document, "repo")
     if action not in ACTIONS or not repo:
         raise MalformedError(f"an order needs a repo and an action: {' or '.join(ACTIONS)}")
-    number = delivery.headers.get("webhook-id", "")
-    event = Event("control", action, number)
+    message_id = delivery.headers.get("webhook-id", "")
+    event = Event("control", action, message_id)
     event.control = Control(action, repo, _target(document))
-    event.once = (f"control {number}", delivery.received_at + 2 * standard_webhooks.TOLERANCE)
-    actor(event, text(document, "actor"), "control")
+    # The time stamp may be TOLERANCE ahead; then the message is valid for twice that long from now.
+    remember_until = delivery.received_at + 2 * standard_webhooks.TOLERANCE
+    event.single_use = (f"control {message_id}", remember_until)
+    set_actor(event, text(document, "actor"), "control")
     return event
 
 
 def _target(document: dict[str, Any]) -> str | None:
-    """A revision, the beginning of one, or a deployment's number, as text or as a number."""
+    """Return a revision, the beginning of one, or a deployment's number; None if it is left out.
+
+    In JSON it may be a text or a number.
+    """
     given = document.get("to")
     if given is None:
         return None

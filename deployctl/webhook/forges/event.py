@@ -1,4 +1,4 @@
-"""What every forge's deliveries are turned into."""
+"""The event in a delivery, in the same form for every forge: a push, a ping, a check, an order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Delivery:
-    """A request of a forge: lower-case headers, the raw ``body``, and the JSON in it.
+    """A request of a forge: headers with lower-case names, the raw ``body``, and the JSON in it.
 
-    ``payload`` is the JSON as text in UTF-8: the body itself, or what its form field holds;
+    ``payload`` is the JSON text in UTF-8: the body itself, or the form field ``payload`` in it;
     ``document`` is the object in it. ``received_at`` is in seconds.
     """
 
@@ -39,11 +39,11 @@ class Delivery:
 
 
 class Push:
-    """One ref that was moved, by its full name.
+    """A ref that was moved or deleted, by its full name (``refs/heads/main``).
 
-    ``revision`` is the commit it is at now, None where the forge does not say or the ref is
-    ``deleted``; ``subject`` is the first line of that commit's message, and ``skips`` whether it
-    asks not to be deployed.
+    ``revision`` is the commit that it points to now, None where the forge does not say or the ref
+    is ``deleted``. ``subject`` is the first line of that commit's message; ``skips`` is true if it
+    asks not to be deployed, such as with ``[skip deploy]``.
     """
 
     __slots__ = ("deleted", "ref", "revision", "skips", "subject")
@@ -65,10 +65,11 @@ class Push:
 
 
 class Check:
-    """What the forge says of one check of a commit.
+    """A report of a forge about one check of a commit.
 
-    ``context`` tells it from other checks of the same commit; ``refs`` are branches by their full
-    name that the commit is on, as far as the forge says. ``mark`` grows with every word on it.
+    ``context`` is the name of the check, unique for the commit; ``refs`` are the branches that the
+    commit is on, by their full names, as far as the forge says. Of two reports about a check, the
+    one with the greater ``mark`` (compared as text) is the newer one.
     """
 
     __slots__ = ("context", "mark", "refs", "revision", "state")
@@ -84,9 +85,10 @@ class Check:
 
 
 class Control:
-    """A person's order by a signed message: ``action`` is deploy or rollback.
+    """An order that a person sent in a signed message: ``action`` is deploy or rollback.
 
-    ``to`` is a revision, or for a rollback also a deployment's number; None: the usual one.
+    ``to`` is a revision (its beginning will do), or for a rollback also a deployment's number.
+    None: the tip of the branch, or for a rollback the release that was live before.
     """
 
     __slots__ = ("action", "repo", "to")
@@ -98,13 +100,14 @@ class Control:
 
 
 class Event:
-    """What a delivery says; ``pushes``, ``check`` and ``control`` belong to the kinds named so.
+    """The content of a delivery; ``kind`` tells which of ``pushes``, ``check``, ``control`` is set.
 
-    ``name`` is the forge's word for the event and ``forge_id`` its id of the delivery, both as
-    they may be shown; ``key`` is that id to the letter. The repository is known by any of
-    ``repository_ids``, unique only within one instance of a forge, and by ``full_name``. ``once``
-    is for a proof that could be used again: a key that may come only once, and until when it has
-    to be remembered, in seconds.
+    ``name`` is the forge's name for the event, and ``forge_id`` is the forge's id of the delivery,
+    both made safe to show; ``key`` is that id unchanged, None if there is none or it is not ASCII.
+    The repository has one of ``repository_ids``, unique only within one instance of a forge, and a
+    ``full_name``; either may be missing. ``single_use`` is set where a stolen signature could be
+    used again: a key that is accepted only once, and the time in seconds until which it has to be
+    remembered.
     """
 
     __slots__ = (
@@ -116,9 +119,9 @@ class Event:
         "key",
         "kind",
         "name",
-        "once",
         "pushes",
         "repository_ids",
+        "single_use",
     )
 
     def __init__(self, kind: Kind, name: str, forge_id: str | None = None) -> None:
@@ -132,4 +135,4 @@ class Event:
         self.check: Check | None = None
         self.control: Control | None = None
         self.actor = ""
-        self.once: tuple[str, float] | None = None
+        self.single_use: tuple[str, float] | None = None

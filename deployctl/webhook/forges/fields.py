@@ -1,4 +1,4 @@
-"""How the forge modules read a document: strictly, a wrong type anywhere is a MalformedError."""
+"""Read values from a forge's JSON strictly: a value of the wrong type raises MalformedError."""
 
 from __future__ import annotations
 
@@ -13,80 +13,87 @@ if TYPE_CHECKING:
 
     from deployctl.webhook.forges.event import State
 
-_LONGEST_REF = 1024  # bytes; more has no file system room for
+_LONGEST_REF = 1024  # no file system has room for longer names of refs
 _HEX = frozenset("0123456789abcdef")
 
 
-def inner(document: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The object behind these names, one in the other; empty where there is none."""
+def nested(document: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return the object at this path of names; an empty one where there is none."""
     for name in names:
         document = member(document, name, dict) or {}
     return document
 
 
 def text(document: dict[str, Any], *names: str) -> str:
-    """The text behind these names; empty where there is none."""
-    return member(inner(document, *names[:-1]), names[-1], str) or ""
+    """Return the text at this path of names; empty where there is none."""
+    return member(nested(document, *names[:-1]), names[-1], str) or ""
 
 
-def objects(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """A list of objects; empty where there is none."""
+def object_list(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the list of objects with this name; empty where there is none."""
     items = member(document, name, list) or []
     if not all(isinstance(item, dict) for item in items):
         raise MalformedError(f"{name} is not a list of objects")
     return items
 
 
-def number(document: dict[str, Any], name: str) -> list[str]:
-    """A number as the ids of a repository: one, or none."""
+def number_as_ids(document: dict[str, Any], name: str) -> list[str]:
+    """Return a number as a list of texts: one, or none where it is absent."""
     value = member(document, name, int)
     return [] if value is None else [str(value)]
 
 
-def push(
+def make_push(
     ref: str, revision: str | None, *, deleted: bool | None = False, message: str = ""
 ) -> Push:
-    """``revision`` None: not known; zeros: there is none any more. ``message``: the commit's."""
+    """Return a Push.
+
+    ``revision`` None: the forge does not say; all zeros: the ref was deleted. ``message`` is the
+    message of the commit.
+    """
     if not ref or len(ref) > _LONGEST_REF or not (revision is None or _is_revision(revision)):
-        raise MalformedError("a push without a ref, or without the revision it is at now")
-    gone = bool(deleted) or (revision is not None and not revision.strip("0"))
-    first = message.partition("\n")[0]
+        raise MalformedError("a push without a ref, or without a whole revision")
+    is_deleted = bool(deleted) or (revision is not None and not revision.strip("0"))
+    subject = message.partition("\n")[0]
     return Push(
         ref,
-        None if gone else revision,
-        deleted=gone,
-        subject=printable(first) or None,
-        skips=asks_to_skip(first),
+        None if is_deleted else revision,
+        deleted=is_deleted,
+        subject=printable(subject) or None,
+        skips=asks_to_skip(subject),
     )
 
 
-def check(
+def set_check(
     event: Event, revision: str, context: str, state: State, branches: list[str], *, mark: str
 ) -> None:
-    """Make the event one about a check of that commit, which is on these branches.
+    """Make the event a report about a check of a commit, which is on these branches.
 
-    Of two words on one check the one with the greater ``mark`` is the newer.
+    An empty ``revision`` leaves the event as it is. The attributes of Check explain the rest.
     """
     if not revision:
         return
     if not _is_revision(revision):
-        raise MalformedError("a check without the revision that it is of")
+        raise MalformedError("a check without a whole revision")
     event.kind = "check"
     refs = [f"refs/heads/{name}" for name in branches if name]
     event.check = Check(revision, context, state, refs, mark)
 
 
 def message_of(revision: str, commits: Iterable[dict[str, Any]], key: str = "id") -> str:
-    """The message of that commit; the lists are cut off, so it need not be there."""
+    """Return the message of a commit in a list; empty where it is not there: forges cut the lists.
+
+    ``key`` is the member with the revision.
+    """
     found = (commit for commit in commits if revision and commit.get(key) == revision)
     return text(next(found, {}), "message")
 
 
-def actor(event: Event, *names: str) -> None:
-    """Who pushed: the first of these that is not empty."""
+def set_actor(event: Event, *names: str) -> None:
+    """Set the actor of the event to the first of these names that is not empty."""
     event.actor = next((shown for name in names if (shown := printable(name))), "")
 
 
 def _is_revision(value: str) -> bool:
-    """A whole object id: 40 digits with SHA-1, 64 with SHA-256."""
+    """Tell whether a text is a whole object id: 40 digits with SHA-1, 64 with SHA-256."""
     return len(value) in (40, 64) and _HEX.issuperset(value)

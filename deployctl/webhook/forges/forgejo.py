@@ -1,11 +1,11 @@
 """Forgejo, and so Codeberg.
 
-https://forgejo.org/docs/latest/user/webhooks: as Gitea, whose headers it sends too.
+https://forgejo.org/docs/latest/user/webhooks: like Gitea, whose headers it sends too.
 """
 
 from __future__ import annotations
 
-from deployctl.webhook.forges.gitea import read_by, verify_by
+from deployctl.webhook.forges.gitea import read_with_prefix, verify_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ WEAKNESS: str | None = None
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    return verify_by(HEADER, delivery, secret)
+    return verify_header(HEADER, delivery, secret)
 
 
 def read(delivery: Delivery) -> Event:
-    return read_by("x-forgejo", delivery)
+    return read_with_prefix("x-forgejo", delivery)

@@ -1,15 +1,16 @@
-"""Gitea, and what Forgejo and Gogs have in common with it.
+"""Gitea, with the functions that Forgejo and Gogs share with it.
 
-https://docs.gitea.com/usage/webhooks: the signature is an HMAC with SHA-256 of the JSON, for a
-form body that of its field ``payload``; without a secret its header is there and empty. A
-redelivery has a new id. A test delivery is a push from HEAD to HEAD, of an empty repository from
-zeros to zeros. A deleted branch comes as the event ``delete``, a deleted tag also as a push.
+https://docs.gitea.com/usage/webhooks: the signature is an HMAC with SHA-256 of the JSON; in a form
+body that is the field ``payload``. Without a secret the header of the signature is sent empty. A
+redelivery has a new id. A test delivery is a push from HEAD to HEAD, or from zeros to zeros if the
+repository is empty. A deleted branch is reported by the event ``delete``, a deleted tag also by a
+push.
 """
 
 from __future__ import annotations
 
-from deployctl.webhook.forges.githublike import moved_nothing, read_as, read_status
-from deployctl.webhook.forges.proof import hmac_fits
+from deployctl.webhook.forges.githublike import moved_nothing, read_event, read_status
+from deployctl.webhook.forges.proof import hmac_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,25 +22,25 @@ WEAKNESS: str | None = None
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    return verify_by(HEADER, delivery, secret)
+    return verify_header(HEADER, delivery, secret)
 
 
 def read(delivery: Delivery) -> Event:
-    return read_by("x-gitea", delivery)
+    return read_with_prefix("x-gitea", delivery)
 
 
-def verify_by(header: str, delivery: Delivery, secret: bytes) -> bool:
-    """Whether that header signs the JSON."""
-    return hmac_fits(delivery.headers.get(header, ""), secret, delivery.payload)
+def verify_header(header: str, delivery: Delivery, secret: bytes) -> bool:
+    """Tell whether that header holds the signature of the JSON."""
+    return hmac_matches(delivery.headers.get(header, ""), secret, delivery.payload)
 
 
-def read_by(prefix: str, delivery: Delivery) -> Event:
-    """The event, by the headers that start so."""
+def read_with_prefix(prefix: str, delivery: Delivery) -> Event:
+    """Return the event; ``prefix`` begins the names of the forge's headers (``x-gitea``)."""
     name = delivery.headers[f"{prefix}-event"]
     kind: Kind = "push" if name == "push" else "other"
     if kind == "push" and moved_nothing(delivery.document):
         kind = "ping"
-    event = read_as(kind, name, delivery.headers.get(f"{prefix}-delivery"), delivery.document)
+    event = read_event(kind, name, delivery.headers.get(f"{prefix}-delivery"), delivery.document)
     if name == "status":
         read_status(event, delivery.document)
     return event

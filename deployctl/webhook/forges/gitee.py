@@ -1,16 +1,16 @@
 """Gitee (码云).
 
-https://help.gitee.com/webhook/gitee-webhook-push-data-format: a hook has a password, sent as it
-is, or a signing key, with which time stamp and key are signed and the body is not. So a signature
-is good for one delivery, and for an hour. A delivery has no id. A test has X-Gitee-Ping and the
-body of another repository.
+https://help.gitee.com/webhook/gitee-webhook-push-data-format: a hook has a password, which is sent
+as it is, or a signing key, which signs the time stamp and the key, but not the body. So that nobody
+can use a signature for another body, it is accepted for one delivery only, and for an hour. A
+delivery has no id. A test has the header X-Gitee-Ping and the body of another repository.
 """
 
 from __future__ import annotations
 
 from deployctl.system import lean
-from deployctl.webhook.forges.githublike import read_as
-from deployctl.webhook.forges.proof import fits, from_base64, token_fits
+from deployctl.webhook.forges.githublike import read_event
+from deployctl.webhook.forges.proof import from_base64, texts_match, token_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
 NAME = "gitee"
 HEADER = "x-gitee-token"
-WEAKNESS: str | None = "no proof covers the body: whoever sees a delivery can change what it says"
-# Seconds, before and after.
+WEAKNESS: str | None = (
+    "no proof covers the body: anyone who sees a delivery can change what it says"
+)
+# Seconds between time stamp and arrival, in either direction.
 TOLERANCE = 3600
-_SIGNATURE = 32  # bytes
+_SIGNATURE_SIZE = 32  # bytes
 _PUSHES = ("Push Hook", "Tag Push Hook")
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    """Whether the token is the password, or signs a time stamp of this hour."""
+    """Tell whether the token is the password, or the signature of a time stamp of this hour."""
     token = delivery.headers.get(HEADER, "")
-    signature = _is_recent(delivery) and fits(token, _signature(_stamp(delivery), secret))
-    return token_fits(token, secret) or signature
+    is_signed = _is_recent(delivery) and texts_match(token, _signature(_stamp(delivery), secret))
+    return token_matches(token, secret) or is_signed
 
 
 def read(delivery: Delivery) -> Event:
@@ -37,12 +39,12 @@ def read(delivery: Delivery) -> Event:
     kind: Kind = "push" if name in _PUSHES else "other"
     if delivery.headers.get("x-gitee-ping") == "true":
         kind = "ping"
-    event = read_as(kind, name, None, delivery.document)
+    event = read_event(kind, name, None, delivery.document)
     token = delivery.headers.get(HEADER, "").encode("utf-8", "surrogateescape")
-    # Whoever has the password, and not a signature, needs no other's delivery to make one.
-    if _is_recent(delivery) and len(from_base64(token)) == _SIGNATURE:
+    # Only a signature is for a single use: a sender of the password can make any delivery anyway.
+    if _is_recent(delivery) and len(from_base64(token)) == _SIGNATURE_SIZE:
         key = lean.sha256(_stamp(delivery).encode() + b" " + token).hexdigest()
-        event.once = (key, int(_stamp(delivery)) / 1000 + TOLERANCE)
+        event.single_use = (key, int(_stamp(delivery)) / 1000 + TOLERANCE)
     return event
 
 
@@ -51,7 +53,7 @@ def _stamp(delivery: Delivery) -> str:
 
 
 def _is_recent(delivery: Delivery) -> bool:
-    """The time stamp is in milliseconds."""
+    """Tell whether the time stamp, which is in milliseconds, is of this hour."""
     stamp = _stamp(delivery)
     if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 15):
         return False

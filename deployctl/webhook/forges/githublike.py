@@ -1,16 +1,16 @@
-"""The document that GitHub made, and that Gitea, Gogs, Gitee and Coding send much the same."""
+"""Read the JSON that GitHub sends, and that Gitea, Gogs, Gitee and Coding send almost alike."""
 
 from __future__ import annotations
 
 from deployctl.webhook.forges.event import Event
 from deployctl.webhook.forges.fields import (
-    actor,
-    check,
-    inner,
+    make_push,
     message_of,
-    number,
-    objects,
-    push,
+    nested,
+    number_as_ids,
+    object_list,
+    set_actor,
+    set_check,
     text,
 )
 from deployctl.webhook.payload import member
@@ -21,50 +21,56 @@ if TYPE_CHECKING:
 
     from deployctl.webhook.forges.event import Kind, Push, State
 
-# Gitea and Forgejo say skipped and warning, too.
+# Gitea and Forgejo have the states skipped and warning, too.
 _STATES: dict[str, State] = {
     **dict.fromkeys(("success", "skipped", "warning"), "success"),
     **dict.fromkeys(("failure", "error"), "failure"),
 }
 
 
-def read_as(kind: Kind, name: str, forge_id: str | None, document: dict[str, Any]) -> Event:
-    """The event called ``name``; what it pushed where ``kind`` is a push."""
+def read_event(kind: Kind, name: str, forge_id: str | None, document: dict[str, Any]) -> Event:
+    """Return the event called ``name``, with its push where ``kind`` is a push."""
     event = Event(kind, name, forge_id)
     # The ping of an organisation's webhook has no repository.
-    repository = inner(document, "repository")
-    event.repository_ids = number(repository, "id")
+    repository = nested(document, "repository")
+    event.repository_ids = number_as_ids(repository, "id")
     event.full_name = member(repository, "full_name", str)
     if kind == "push":
-        event.pushes = [_push(document)]
-        pusher = inner(document, "pusher")
+        event.pushes = [_read_push(document)]
+        pusher = nested(document, "pusher")
         names = (text(pusher, "name"), text(pusher, "login"), text(pusher, "username"))
-        actor(event, *names, text(document, "sender", "login"))
+        set_actor(event, *names, text(document, "sender", "login"))
     return event
 
 
 def moved_nothing(document: dict[str, Any]) -> bool:
-    """A test delivery where there is no ping: a push from a revision to the same one."""
+    """Tell whether a push goes from a revision to the same one.
+
+    Forges that have no ping send such a push as their test delivery.
+    """
     before = text(document, "before")
     return bool(before) and before == text(document, "after")
 
 
 def read_status(event: Event, document: dict[str, Any]) -> None:
-    """The event ``status``: one state of one check of a commit."""
-    branches = [text(branch, "name") for branch in objects(document, "branches")]
+    """Set the check of an event from the JSON of the event ``status``."""
+    branches = [text(branch, "name") for branch in object_list(document, "branches")]
     state = _STATES.get(text(document, "state"), "pending")
-    mark = "".join(number(document, "id")).rjust(20, "0")
-    check(event, text(document, "sha"), text(document, "context"), state, branches, mark=mark)
+    mark = "".join(number_as_ids(document, "id")).rjust(20, "0")
+    set_check(event, text(document, "sha"), text(document, "context"), state, branches, mark=mark)
 
 
-def _push(document: dict[str, Any]) -> Push:
-    """Of an annotated tag ``after`` is the tag itself, and ``head_commit`` what it points to."""
+def _read_push(document: dict[str, Any]) -> Push:
+    """Return the push.
+
+    For an annotated tag ``after`` is the tag object, and ``head_commit`` the commit it points to.
+    """
     after = text(document, "after")
     message = text(document, "head_commit", "message")
     commit = text(document, "head_commit", "id")
-    return push(
+    return make_push(
         text(document, "ref"),
         commit if commit and after.strip("0") else after,
         deleted=member(document, "deleted", bool),
-        message=message or message_of(after, objects(document, "commits")),
+        message=message or message_of(after, object_list(document, "commits")),
     )

@@ -1,10 +1,10 @@
-"""GitLab, and what Codeup has in common with it.
+"""GitLab, with the function that Codeup shares with it.
 
 https://docs.gitlab.com/user/project/integrations/webhooks and .../webhook_events: a hook has a
-secret token, sent as it is, or a signing token (``whsec_…``), used as Standard Webhooks say.
-Each ref is a delivery of its own; of more than three refs pushed at once there is none at all. A
-deletion is told by zeros only. A test is a push of the newest commits; a resent delivery keeps
-its Idempotency-Key, which is there since GitLab 17.4.
+secret token, which is sent as it is, or a signing token (``whsec_…``), which signs as Standard
+Webhooks specify. Each ref has a delivery of its own; if more than three refs are pushed at once,
+GitLab sends none for them. A deleted ref is recognised by zeros only. A test is a push of the
+newest commits. A redelivery keeps its Idempotency-Key, which GitLab sends since 17.4.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from __future__ import annotations
 from deployctl.webhook.forges import standard_webhooks
 from deployctl.webhook.forges.event import Event
 from deployctl.webhook.forges.fields import (
-    actor,
-    check,
-    inner,
+    make_push,
     message_of,
-    number,
-    objects,
-    push,
+    nested,
+    number_as_ids,
+    object_list,
+    set_actor,
+    set_check,
     text,
 )
 from deployctl.webhook.forges.githublike import moved_nothing
-from deployctl.webhook.forges.proof import token_fits
+from deployctl.webhook.forges.proof import token_matches
 from deployctl.webhook.payload import member
 
 TYPE_CHECKING = False
@@ -44,51 +44,60 @@ _STATES: dict[str, State] = {
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    """A signing token must sign: it is never taken for the plain token."""
+    """Tell whether the token or signature fits.
+
+    A signing token must sign: it is not accepted as a plain token.
+    """
     if secret.startswith(standard_webhooks.PREFIX):
         return standard_webhooks.verify(delivery, secret)
-    return token_fits(delivery.headers.get(HEADER, ""), secret)
+    return token_matches(delivery.headers.get(HEADER, ""), secret)
 
 
 def read(delivery: Delivery) -> Event:
     name = delivery.headers["x-gitlab-event"]
-    return read_as(name, delivery.headers.get("idempotency-key"), delivery.document)
+    return read_event(name, delivery.headers.get("idempotency-key"), delivery.document)
 
 
-def read_as(name: str, forge_id: str | None, document: dict[str, Any]) -> Event:
-    """The event called ``name``; system hooks have one name for all, and the body tells."""
+def read_event(name: str, forge_id: str | None, document: dict[str, Any]) -> Event:
+    """Return the event called ``name``.
+
+    Its kind is read from the JSON, because system hooks have the same name for all events.
+    """
     event = Event("other", name, forge_id)
-    project = inner(document, "project")
-    event.repository_ids = number(document, "project_id") or number(project, "id")
+    project = nested(document, "project")
+    event.repository_ids = number_as_ids(document, "project_id") or number_as_ids(project, "id")
     event.full_name = text(document, "project", "path_with_namespace") or None
     kind = text(document, "object_kind") or text(document, "event_name")
     if kind in _PUSHES and moved_nothing(document):
         event.kind = "ping"
     elif kind in _PUSHES:
         event.kind = "push"
-        event.pushes = [_push(document)]
-        actor(event, text(document, "user_username"), text(document, "user_name"))
+        event.pushes = [_read_push(document)]
+        set_actor(event, text(document, "user_username"), text(document, "user_name"))
     elif kind == "pipeline":
-        _read_pipeline(event, inner(document, "object_attributes"))
+        _read_pipeline(event, nested(document, "object_attributes"))
     return event
 
 
 def _read_pipeline(event: Event, pipeline: dict[str, Any]) -> None:
-    """What a merge request's pipeline says is not about the branch, though it names it."""
+    """Set the check of an event from a pipeline.
+
+    The pipeline of a merge request is ignored: it names the branch, but is not about it.
+    """
     source = text(pipeline, "source")
     if source == "merge_request_event":
         return
     branch = "" if member(pipeline, "tag", bool) else text(pipeline, "ref")
     state = _STATES.get(text(pipeline, "status"), "pending")
-    # One that is over is newer than itself before that.
-    mark = "".join(number(pipeline, "id")).rjust(20, "0") + str(int(state != "pending"))
+    # Of two reports about one pipeline, the one that says it has ended is the newer.
+    mark = "".join(number_as_ids(pipeline, "id")).rjust(20, "0") + str(int(state != "pending"))
     context = f"pipeline {source}".strip()
-    check(event, text(pipeline, "sha"), context, state, [branch], mark=mark)
+    set_check(event, text(pipeline, "sha"), context, state, [branch], mark=mark)
 
 
-def _push(document: dict[str, Any]) -> Push:
-    """Of an annotated tag ``after`` is the tag itself, of a deletion it is zeros."""
+def _read_push(document: dict[str, Any]) -> Push:
+    """Return the push; for an annotated tag ``after`` is the tag object, for a deletion zeros."""
     after = text(document, "after")
     commit = member(document, "checkout_sha", str) if after.strip("0") else after
-    message = message_of(commit or after, objects(document, "commits"))
-    return push(text(document, "ref"), commit or after, message=message)
+    message = message_of(commit or after, object_list(document, "commits"))
+    return make_push(text(document, "ref"), commit or after, message=message)

@@ -1,11 +1,11 @@
 """Gogs.
 
-https://gogs.io/features/webhook: as Gitea, except that a redelivery keeps its id.
+https://gogs.io/features/webhook: like Gitea, except that a redelivery keeps its id.
 """
 
 from __future__ import annotations
 
-from deployctl.webhook.forges.gitea import read_by, verify_by
+from deployctl.webhook.forges.gitea import read_with_prefix, verify_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ WEAKNESS: str | None = None
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    return verify_by(HEADER, delivery, secret)
+    return verify_header(HEADER, delivery, secret)
 
 
 def read(delivery: Delivery) -> Event:
-    return read_by("x-gogs", delivery)
+    return read_with_prefix("x-gogs", delivery)

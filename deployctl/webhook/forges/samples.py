@@ -1,4 +1,4 @@
-"""Deliveries as the forges make them, to try a webhook with: the other side of ``verify``."""
+"""Make signed test deliveries as each forge sends them: the counterpart of ``verify``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ ZEROS = "0" * 40
 
 @dataclass(frozen=True)
 class Sample:
-    """What a delivery tells: a ref by its full name, moved from ``before`` to ``revision``.
+    """The content of a test delivery: a ref (full name), moved from ``before`` to ``revision``.
 
-    ``number`` is the delivery's id, ``now`` in seconds; ``repository_id`` and ``full_name`` as
-    repos.yml has them, None where it does not.
+    ``now`` is in seconds; ``repository_id`` and ``full_name`` are those of repos.yml, None where it
+    has none.
     """
 
     ref: str
     revision: str
-    number: str
+    delivery_id: str
     now: float
     before: str = ZEROS
     repository_id: str | None = None
@@ -34,14 +34,16 @@ class Sample:
     message: str = "A test delivery"
 
 
-Made = tuple[dict[str, str], dict[str, Any]]
+# The headers and the JSON of a delivery, before it is signed.
+Unsigned = tuple[dict[str, str], dict[str, Any]]
+# From body, secret and sample to the headers that prove the secret.
 Prove = Callable[[bytes, bytes, Sample], dict[str, str]]
 
 
-def push(forge: str, sample: Sample, secret: bytes) -> tuple[dict[str, str], bytes]:
-    """A push as that forge delivers it, with the proof of the secret -> (headers, body).
+def signed_push(forge: str, sample: Sample, secret: bytes) -> tuple[dict[str, str], bytes]:
+    """Make the delivery of a push as that forge sends it, signed -> (headers, body).
 
-    UsageError for SourceHut, whose private key only it has.
+    Raise UsageError for SourceHut: nobody else has its private key.
     """
     if forge not in _FORGES:
         raise UsageError(f"only {forge} itself can sign a delivery: push something, and look at it")
@@ -50,12 +52,12 @@ def push(forge: str, sample: Sample, secret: bytes) -> tuple[dict[str, str], byt
     return _signed(headers, document, prove, sample, secret)
 
 
-def control_message(
+def signed_control_message(
     action: str, repo: str, to: str | None, sample: Sample, secret: bytes
 ) -> tuple[dict[str, str], bytes]:
-    """A control message -> (headers, body)."""
+    """Make a signed control message -> (headers, body)."""
     document = {"action": action, "repo": repo, "to": to, "actor": sample.actor}
-    return _signed({}, document, _standard(control.key_of), sample, secret)
+    return _signed({}, document, _standard_proof(control.key_from_secret), sample, secret)
 
 
 def _signed(
@@ -66,37 +68,39 @@ def _signed(
     secret: bytes,
 ) -> tuple[dict[str, str], bytes]:
     body = json.dumps(document).encode()
-    usual = {"Content-Type": "application/json", "User-Agent": "deployctl"}
-    return {**usual, **headers, **prove(body, secret, sample)}, body
+    common = {"Content-Type": "application/json", "User-Agent": "deployctl"}
+    return {**common, **headers, **prove(body, secret, sample)}, body
 
 
-def _hmac(header: str, prefix: str = "", algorithm: str = "sha256") -> Prove:
+def _hmac_proof(header: str, prefix: str = "", algorithm: str = "sha256") -> Prove:
     def prove(body: bytes, secret: bytes, _sample: Sample) -> dict[str, str]:
         return {header: prefix + lean.hmac(secret, body, algorithm).hex()}
 
     return prove
 
 
-def _token(header: str) -> Prove:
+def _token_proof(header: str) -> Prove:
     return lambda _body, secret, _sample: {header: secret.decode("utf-8", "surrogateescape")}
 
 
-def _basic(_body: bytes, secret: bytes, _sample: Sample) -> dict[str, str]:
+def _basic_proof(_body: bytes, secret: bytes, _sample: Sample) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(b"deployctl:" + secret).decode()}
 
 
-def _gitee(_body: bytes, secret: bytes, sample: Sample) -> dict[str, str]:
+def _gitee_proof(_body: bytes, secret: bytes, sample: Sample) -> dict[str, str]:
     stamp = str(int(sample.now * 1000))
     digest = lean.hmac(secret, stamp.encode() + b"\n" + secret)
     return {"X-Gitee-Timestamp": stamp, "X-Gitee-Token": base64.b64encode(digest).decode()}
 
 
-def _standard(key_of: Callable[[bytes], bytes]) -> Prove:
+def _standard_proof(key_from_secret: Callable[[bytes], bytes]) -> Prove:
     def prove(body: bytes, secret: bytes, sample: Sample) -> dict[str, str]:
         stamp = str(int(sample.now))
-        signature = standard_webhooks.signature(key_of(secret), sample.number, stamp, body)
+        signature = standard_webhooks.signature(
+            key_from_secret(secret), sample.delivery_id, stamp, body
+        )
         return {
-            "webhook-id": sample.number,
+            "webhook-id": sample.delivery_id,
             "webhook-timestamp": stamp,
             "webhook-signature": signature,
         }
@@ -106,11 +110,11 @@ def _standard(key_of: Callable[[bytes], bytes]) -> Prove:
 
 def _gitlab_proof(body: bytes, secret: bytes, sample: Sample) -> dict[str, str]:
     if secret.startswith(standard_webhooks.PREFIX):
-        return _standard(control.key_of)(body, secret, sample)
-    return _token("X-Gitlab-Token")(body, secret, sample)
+        return _standard_proof(control.key_from_secret)(body, secret, sample)
+    return _token_proof("X-Gitlab-Token")(body, secret, sample)
 
 
-def _number(text: str | None) -> int | str | None:
+def _as_number(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
@@ -121,7 +125,7 @@ def _like_github(sample: Sample) -> dict[str, Any]:
         "before": sample.before,
         "after": sample.revision,
         "deleted": False,
-        "repository": {"id": _number(sample.repository_id), "full_name": sample.full_name},
+        "repository": {"id": _as_number(sample.repository_id), "full_name": sample.full_name},
         "pusher": {"name": sample.actor, "login": sample.actor},
         "sender": {"login": sample.actor},
         "head_commit": commit,
@@ -129,16 +133,16 @@ def _like_github(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _github_family(*prefixes: str) -> Callable[[Sample], Made]:
-    def make(sample: Sample) -> Made:
+def _github_family_push(*prefixes: str) -> Callable[[Sample], Unsigned]:
+    def make(sample: Sample) -> Unsigned:
         names = {f"{prefix}-Event": "push" for prefix in prefixes}
-        numbers = {f"{prefix}-Delivery": sample.number for prefix in prefixes}
-        return {**names, **numbers}, _like_github(sample)
+        ids = {f"{prefix}-Delivery": sample.delivery_id for prefix in prefixes}
+        return {**names, **ids}, _like_github(sample)
 
     return make
 
 
-def _gitee_push(sample: Sample) -> Made:
+def _gitee_push(sample: Sample) -> Unsigned:
     return {"X-Gitee-Event": "Push Hook", "X-Gitee-Ping": "false"}, _like_github(sample)
 
 
@@ -149,23 +153,23 @@ def _like_gitlab(sample: Sample) -> dict[str, Any]:
         "before": sample.before,
         "after": sample.revision,
         "checkout_sha": sample.revision,
-        "project_id": _number(sample.repository_id),
+        "project_id": _as_number(sample.repository_id),
         "project": {"path_with_namespace": sample.full_name},
         "user_username": sample.actor,
         "commits": [{"id": sample.revision, "message": sample.message}],
     }
 
 
-def _gitlab(sample: Sample) -> Made:
-    headers = {"X-Gitlab-Event": "Push Hook", "Idempotency-Key": sample.number}
+def _gitlab_push(sample: Sample) -> Unsigned:
+    headers = {"X-Gitlab-Event": "Push Hook", "Idempotency-Key": sample.delivery_id}
     return headers, _like_gitlab(sample)
 
 
-def _codeup(sample: Sample) -> Made:
+def _codeup_push(sample: Sample) -> Unsigned:
     return {"Codeup-Event": "Push Hook"}, _like_gitlab(sample)
 
 
-def _bitbucket(sample: Sample) -> Made:
+def _bitbucket_push(sample: Sample) -> Unsigned:
     _, kind, name = sample.ref.split("/", 2)
     target = {"hash": sample.revision, "message": sample.message}
     new = {"type": {"heads": "branch", "tags": "tag"}[kind], "name": name, "target": target}
@@ -174,10 +178,10 @@ def _bitbucket(sample: Sample) -> Made:
         "actor": {"nickname": sample.actor},
         "push": {"changes": [{"old": None, "new": new}]},
     }
-    return {"X-Event-Key": "repo:push", "X-Request-UUID": sample.number}, document
+    return {"X-Event-Key": "repo:push", "X-Request-UUID": sample.delivery_id}, document
 
 
-def _bitbucket_server(sample: Sample) -> Made:
+def _bitbucket_server_push(sample: Sample) -> Unsigned:
     key, _, slug = (sample.full_name or "").partition("/")
     change = {
         "ref": {"id": sample.ref},
@@ -187,17 +191,17 @@ def _bitbucket_server(sample: Sample) -> Made:
     }
     document = {
         "repository": {
-            "id": _number(sample.repository_id),
+            "id": _as_number(sample.repository_id),
             "slug": slug,
             "project": {"key": key},
         },
         "actor": {"name": sample.actor},
         "changes": [change],
     }
-    return {"X-Event-Key": "repo:refs_changed", "X-Request-Id": sample.number}, document
+    return {"X-Event-Key": "repo:refs_changed", "X-Request-Id": sample.delivery_id}, document
 
 
-def _azure(sample: Sample) -> Made:
+def _azure_push(sample: Sample) -> Unsigned:
     project, _, name = (sample.full_name or "").partition("/")
     update = {
         "name": sample.ref,
@@ -210,10 +214,10 @@ def _azure(sample: Sample) -> Made:
         "pushedBy": {"displayName": sample.actor},
         "commits": [{"commitId": sample.revision, "comment": sample.message}],
     }
-    return {}, {"id": sample.number, "eventType": "git.push", "resource": resource}
+    return {}, {"id": sample.delivery_id, "eventType": "git.push", "resource": resource}
 
 
-def _standard_push(sample: Sample) -> Made:
+def _standard_push(sample: Sample) -> Unsigned:
     data = {
         "ref": sample.ref,
         "revision": sample.revision,
@@ -224,20 +228,23 @@ def _standard_push(sample: Sample) -> Made:
     return {}, {"type": "push", "data": data}
 
 
-_FORGES: dict[str, tuple[Callable[[Sample], Made], Prove]] = {
-    "github": (_github_family("X-GitHub"), _hmac("X-Hub-Signature-256", "sha256=")),
-    "gitlab": (_gitlab, _gitlab_proof),
-    "bitbucket": (_bitbucket, _hmac("X-Hub-Signature", "sha256=")),
-    "bitbucket-server": (_bitbucket_server, _hmac("X-Hub-Signature", "sha256=")),
-    "gitea": (_github_family("X-GitHub", "X-Gogs", "X-Gitea"), _hmac("X-Gitea-Signature")),
-    "forgejo": (
-        _github_family("X-GitHub", "X-Gogs", "X-Gitea", "X-Forgejo"),
-        _hmac("X-Forgejo-Signature"),
+_FORGES: dict[str, tuple[Callable[[Sample], Unsigned], Prove]] = {
+    "github": (_github_family_push("X-GitHub"), _hmac_proof("X-Hub-Signature-256", "sha256=")),
+    "gitlab": (_gitlab_push, _gitlab_proof),
+    "bitbucket": (_bitbucket_push, _hmac_proof("X-Hub-Signature", "sha256=")),
+    "bitbucket-server": (_bitbucket_server_push, _hmac_proof("X-Hub-Signature", "sha256=")),
+    "gitea": (
+        _github_family_push("X-GitHub", "X-Gogs", "X-Gitea"),
+        _hmac_proof("X-Gitea-Signature"),
     ),
-    "gogs": (_github_family("X-GitHub", "X-Gogs"), _hmac("X-Gogs-Signature")),
-    "gitee": (_gitee_push, _gitee),
-    "codeup": (_codeup, _token("X-Codeup-Token")),
-    "coding": (_github_family("X-Coding"), _hmac("X-Coding-Signature", "sha1=", "sha1")),
-    "azure-devops": (_azure, _basic),
-    "standard-webhooks": (_standard_push, _standard(control.key_of)),
+    "forgejo": (
+        _github_family_push("X-GitHub", "X-Gogs", "X-Gitea", "X-Forgejo"),
+        _hmac_proof("X-Forgejo-Signature"),
+    ),
+    "gogs": (_github_family_push("X-GitHub", "X-Gogs"), _hmac_proof("X-Gogs-Signature")),
+    "gitee": (_gitee_push, _gitee_proof),
+    "codeup": (_codeup_push, _token_proof("X-Codeup-Token")),
+    "coding": (_github_family_push("X-Coding"), _hmac_proof("X-Coding-Signature", "sha1=", "sha1")),
+    "azure-devops": (_azure_push, _basic_proof),
+    "standard-webhooks": (_standard_push, _standard_proof(control.key_from_secret)),
 }

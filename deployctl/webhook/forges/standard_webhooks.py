@@ -1,21 +1,22 @@
-"""Senders that keep to Standard Webhooks; the document is one of our own.
+"""Senders that follow Standard Webhooks; the format of the JSON is defined by deployctl.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: the
-header holds signatures apart by spaces, those named ``v1`` an HMAC with SHA-256 of id, time stamp
-and body, keyed with what the base64 behind ``whsec_`` stands for. A retry keeps its id.
+header holds signatures separated by spaces. A signature with the name ``v1`` is an HMAC with
+SHA-256 of id, time stamp and body; its key is the decoded base64 after ``whsec_``. A retry keeps
+its id.
 
-The specification leaves the document open but for ``type`` and ``data``. A push is
+The specification defines only ``type`` and ``data`` of the JSON. A push is
 ``{"type": "push", "data": {"ref": "refs/heads/main", "revision": SHA, "deleted": false,
 "repository": {"id": TEXT, "full_name": TEXT}, "actor": TEXT, "message": TEXT}}``, of which only
-``ref`` must be there; ``{"type": "ping"}`` is a test.
+``ref`` is compulsory; ``{"type": "ping"}`` is a test.
 """
 
 from __future__ import annotations
 
 from deployctl.system import lean
 from deployctl.webhook.forges.event import Event
-from deployctl.webhook.forges.fields import actor, inner, push, text
-from deployctl.webhook.forges.proof import fits, from_base64
+from deployctl.webhook.forges.fields import make_push, nested, set_actor, text
+from deployctl.webhook.forges.proof import from_base64, texts_match
 from deployctl.webhook.payload import member
 
 TYPE_CHECKING = False
@@ -26,48 +27,48 @@ NAME = "standard-webhooks"
 HEADER = "webhook-signature"
 WEAKNESS: str | None = None
 PREFIX = b"whsec_"
-# Seconds, before and after; what the reference implementations take.
+# Seconds between time stamp and arrival, in either direction, as in the reference implementations.
 TOLERANCE = 300
 _KINDS: dict[str, Kind] = {"push": "push", "ping": "ping"}
 
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
-    """Whether one of the signatures fits, and the time stamp is of now."""
+    """Tell whether one of the signatures fits and the time stamp is recent."""
     key = from_base64(secret[len(PREFIX) :]) if secret.startswith(PREFIX) else b""
-    return verify_with(delivery, key)
+    return verify_with_key(delivery, key)
 
 
-def verify_with(delivery: Delivery, key: bytes) -> bool:
-    """The same, for the key itself; an empty one never fits."""
-    number = delivery.headers.get("webhook-id", "")
+def verify_with_key(delivery: Delivery, key: bytes) -> bool:
+    """Tell the same as ``verify``, with the decoded key; an empty key never verifies."""
+    message_id = delivery.headers.get("webhook-id", "")
     stamp = delivery.headers.get("webhook-timestamp", "")
-    if not key or not number or not _is_recent(stamp, delivery.received_at):
+    if not key or not message_id or not _is_recent(stamp, delivery.received_at):
         return False
-    wanted = signature(key, number, stamp, delivery.body)
-    given = delivery.headers.get(HEADER, "").split(" ")
-    return any(fits(one, wanted) for one in given)
+    expected = signature(key, message_id, stamp, delivery.body)
+    signatures = delivery.headers.get(HEADER, "").split(" ")
+    return any(texts_match(given, expected) for given in signatures)
 
 
-def signature(key: bytes, number: str, stamp: str, body: bytes) -> str:
-    """What a sender puts into the header: the version, a comma, the HMAC in base64."""
+def signature(key: bytes, message_id: str, stamp: str, body: bytes) -> str:
+    """Return the signature for the header: the version, a comma, the HMAC in base64."""
     from binascii import b2a_base64
 
-    signed = f"{number}.{stamp}.".encode("utf-8", "surrogateescape") + body
+    signed = f"{message_id}.{stamp}.".encode("utf-8", "surrogateescape") + body
     return "v1," + b2a_base64(lean.hmac(key, signed), newline=False).decode()
 
 
 def read(delivery: Delivery) -> Event:
     name = text(delivery.document, "type")
-    data = inner(delivery.document, "data")
+    data = nested(delivery.document, "data")
     event = Event(_KINDS.get(name, "other"), name, delivery.headers.get("webhook-id"))
-    repository = inner(data, "repository")
-    event.repository_ids = [found] if (found := text(repository, "id")) else []
+    repository = nested(data, "repository")
+    event.repository_ids = [repository_id] if (repository_id := text(repository, "id")) else []
     event.full_name = member(repository, "full_name", str)
     if event.kind == "push":
         deleted, revision = member(data, "deleted", bool), member(data, "revision", str)
         message = text(data, "message")
-        event.pushes = [push(text(data, "ref"), revision, deleted=deleted, message=message)]
-        actor(event, text(data, "actor"))
+        event.pushes = [make_push(text(data, "ref"), revision, deleted=deleted, message=message)]
+        set_actor(event, text(data, "actor"))
     return event
 
 

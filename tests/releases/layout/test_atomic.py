@@ -1,4 +1,4 @@
-"""releases/, shared/ and current: what is built, what is live, what is put back and removed."""
+"""The layout ``releases``: building, shared paths, switching, restoring and removing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Site:
         self.layout = Releases(repo, self.mirror)
 
     def build(self, number: int) -> str:
-        """Prepare and complete a release of the branch -> its name."""
+        """Prepare and complete a release of the branch; return its name."""
         revision = self.mirror.fetch(MAIN)
         self.layout.check()
         name = self.layout.new_name(number, revision)
@@ -77,7 +77,7 @@ def complaint_of(call: Callable[..., object], *arguments: object) -> str:
 # building
 
 
-def test_a_release_carries_its_revision(site: Site, upstream: Upstream) -> None:
+def test_a_release_contains_its_revision(site: Site, upstream: Upstream) -> None:
     name = site.build(3)
     assert name == f"3-{upstream.head[:12]}"
     assert sorted(os.listdir(site.release(name))) == [".complete", "README", "REVISION"]
@@ -85,7 +85,7 @@ def test_a_release_carries_its_revision(site: Site, upstream: Upstream) -> None:
     assert site.layout.directory(name) == str(site.release(name))
 
 
-def test_releases_is_what_a_repo_gets_unless_it_says_otherwise(site: Site) -> None:
+def test_the_default_layout_is_releases(site: Site) -> None:
     assert isinstance(layout_of(site.layout.repo, site.mirror), Releases)
 
 
@@ -104,9 +104,9 @@ def test_a_release_is_usable_only_once_it_is_complete(site: Site, upstream: Upst
     assert not site.layout.usable(name, "1" * 40)
 
 
-def test_a_name_that_is_taken_on_disk_is_not_given_again(site: Site, upstream: Upstream) -> None:
+def test_a_new_release_gets_a_name_that_no_directory_has(site: Site, upstream: Upstream) -> None:
     names = [site.build(1) for _ in range(3)]
-    assert names == [f"1-{upstream.head[:12]}{end}" for end in ("", ".2", ".3")]
+    assert names == [f"1-{upstream.head[:12]}{suffix}" for suffix in ("", ".2", ".3")]
     revision = upstream.head
     assert complaint_of(site.layout.prepare, 1, revision, names[0]) == (
         f"{site.release(names[0])} is there already: remove it, then deploy again"
@@ -114,7 +114,7 @@ def test_a_name_that_is_taken_on_disk_is_not_given_again(site: Site, upstream: U
 
 
 @pytest.mark.parametrize("umask", [0, 0o077])
-def test_directories_are_open_to_a_web_server_whatever_the_umask(
+def test_a_web_server_can_read_a_release_whatever_the_umask_is(
     make_site: MakeSite, upstream: Upstream, umask: int
 ) -> None:
     upstream.commit({"log/.keep": "", "deep/page": "hi\n"})
@@ -130,13 +130,13 @@ def test_directories_are_open_to_a_web_server_whatever_the_umask(
         os.umask(before)
     directories = [path for path in site.path.rglob("*") if path.is_dir() and not path.is_symlink()]
     assert {path.stat().st_mode & 0o777 for path in directories} == {0o755}
-    files = [site.release(name) / each for each in ("REVISION", ".complete", "deep/page")]
+    files = [site.release(name) / file for file in ("REVISION", ".complete", "deep/page")]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o644}
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
 @pytest.mark.parametrize("marker", ["REVISION", ".complete"])
-def test_a_marker_that_the_commit_tracks_is_not_believed(
+def test_a_marker_file_in_the_commit_does_not_make_a_release_complete(
     tmp_path: Path, site: Site, upstream: Upstream, kind: str, marker: str
 ) -> None:
     outside = tmp_path / "outside"
@@ -196,7 +196,7 @@ def test_a_shared_directory_starts_with_what_the_first_commit_has(
     assert (shared / "logo").read_text() == "one\n"
 
 
-def test_a_file_of_the_commit_gives_way_to_the_shared_one(
+def test_a_shared_file_replaces_the_one_of_the_commit(
     make_site: MakeSite, upstream: Upstream
 ) -> None:
     site = make_site(shared_files=("site.yml",), shared_dirs=("data",))
@@ -208,7 +208,7 @@ def test_a_file_of_the_commit_gives_way_to_the_shared_one(
     assert (site.release(name) / "data").is_dir()
 
 
-def test_a_missing_shared_file_is_named_before_anything_is_built(make_site: MakeSite) -> None:
+def test_a_missing_shared_file_is_an_error_before_a_release_is_built(make_site: MakeSite) -> None:
     site = make_site(shared_files=("config/site.yml",))
     assert complaint_of(site.deploy, 1) == (
         f"the shared file {site.path}/shared/config/site.yml does not exist: create it (it is "
@@ -218,7 +218,7 @@ def test_a_missing_shared_file_is_named_before_anything_is_built(make_site: Make
 
 
 @pytest.mark.parametrize(("kind", "target"), [("symlink", "/etc"), ("file", None)])
-def test_a_parent_in_the_commit_that_is_no_directory_is_refused(
+def test_a_parent_of_a_shared_path_must_be_a_directory_in_the_commit(
     tmp_path: Path, make_site: MakeSite, upstream: Upstream, kind: str, target: str | None
 ) -> None:
     site = make_site(shared_dirs=("config/data",), shared_files=("config/x",))
@@ -238,7 +238,7 @@ def test_a_parent_in_the_commit_that_is_no_directory_is_refused(
         assert list((tmp_path / "outside").iterdir()) == []
 
 
-def test_a_file_in_the_place_of_a_shared_directory_is_named(make_site: MakeSite) -> None:
+def test_a_file_with_the_name_of_a_shared_directory_is_an_error(make_site: MakeSite) -> None:
     site = make_site(shared_dirs=("uploads",))
     (site.path / "shared").mkdir(parents=True)
     (site.path / "shared" / "uploads").touch()
@@ -251,7 +251,7 @@ def test_a_file_in_the_place_of_a_shared_directory_is_named(make_site: MakeSite)
 # switching
 
 
-def test_current_names_the_live_release(site: Site, upstream: Upstream) -> None:
+def test_current_points_to_the_live_release(site: Site, upstream: Upstream) -> None:
     first, old = site.deploy(1), upstream.head
     assert site.layout.live() == Live(old, first, f"releases/{first}")
     new = upstream.commit({"README": "two\n"})
@@ -262,33 +262,35 @@ def test_current_names_the_live_release(site: Site, upstream: Upstream) -> None:
     assert sorted(os.listdir(site.path)) == ["current", "releases", "shared"]
 
 
-def test_a_reader_never_finds_anything_but_a_whole_release(site: Site, upstream: Upstream) -> None:
+def test_a_reader_finds_a_complete_release_at_every_instant(site: Site, upstream: Upstream) -> None:
     names = [site.deploy(1), site.build(2)]
-    revision, done, seen = upstream.head, threading.Event(), 0
+    revision, stop, reads = upstream.head, threading.Event(), 0
     failures: list[OSError] = []
 
     def read() -> None:
-        nonlocal seen
-        while not done.is_set():
+        nonlocal reads
+        while not stop.is_set():
             try:
                 os.readlink(site.path / "current")
                 assert (site.path / "current" / "REVISION").read_text() == f"{revision}\n"
             except OSError as error:
                 failures.append(error)
-            seen += 1
+            reads += 1
 
     reader = threading.Thread(target=read)
     reader.start()
-    for turn in range(200):
-        site.layout.switch(1, revision, names[turn % 2])
-    done.set()
+    for count in range(200):
+        site.layout.switch(1, revision, names[count % 2])
+    stop.set()
     reader.join()
     assert failures == []
-    assert seen > 50
+    assert reads > 50
 
 
 @pytest.mark.parametrize("kind", ["directory", "file"])
-def test_a_current_that_is_no_symlink_is_left_as_it_is(site: Site, kind: str) -> None:
+def test_a_file_or_directory_called_current_is_an_error_and_not_touched(
+    site: Site, kind: str
+) -> None:
     current = site.path / "current"
     site.path.mkdir()
     if kind == "directory":
@@ -305,7 +307,7 @@ def test_a_current_that_is_no_symlink_is_left_as_it_is(site: Site, kind: str) ->
     assert kept.read_text() == "mine"
 
 
-def test_what_a_killed_switch_left_is_not_in_the_way(site: Site) -> None:
+def test_what_a_killed_switch_left_does_not_disturb_the_next_one(site: Site) -> None:
     first = site.deploy(1)
     (site.path / ".current.new").symlink_to("nowhere")
     second = site.deploy(2)
@@ -314,7 +316,7 @@ def test_what_a_killed_switch_left_is_not_in_the_way(site: Site) -> None:
     assert not os.path.lexists(site.path / ".current.new")
 
 
-def test_a_path_below_a_file_is_named_with_what_to_do(tmp_path: Path, site: Site) -> None:
+def test_a_path_below_a_file_is_an_error_with_advice(tmp_path: Path, site: Site) -> None:
     site.path.write_text("a file")
     assert complaint_of(site.layout.check) == (
         f"cannot create {site.path}: Not a directory; let this account write there "
@@ -322,10 +324,12 @@ def test_a_path_below_a_file_is_named_with_what_to_do(tmp_path: Path, site: Site
     )
 
 
-# going back
+# restoring
 
 
-def test_restoring_goes_back_and_may_be_repeated(site: Site, upstream: Upstream) -> None:
+def test_restore_makes_the_previous_release_live_and_may_be_repeated(
+    site: Site, upstream: Upstream
+) -> None:
     site.deploy(1)
     before = site.layout.live()
     upstream.commit({"README": "two\n"})
@@ -335,7 +339,7 @@ def test_restoring_goes_back_and_may_be_repeated(site: Site, upstream: Upstream)
         assert site.layout.live() == before
 
 
-def test_restoring_nothing_leaves_nothing_live(site: Site) -> None:
+def test_restore_of_nothing_leaves_nothing_live(site: Site) -> None:
     name = site.deploy(1)
     for _ in range(2):
         site.layout.restore(None)
@@ -344,7 +348,7 @@ def test_restoring_nothing_leaves_nothing_live(site: Site) -> None:
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_a_symlink_that_somebody_made_is_put_back_to_the_letter(
+def test_restore_writes_the_same_target_of_a_symlink_made_by_hand(
     tmp_path: Path, site: Site, relative: bool
 ) -> None:
     (tmp_path / "old-site").mkdir()
@@ -381,7 +385,7 @@ def test_a_release_that_is_gone_cannot_be_restored(site: Site) -> None:
         (None, None),
     ],
 )
-def test_a_link_names_a_release_where_it_leads_to_one(
+def test_release_of_returns_the_release_that_a_link_leads_to(
     site: Site, link: str | None, name: str | None
 ) -> None:
     assert site.layout.release_of(link and link.format(path=site.path)) == name
@@ -390,14 +394,14 @@ def test_a_link_names_a_release_where_it_leads_to_one(
 # removing
 
 
-def test_a_discarded_release_is_gone_and_may_be_discarded_again(site: Site) -> None:
+def test_discard_removes_a_release_and_may_be_repeated(site: Site) -> None:
     first, second = site.deploy(1), site.deploy(2)
     for _ in range(2):
         site.layout.discard(1, first)
         assert os.listdir(site.path / "releases") == [second]
 
 
-def test_discarding_follows_no_symlink(tmp_path: Path, make_site: MakeSite) -> None:
+def test_discard_follows_no_symlink(tmp_path: Path, make_site: MakeSite) -> None:
     site = make_site(shared_dirs=("uploads",))
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "precious").touch()
@@ -409,8 +413,7 @@ def test_discarding_follows_no_symlink(tmp_path: Path, make_site: MakeSite) -> N
     assert (site.path / "shared" / "uploads" / "photo").exists()
 
 
-def test_a_record_without_a_directory_discards_no_directory(site: Site) -> None:
-    """As after a change of strategy from in_place."""
+def test_discard_of_a_release_that_was_built_in_place_removes_nothing(site: Site) -> None:
     name = site.deploy(1)
     site.layout.discard(1, None)
     assert os.listdir(site.path / "releases") == [name]
@@ -425,27 +428,27 @@ from deployctl.releases.layout.atomic import Releases
 from deployctl.values.repo import Repo
 repo = Repo("blog", "/nowhere", sys.argv[1])
 layout = Releases(repo, Mirror(repo, "/nowhere"))
-foreseen = layout.obstacles()
+obstacles = layout.obstacles()
 try:
     layout.discard(1, sys.argv[2]) if len(sys.argv) > 2 else layout.check()
 except LayoutError as error:
-    assert len(sys.argv) > 2 or foreseen[0] == str(error), foreseen
+    assert len(sys.argv) > 2 or obstacles[0] == str(error), obstacles
     print(error)
 """
 
 
 def complaint_without_privileges(site: Site, *discarded: str) -> str:
-    """What check or discard says where root's right to write everywhere is taken away."""
+    """Return the error of check or discard in a process without the privileges of root."""
     command = [sys.executable, "-c", WITHOUT_PRIVILEGES, str(site.path), *discarded]
     if os.geteuid() == 0:
         command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
-    done = subprocess.run(
+    completed = subprocess.run(
         command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, check=True, capture_output=True, text=True
     )
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
-def test_a_path_that_cannot_be_made_is_named_with_what_to_do(tmp_path: Path, site: Site) -> None:
+def test_a_path_that_cannot_be_made_is_an_error_with_advice(tmp_path: Path, site: Site) -> None:
     tmp_path.chmod(0o555)
     assert complaint_without_privileges(site) == (
         f"cannot create {site.path}: Permission denied; let this account write there "
@@ -454,7 +457,7 @@ def test_a_path_that_cannot_be_made_is_named_with_what_to_do(tmp_path: Path, sit
     tmp_path.chmod(0o755)
 
 
-def test_a_path_that_cannot_be_written_is_named_with_what_to_do(site: Site) -> None:
+def test_an_unwritable_path_is_an_error_with_advice(site: Site) -> None:
     site.layout.check()
     (site.path / "releases").chmod(0o555)
     assert complaint_without_privileges(site) == (
@@ -463,13 +466,13 @@ def test_a_path_that_cannot_be_written_is_named_with_what_to_do(site: Site) -> N
     )
 
 
-def test_all_that_is_in_the_way_is_told_without_making_anything(
+def test_obstacles_are_reported_without_making_anything(
     tmp_path: Path, make_site: MakeSite
 ) -> None:
     site = make_site(shared_files=(".env", "site.yml"))
     before = sorted(tmp_path.rglob("*"))
-    told = site.layout.obstacles()
-    assert [line.partition(": ")[0] for line in told] == [
+    obstacles = site.layout.obstacles()
+    assert [line.partition(": ")[0] for line in obstacles] == [
         f"the shared file {site.path}/shared/{name} does not exist" for name in (".env", "site.yml")
     ]
     assert sorted(tmp_path.rglob("*")) == before
@@ -481,9 +484,7 @@ def test_all_that_is_in_the_way_is_told_without_making_anything(
     assert site.layout.obstacles()[0] == complaint_of(site.layout.check)
 
 
-def test_directories_that_forbid_writing_are_removed_all_the_same(
-    tmp_path: Path, site: Site
-) -> None:
+def test_read_only_directories_are_removed_too(tmp_path: Path, site: Site) -> None:
     name = site.build(1)
     (tmp_path / "outside").mkdir(mode=0o555)
     cache = site.release(name) / "cache"
@@ -498,31 +499,31 @@ def test_directories_that_forbid_writing_are_removed_all_the_same(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_files_of_another_account_are_named_and_the_release_never_used_again(site: Site) -> None:
+def test_a_release_with_files_of_another_account_is_an_error_and_unusable(site: Site) -> None:
     name = site.build(1)
     foreign = site.release(name) / "cache"
     foreign.mkdir()
     (foreign / "file").touch()
     os.chown(foreign, NOBODY, NOBODY)
-    said = complaint_without_privileges(site, name)
-    assert said == (
+    complaint = complaint_without_privileges(site, name)
+    assert complaint == (
         f"cannot remove {site.release(name)}: Permission denied: file; a step or a service wrote "
         "it as another account: remove it by hand, or share its directory"
     )
     assert not site.layout.usable(name, site.mirror.resolve(MAIN))
 
 
-def test_only_what_is_neither_whole_nor_recorded_nor_live_is_a_stray(make_site: MakeSite) -> None:
+def test_a_stray_is_neither_complete_nor_recorded_nor_live(make_site: MakeSite) -> None:
     site = make_site()
-    whole = site.build(1)
+    complete = site.build(1)
     for name in ("2-0123456789ab", "3-0123456789ab.2", "mine", "4-0123456789ab"):
         site.release(name).mkdir()
     (site.path / "current").symlink_to("releases/4-0123456789ab")
-    assert whole.startswith("1-")
+    assert complete.startswith("1-")
     assert site.layout.strays(["2-0123456789ab", None]) == ["3-0123456789ab.2"]
 
 
-def test_what_was_live_and_is_gone_is_not_called_live_again(site: Site) -> None:
+def test_a_live_release_that_is_gone_cannot_be_restored(site: Site) -> None:
     name = site.deploy(1)
     live = site.layout.live()
     shutil.rmtree(site.release(name))
@@ -531,7 +532,7 @@ def test_what_was_live_and_is_gone_is_not_called_live_again(site: Site) -> None:
     )
 
 
-def test_a_file_of_that_name_from_a_stage_is_replaced_by_the_sha(site: Site) -> None:
+def test_a_file_revision_written_by_a_stage_is_replaced(site: Site) -> None:
     revision = site.mirror.fetch(MAIN)
     site.layout.check()
     name = site.layout.new_name(1, revision)

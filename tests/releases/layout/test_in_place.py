@@ -1,4 +1,4 @@
-"""One checkout that is moved: what a deployment does to it, and what it leaves alone."""
+"""The layout ``in_place``: what a deployment changes in the checkout and what it does not."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ class Site:
         return self.layout.prepare(number, revision, None)
 
     def deploy(self, number: int) -> list[str]:
-        told = self.prepare(number)
+        messages = self.prepare(number)
         self.layout.complete(None, self.mirror.resolve(MAIN))
-        return told + self.layout.switch(number, self.mirror.resolve(MAIN), None)
+        return messages + self.layout.switch(number, self.mirror.resolve(MAIN), None)
 
     def kept(self) -> list[str]:
+        """Return the numbers of the deployments whose commits the checkout keeps by a ref."""
         refs = git(self.path, "for-each-ref", "--format=%(refname)", "refs/deployctl/releases")
         return [ref.rpartition("/")[2] for ref in refs.splitlines()]
 
@@ -58,12 +59,12 @@ def complaint_of(call: Callable[..., object], *arguments: object) -> str:
     return str(caught.value)
 
 
-def test_a_repo_that_says_so_is_deployed_in_place(site: Site) -> None:
+def test_strategy_in_place_chooses_this_layout(site: Site) -> None:
     assert isinstance(site.layout, InPlace)
     assert site.layout.directory(None) == site.layout.live_directory() == str(site.path)
 
 
-def test_what_is_checked_out_is_live(site: Site, upstream: Upstream) -> None:
+def test_the_commit_that_is_checked_out_is_live(site: Site, upstream: Upstream) -> None:
     assert site.layout.live() is None
     assert site.deploy(1) == []
     assert site.layout.live() == Live(upstream.head)
@@ -71,7 +72,7 @@ def test_what_is_checked_out_is_live(site: Site, upstream: Upstream) -> None:
     assert (site.path / "README").read_text() == "hello\n"
 
 
-def test_what_the_stages_made_goes_live_as_they_made_it(site: Site, upstream: Upstream) -> None:
+def test_switch_keeps_what_the_stages_changed(site: Site, upstream: Upstream) -> None:
     site.prepare(1)
     (site.path / "README").write_text("built\n")
     (site.path / "bundle.js").write_text("built too\n")
@@ -81,7 +82,7 @@ def test_what_the_stages_made_goes_live_as_they_made_it(site: Site, upstream: Up
     assert (site.path / "bundle.js").read_text() == "built too\n"
 
 
-def test_untracked_files_stay_when_the_next_commit_comes(site: Site, upstream: Upstream) -> None:
+def test_untracked_files_stay_in_the_next_deployment(site: Site, upstream: Upstream) -> None:
     site.deploy(1)
     (site.path / "uploads").mkdir()
     (site.path / "uploads" / "photo").write_text("precious\n")
@@ -91,7 +92,7 @@ def test_untracked_files_stay_when_the_next_commit_comes(site: Site, upstream: U
     assert (site.path / "README").read_text() == "two\n"
 
 
-def test_a_clone_that_was_changed_by_hand_is_taken_over_and_told_of(
+def test_an_existing_clone_is_adopted_and_its_changes_are_saved(
     tmp_path: Path, site: Site, upstream: Upstream
 ) -> None:
     git(tmp_path, "clone", "-q", str(upstream.bare), "blog")
@@ -112,13 +113,13 @@ def test_a_clone_that_was_changed_by_hand_is_taken_over_and_told_of(
     assert site.layout.usable(None, before)
 
 
-def test_there_is_nothing_to_adopt_where_nothing_is(site: Site) -> None:
+def test_nothing_is_adopted_from_an_empty_path_or_after_a_deployment(site: Site) -> None:
     assert site.layout.adopt() is None
     site.deploy(1)
     assert site.layout.adopt() is None
 
 
-def test_a_first_deployment_that_failed_leaves_what_it_did_not_bring(
+def test_restoring_after_a_failed_first_deployment_removes_only_tracked_files(
     tmp_path: Path, site: Site, upstream: Upstream
 ) -> None:
     site.prepare(1)
@@ -132,14 +133,16 @@ def test_a_first_deployment_that_failed_leaves_what_it_did_not_bring(
     assert site.layout.live() == Live(upstream.head)
 
 
-def test_restoring_what_never_began_changes_nothing(site: Site) -> None:
+def test_restoring_before_any_deployment_changes_nothing(site: Site) -> None:
     site.layout.restore(None)
     site.layout.discard(1, None)
     site.layout.tidy()
     assert not site.path.exists()
 
 
-def test_restoring_goes_back_and_may_be_repeated(site: Site, upstream: Upstream) -> None:
+def test_restore_checks_out_the_previous_commit_and_may_be_repeated(
+    site: Site, upstream: Upstream
+) -> None:
     site.deploy(1)
     before = site.layout.live()
     upstream.commit({"README": "two\n", "new": "file\n"})
@@ -152,7 +155,7 @@ def test_restoring_goes_back_and_may_be_repeated(site: Site, upstream: Upstream)
         assert not (site.path / "new").exists()
 
 
-def test_an_earlier_commit_can_be_gone_back_to_without_the_mirror(
+def test_switch_to_an_earlier_commit_works_without_the_mirror(
     site: Site, upstream: Upstream
 ) -> None:
     site.deploy(1)
@@ -165,8 +168,8 @@ def test_an_earlier_commit_can_be_gone_back_to_without_the_mirror(
     shutil.rmtree(site.mirror.directory)
     assert site.layout.usable(None, first)
     (site.path / "README").write_text("changed since\n")
-    told = site.layout.switch(4, first, None)
-    assert told == [
+    messages = site.layout.switch(4, first, None)
+    assert messages == [
         (
             f"{site.path} had changes that are in no commit: saved as refs/deployctl/saved/4 "
             f"(git -C {site.path} show --stat refs/deployctl/saved/4)"
@@ -176,7 +179,7 @@ def test_an_earlier_commit_can_be_gone_back_to_without_the_mirror(
     assert (site.path / "README").read_text() == "hello\n"
 
 
-def test_what_is_discarded_is_kept_no_more(site: Site, upstream: Upstream) -> None:
+def test_discard_removes_the_ref_that_keeps_a_commit(site: Site, upstream: Upstream) -> None:
     site.deploy(1)
     upstream.commit({"README": "two\n"})
     site.deploy(2)

@@ -33,8 +33,8 @@ class Site:
     def deploy(self, number: int) -> list[str]:
         revision = self.mirror.fetch(MAIN)
         self.layout.check()
-        told = self.layout.prepare(number, revision, None)
-        return told + self.layout.switch(number, revision, None)
+        messages = self.layout.prepare(number, revision, None)
+        return messages + self.layout.switch(number, revision, None)
 
     def text(self, name: str) -> str:
         return (self.path / name).read_text()
@@ -51,7 +51,7 @@ def site(tmp_path: Path, upstream: Upstream, lib: Upstream) -> Site:
     return Site(tmp_path, upstream, submodules=True)
 
 
-def test_submodules_move_with_the_checkout_and_back_offline(
+def test_submodules_move_with_the_checkout_and_are_restored_offline(
     site: Site, upstream: Upstream, lib: Upstream
 ) -> None:
     first = upstream.head
@@ -68,16 +68,16 @@ def test_submodules_move_with_the_checkout_and_back_offline(
     assert (site.text("lib/lib.txt"), (site.path / "lib/new.txt").exists()) == ("lib 1\n", False)
 
 
-def test_what_stood_in_a_submodule_is_saved_before_it_is_overwritten(
+def test_changes_in_a_submodule_are_saved_before_they_are_overwritten(
     site: Site, upstream: Upstream, lib: Upstream
 ) -> None:
     site.deploy(1)
     (site.path / "lib/lib.txt").write_text("by hand\n")
     lib.commit({"lib.txt": "lib 2\n"})
     update_submodule(upstream, "lib", lib)
-    (told,) = site.deploy(2)
+    (message,) = site.deploy(2)
     ref = "refs/deployctl/saved/2"
-    assert told == (
+    assert message == (
         f"{site.path}/lib had changes that are in no commit: saved as {ref} "
         f"(git -C {site.path}/lib show --stat {ref})"
     )
@@ -85,7 +85,7 @@ def test_what_stood_in_a_submodule_is_saved_before_it_is_overwritten(
     assert git(site.path / "lib", "show", f"{ref}:lib.txt") == "by hand"
 
 
-def test_a_submodule_that_is_gone_takes_its_files_along(site: Site, upstream: Upstream) -> None:
+def test_the_files_of_a_dropped_submodule_are_removed(site: Site, upstream: Upstream) -> None:
     site.deploy(1)
     git(upstream.work, "rm", "-q", "lib")
     upstream.commit({"other": "other\n"})
@@ -95,7 +95,7 @@ def test_a_submodule_that_is_gone_takes_its_files_along(site: Site, upstream: Up
     assert site.text("lib/lib.txt") == "lib 1\n"
 
 
-def test_somebodys_own_clone_with_submodules_is_taken_over(
+def test_an_existing_clone_with_submodules_is_adopted(
     site: Site, upstream: Upstream, lib: Upstream, tmp_path: Path
 ) -> None:
     allowed = ("-c", "protocol.file.allow=always")
@@ -122,7 +122,7 @@ def test_lfs_files_move_with_the_checkout(tmp_path: Path, upstream: Upstream) ->
     assert site.text("large.bin") == TEXT
 
 
-def test_pointers_of_a_clone_that_knew_nothing_of_lfs_are_filled(
+def test_lfs_pointers_of_a_clone_that_was_made_without_lfs_are_replaced_by_the_files(
     tmp_path: Path, upstream: Upstream
 ) -> None:
     keep_in_lfs(upstream, "*.bin")

@@ -1,4 +1,4 @@
-"""What holds for every forge: how it is recognised, verified and read."""
+"""Rules for the modules of all forges: recognition, verification, reading."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from deployctl.webhook import forges
 
-# The type checker sees here that each has all that the interface asks for.
+# The type checker verifies here that each module has all names of the protocol.
 MODULES: tuple[forges.Forge, ...] = (
     *(github, gitlab, bitbucket, bitbucket_server, gitea, forgejo, gogs, gitee, codeup, coding),
     *(azure_devops, sourcehut, standard_webhooks),
@@ -53,15 +53,15 @@ def read(
 
 
 def cases(field: str) -> list[Any]:
-    """The deliveries of one kind, of every forge."""
+    """Return the deliveries in one field of every forge, as test parameters."""
     return [
-        pytest.param(forge, changes, document, id=f"{forge.name}-{number}")
+        pytest.param(forge, changes, document, id=f"{forge.name}-{index}")
         for forge in FORGES
-        for number, (changes, document) in enumerate(getattr(forge, field))
+        for index, (changes, document) in enumerate(getattr(forge, field))
     ]
 
 
-def test_every_forge_has_a_module_a_name_and_a_word_in_the_config() -> None:
+def test_every_forge_has_a_module_and_a_name_in_the_config() -> None:
     assert sorted(forge_names.FORGES) == sorted(module.NAME for module in MODULES)
     assert [load(module.NAME) for module in MODULES] == [*MODULES]
     assert {forge.name for forge in FORGES} | {"sourcehut"} == {*forge_names.FORGES}
@@ -97,9 +97,9 @@ def test_only_the_module_that_is_needed_is_loaded(name: str) -> None:
 
 
 @each_forge
-def test_a_forge_is_recognised_whatever_headers_of_others_it_sends(forge: Forge) -> None:
-    made = forge.delivery()
-    assert recognise(made.headers, made.document) == forge.name
+def test_a_forge_is_recognised_though_it_sends_headers_of_others(forge: Forge) -> None:
+    delivery = forge.delivery()
+    assert recognise(delivery.headers, delivery.document) == forge.name
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_forge_is_recognised_whatever_headers_of_others_it_sends(forge: Forge)
         ({"x-hub-signature-256": "sha256="}, {"ref": "refs/heads/main"}, None),
     ],
 )
-def test_the_most_special_header_tells_the_forge(
+def test_a_forge_is_recognised_by_its_most_specific_header(
     headers: dict[str, str], document: Document, name: str | None
 ) -> None:
     assert recognise(headers, document) == name
@@ -138,36 +138,36 @@ def test_the_proof_of_the_secret_verifies(forge: Forge) -> None:
 
 
 @each_forge
-def test_the_proof_of_another_secret_does_not(forge: Forge) -> None:
+def test_the_proof_of_another_secret_does_not_verify(forge: Forge) -> None:
     verify = load(forge.name).verify
     assert not verify(forge.delivery(), forge.wrong.encode())
     assert not verify(forge.delivery(secret=forge.wrong), forge.secret.encode())
 
 
 @each_forge
-@pytest.mark.parametrize("change", ["", " ", "sha256=", "v1,", "Basic ", "x", "\udcff", "\u0663"])
-def test_a_proof_that_is_empty_or_rubbish_does_not_verify(forge: Forge, change: str) -> None:
+@pytest.mark.parametrize("value", ["", " ", "sha256=", "v1,", "Basic ", "x", "\udcff", "\u0663"])
+def test_an_empty_or_invalid_proof_does_not_verify(forge: Forge, value: str) -> None:
     for header in forge.prove(b"", forge.secret):
-        made = forge.delivery(changes={header: change})
-        assert not load(forge.name).verify(made, forge.secret.encode())
-        assert not load(forge.name).verify(made, b"")
+        delivery = forge.delivery(changes={header: value})
+        assert not load(forge.name).verify(delivery, forge.secret.encode())
+        assert not load(forge.name).verify(delivery, b"")
 
 
 @each_forge
 def test_a_delivery_without_a_proof_does_not_verify(forge: Forge) -> None:
-    made = forge.delivery()
-    made.headers = dict(forge.headers)
-    assert not load(forge.name).verify(made, forge.secret.encode())
-    assert not load(forge.name).verify(made, b"")
+    delivery = forge.delivery()
+    delivery.headers = dict(forge.headers)
+    assert not load(forge.name).verify(delivery, forge.secret.encode())
+    assert not load(forge.name).verify(delivery, b"")
 
 
 @each_forge
-def test_a_proof_with_something_before_or_behind_does_not_verify(forge: Forge) -> None:
+def test_a_changed_proof_does_not_verify(forge: Forge) -> None:
     for header, value in forge.prove(forge.delivery().body, forge.secret).items():
         for wrong in (value + "0", "0" + value, value[:-1], value.swapcase()):
-            made = forge.delivery(changes={header: wrong})
-            same = header in ("webhook-timestamp", "x-gitee-timestamp") and wrong == value
-            assert same or not load(forge.name).verify(made, forge.secret.encode())
+            delivery = forge.delivery(changes={header: wrong})
+            unchanged = header in ("webhook-timestamp", "x-gitee-timestamp") and wrong == value
+            assert unchanged or not load(forge.name).verify(delivery, forge.secret.encode())
 
 
 @each_forge
@@ -176,50 +176,55 @@ def test_an_empty_secret_never_verifies(forge: Forge) -> None:
 
 
 @each_forge
-def test_another_body_verifies_only_where_the_forge_signs_none(forge: Forge) -> None:
-    made = forge.delivery()
-    made.body = made.payload = b'{"ref": "refs/heads/evil"}'
-    assert load(forge.name).verify(made, forge.secret.encode()) is not forge.covers_body
+def test_another_body_verifies_only_if_the_forge_does_not_sign_bodies(forge: Forge) -> None:
+    delivery = forge.delivery()
+    delivery.body = delivery.payload = b'{"ref": "refs/heads/evil"}'
+    assert load(forge.name).verify(delivery, forge.secret.encode()) is not forge.covers_body
     assert forge.covers_body or load(forge.name).WEAKNESS
 
 
-@pytest.mark.parametrize("forge", [one for one in FORGES if one.secret.startswith("It's")])
+@pytest.mark.parametrize("forge", [forge for forge in FORGES if forge.secret.startswith("It's")])
 def test_a_secret_beyond_ascii_verifies(forge: Forge) -> None:
-    made = forge.delivery(secret="gehe\u00edm")
-    # As a web server hands such bytes on: Python makes them surrogate escapes, or reads UTF-8.
-    assert load(forge.name).verify(made, "gehe\u00edm".encode())
+    delivery = forge.delivery(secret="gehe\u00edm")
+    # A web server passes the bytes on; Python reads them as UTF-8, or as surrogate escapes.
+    assert load(forge.name).verify(delivery, "gehe\u00edm".encode())
 
 
 # ---- reading --------------------------------------------------------------------------------
 
 
 @each_forge
-def test_a_push_says_what_where_and_who(forge: Forge) -> None:
+def test_a_push_is_read_with_its_ref_repository_and_actor(forge: Forge) -> None:
     event = read(forge)
     assert (event.kind, event.forge_id, event.full_name) == ("push", forge.number, forge.full_name)
-    assert [one.strip("{}").lower() for one in event.repository_ids] == [
+    assert [repository_id.strip("{}").lower() for repository_id in event.repository_ids] == [
         (forge.id or "").strip("{}")
     ]
-    (moved,) = event.pushes
-    assert (moved.ref, moved.revision, moved.deleted) == ("refs/heads/main", REVISION, False)
-    assert (event.actor, moved.subject) == ("ada", forge.subject)
+    (pushed,) = event.pushes
+    assert (pushed.ref, pushed.revision, pushed.deleted) == ("refs/heads/main", REVISION, False)
+    assert (event.actor, pushed.subject) == ("ada", forge.subject)
 
 
 @each_forge
-def test_a_tag_is_pushed_under_its_full_name(forge: Forge) -> None:
+def test_a_tag_is_read_with_its_full_name(forge: Forge) -> None:
     event = read(forge, forge.tag, forge.tag_headers)
-    (moved,) = event.pushes
-    assert (event.kind, moved.ref, moved.revision, moved.deleted) == ("push", TAG, REVISION, False)
+    (pushed,) = event.pushes
+    assert (event.kind, pushed.ref, pushed.revision, pushed.deleted) == (
+        "push",
+        TAG,
+        REVISION,
+        False,
+    )
 
 
 @each_forge
 def test_a_deletion_has_no_revision(forge: Forge) -> None:
-    (moved,) = read(forge, forge.deletion).pushes
-    assert (moved.ref, moved.revision, moved.deleted) == ("refs/heads/main", None, True)
+    (pushed,) = read(forge, forge.deletion).pushes
+    assert (pushed.ref, pushed.revision, pushed.deleted) == ("refs/heads/main", None, True)
 
 
 @pytest.mark.parametrize(("forge", "changes", "document"), cases("pings"))
-def test_a_test_is_told_from_a_push(
+def test_a_test_delivery_is_read_as_a_ping(
     forge: Forge, changes: dict[str, str], document: Document
 ) -> None:
     event = read(forge, document, changes)
@@ -227,21 +232,21 @@ def test_a_test_is_told_from_a_push(
 
 
 @pytest.mark.parametrize(("forge", "changes", "document"), cases("other_events"))
-def test_another_event_is_no_push(
+def test_another_event_is_not_read_as_a_push(
     forge: Forge, changes: dict[str, str], document: Document
 ) -> None:
     event = read(forge, document, changes)
     assert (event.kind, event.pushes) == ("other", [])
-    told = [*changes.values(), document.get("eventType"), document.get("type")]
-    assert event.name in told
+    sent = [*changes.values(), document.get("eventType"), document.get("type")]
+    assert event.name in sent
 
 
 @pytest.mark.parametrize(
     ("forge", "document"),
     [
-        pytest.param(forge, document, id=f"{forge.name}-{number}")
+        pytest.param(forge, document, id=f"{forge.name}-{index}")
         for forge in FORGES
-        for number, document in enumerate(forge.malformed)
+        for index, document in enumerate(forge.malformed)
     ],
 )
 def test_a_value_of_the_wrong_type_is_malformed(forge: Forge, document: Document) -> None:
@@ -251,9 +256,11 @@ def test_a_value_of_the_wrong_type_is_malformed(forge: Forge, document: Document
 
 @each_forge
 @pytest.mark.parametrize("size", [40, 64])
-def test_ids_may_be_sha1_or_sha256(forge: Forge, size: int) -> None:
-    tip = REVISION.ljust(size, "0")
-    assert load(forge.name).read(rewritten(forge, REVISION, tip)).pushes[0].revision == tip
+def test_a_revision_may_be_of_sha1_or_sha256(forge: Forge, size: int) -> None:
+    revision = REVISION.ljust(size, "0")
+    assert (
+        load(forge.name).read(rewritten(forge, REVISION, revision)).pushes[0].revision == revision
+    )
     assert load(forge.name).read(rewritten(forge, REVISION, "0" * size)).pushes[0].deleted
 
 
@@ -263,7 +270,7 @@ def test_names_lose_control_characters(forge: Forge) -> None:
 
 
 def rewritten(forge: Forge, old: str, new: str) -> Delivery:
-    """The push with another text in its document."""
-    made = forge.delivery()
-    made.document = json.loads(made.body.decode().replace(old, new))
-    return made
+    """Return the push with a text replaced in its JSON."""
+    delivery = forge.delivery()
+    delivery.document = json.loads(delivery.body.decode().replace(old, new))
+    return delivery

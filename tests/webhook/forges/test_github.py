@@ -1,3 +1,5 @@
+"""GitHub: signatures, and how its events are read."""
+
 from __future__ import annotations
 
 import hashlib
@@ -19,11 +21,12 @@ RFC_4231 = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3
 
 
 def signed(body: bytes, header: str | None) -> Delivery:
+    """Return a delivery with this signature header; None: without one."""
     return Delivery({} if header is None else {"x-hub-signature-256": header}, body, {})
 
 
-def read(document: dict[str, Any], event: str = "push", number: str = "d-1") -> Event:
-    headers = {"x-github-event": event, "x-github-delivery": number}
+def read(document: dict[str, Any], event: str = "push", forge_id: str = "d-1") -> Event:
+    headers = {"x-github-event": event, "x-github-delivery": forge_id}
     return github.read(Delivery(headers, b"", document))
 
 
@@ -55,7 +58,7 @@ def test_known_signatures_verify(secret: bytes, body: bytes, header: str) -> Non
         "sha256=\udcff",
     ],
 )
-def test_anything_but_the_exact_signature_is_refused(header: str | None) -> None:
+def test_only_the_exact_signature_verifies(header: str | None) -> None:
     assert not github.verify(signed(b"Hello, World!", header), SECRET.encode())
 
 
@@ -69,7 +72,7 @@ def test_an_empty_secret_never_verifies() -> None:
     assert not github.verify(signed(b"{}", header), b"")
 
 
-def test_the_old_sha1_signature_alone_is_refused() -> None:
+def test_a_signature_with_sha1_does_not_verify() -> None:
     header = "sha1=" + hmac.new(SECRET.encode(), b"{}", hashlib.sha1).hexdigest()
     assert not github.verify(Delivery({"x-hub-signature": header}, b"{}", {}), SECRET.encode())
 
@@ -79,29 +82,29 @@ def test_github_is_recognised_by_its_event_header() -> None:
     assert recognise({"content-type": "application/json"}, {}) is None
 
 
-def test_a_push_says_what_where_and_who() -> None:
+def test_a_push_is_read_with_its_ref_repository_and_actor() -> None:
     event = read(push())
     assert (event.kind, event.name, event.forge_id) == ("push", "push", "d-1")
     assert (event.repository_ids, event.full_name) == (["1296269"], "octo/Hello-World")
-    (moved,) = event.pushes
-    assert (moved.ref, moved.revision, moved.deleted) == ("refs/heads/main", REVISION, False)
-    assert (event.actor, moved.subject) == ("octocat", "Fix all the bugs")
+    (pushed,) = event.pushes
+    assert (pushed.ref, pushed.revision, pushed.deleted) == ("refs/heads/main", REVISION, False)
+    assert (event.actor, pushed.subject) == ("octocat", "Fix all the bugs")
 
 
 @pytest.mark.parametrize(
     "changes", [{"deleted": True}, {"after": ZEROS}, {"after": "0" * 64}, {"head_commit": None}]
 )
-def test_a_deletion_is_told_by_its_flag_or_by_zeros(changes: dict[str, Any]) -> None:
+def test_a_deletion_is_recognised_by_its_flag_or_by_zeros(changes: dict[str, Any]) -> None:
     assert read(push(**changes)).pushes[0].deleted is ("head_commit" not in changes)
 
 
-def test_the_sender_stands_in_for_a_pusher_without_a_name() -> None:
+def test_the_sender_is_the_actor_if_the_pusher_has_no_name() -> None:
     assert read(push(pusher=None, sender={"login": "hubot"})).actor == "hubot"
     assert read(push(pusher=None)).actor == ""
 
 
 def test_names_are_cut_and_lose_control_characters() -> None:
-    event = read(push(pusher={"name": "a\nb\x1b" + "c" * 200}), number="\x00d\n" * 3)
+    event = read(push(pusher={"name": "a\nb\x1b" + "c" * 200}), forge_id="\x00d\n" * 3)
     assert event.actor == "ab" + "c" * 98
     assert event.forge_id == "ddd"
 

@@ -1,4 +1,4 @@
-"""The deliveries that deployctl makes: each forge's own module takes them for what they tell."""
+"""Test deliveries made by deployctl: the module of each forge recognises, verifies, reads them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sample(forge: Forge, ref: str = "refs/heads/main") -> samples.Sample:
     return samples.Sample(
         ref=ref,
         revision=REVISION,
-        number="d-7",
+        delivery_id="d-7",
         now=NOW,
         repository_id=forge.id,
         full_name=forge.full_name,
@@ -29,6 +29,7 @@ def sample(forge: Forge, ref: str = "refs/heads/main") -> samples.Sample:
 
 
 def received(headers: dict[str, str], body: bytes) -> Delivery:
+    """Return headers and body as the delivery that arrives."""
     lower = {name.lower(): value for name, value in headers.items()}
     return Delivery(lower, body, json.loads(body), received_at=NOW)
 
@@ -36,40 +37,42 @@ def received(headers: dict[str, str], body: bytes) -> Delivery:
 @pytest.mark.parametrize("ref", ["refs/heads/main", "refs/heads/feature/x", "refs/tags/v1"])
 @pytest.mark.parametrize("forge", SIGNING, ids=lambda forge: forge.name)
 def test_a_push_is_recognised_verified_and_read(forge: Forge, ref: str) -> None:
-    made = received(*samples.push(forge.name, sample(forge, ref), forge.secret.encode()))
+    delivery = received(*samples.signed_push(forge.name, sample(forge, ref), forge.secret.encode()))
     module = forges.load(forge.name)
-    assert forges.recognise(made.headers, made.document) == forge.name
-    assert module.verify(made, forge.secret.encode())
-    assert not module.verify(made, forge.wrong.encode())
-    event = module.read(made)
+    assert forges.recognise(delivery.headers, delivery.document) == forge.name
+    assert module.verify(delivery, forge.secret.encode())
+    assert not module.verify(delivery, forge.wrong.encode())
+    event = module.read(delivery)
     assert (event.kind, event.actor) == ("push", "ada")
     assert [(push.ref, push.revision, push.deleted) for push in event.pushes] == [
         (ref, REVISION, False)
     ]
     assert event.full_name == forge.full_name
-    assert [one.strip("{}").lower() for one in event.repository_ids] == [
+    assert [repository_id.strip("{}").lower() for repository_id in event.repository_ids] == [
         str(forge.id).strip("{}").lower()
     ]
 
 
-def test_gitlabs_signing_token_signs() -> None:
+def test_a_signing_token_of_gitlab_makes_a_signature() -> None:
     gitlab = next(forge for forge in FORGES if forge.name == "gitlab")
-    made = received(*samples.push("gitlab", sample(gitlab), KEY.encode()))
-    assert "x-gitlab-token" not in made.headers
-    assert forges.load("gitlab").verify(made, KEY.encode())
+    delivery = received(*samples.signed_push("gitlab", sample(gitlab), KEY.encode()))
+    assert "x-gitlab-token" not in delivery.headers
+    assert forges.load("gitlab").verify(delivery, KEY.encode())
 
 
-def test_nobody_can_sign_for_sourcehut() -> None:
+def test_a_delivery_of_sourcehut_cannot_be_signed() -> None:
     with pytest.raises(UsageError, match="only sourcehut itself can sign a delivery"):
-        samples.push("sourcehut", sample(FORGES[0]), b"key")
+        samples.signed_push("sourcehut", sample(FORGES[0]), b"key")
 
 
 @pytest.mark.parametrize("secret", [b"a plain secret", KEY.encode()])
-def test_an_order_is_signed_with_the_secret_of_the_repo(secret: bytes) -> None:
-    made = received(*samples.control_message("rollback", "app", "17", sample(FORGES[0]), secret))
-    assert forges.recognise(made.headers, made.document) == "control"
-    assert control.verify(made, secret)
-    assert not control.verify(made, b"another")
-    event = control.read(made)
+def test_a_control_message_is_signed_with_the_secret_of_the_repo(secret: bytes) -> None:
+    delivery = received(
+        *samples.signed_control_message("rollback", "app", "17", sample(FORGES[0]), secret)
+    )
+    assert forges.recognise(delivery.headers, delivery.document) == "control"
+    assert control.verify(delivery, secret)
+    assert not control.verify(delivery, b"another")
+    event = control.read(delivery)
     assert event.control is not None
     assert (event.control.action, event.control.repo, event.control.to) == ("rollback", "app", "17")

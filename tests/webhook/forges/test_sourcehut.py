@@ -40,7 +40,8 @@ REFS = {
 }
 
 
-def made(document: Any = REFS, nonce: str = "n-1", **changes: str) -> Delivery:
+def signed(document: Any = REFS, nonce: str = "n-1", **changes: str) -> Delivery:
+    """Return a delivery signed with SEED; ``changes`` replace headers afterwards."""
     body = json.dumps(document).encode()
     signature = ed25519.Ed25519PrivateKey.from_private_bytes(SEED).sign(body + nonce.encode())
     headers = {
@@ -53,14 +54,14 @@ def made(document: Any = REFS, nonce: str = "n-1", **changes: str) -> Delivery:
     return Delivery({**headers, **renamed}, body, document)
 
 
-def test_only_the_url_can_choose_the_repo(tmp_path: Path) -> None:
-    body = made().body
-    length = {"content-type": "application/json", "content-length": str(len(body))}
+def test_a_delivery_needs_the_name_of_the_repo_in_its_url(tmp_path: Path) -> None:
+    body = signed().body
+    content = {"content-type": "application/json", "content-length": str(len(body))}
     repo = {"forge": "sourcehut", "full_name": "~ada/blog", "secrets": [KEY.decode()]}
     config = webhook_config(tmp_path / "state", app=repo)
     answers = [
         receive(
-            Request("POST", path, {**length, **made().headers}, io.BytesIO(body)),
+            Request("POST", path, {**content, **signed().headers}, io.BytesIO(body)),
             config,
             now=1.0,
             wake=lambda _: None,
@@ -71,18 +72,18 @@ def test_only_the_url_can_choose_the_repo(tmp_path: Path) -> None:
 
 
 def test_the_signature_of_the_rfc_verifies() -> None:
-    """Its message is one byte: of an empty body that would be the nonce."""
+    """The message in the RFC is one byte, which here is the nonce of an empty body."""
     headers = {"x-payload-signature": base64.b64encode(SIGNATURE).decode(), "x-payload-nonce": "r"}
     assert sourcehut.verify(Delivery(headers, b"", {}), KEY)
     assert not sourcehut.verify(Delivery(headers, b"r", {}), KEY)
 
 
 def test_body_and_nonce_are_signed() -> None:
-    assert sourcehut.verify(made(), KEY)
-    changed = made()
+    assert sourcehut.verify(signed(), KEY)
+    changed = signed()
     changed.body += b" "
     assert not sourcehut.verify(changed, KEY)
-    assert not sourcehut.verify(made(x_payload_nonce="n-2"), KEY)
+    assert not sourcehut.verify(signed(x_payload_nonce="n-2"), KEY)
 
 
 @pytest.mark.parametrize(
@@ -97,45 +98,47 @@ def test_body_and_nonce_are_signed() -> None:
     ],
 )
 def test_a_missing_or_wrong_signature_does_not_verify(changes: dict[str, str]) -> None:
-    assert not sourcehut.verify(made(**changes), KEY)
+    assert not sourcehut.verify(signed(**changes), KEY)
 
 
 @pytest.mark.parametrize(
     "key", [b"", b"x", b"nobody's secret", base64.b64encode(b"0" * 32), PUBLIC]
 )
 def test_another_key_does_not_verify(key: bytes) -> None:
-    assert not sourcehut.verify(made(), key)
+    assert not sourcehut.verify(signed(), key)
 
 
-def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
     with pytest.raises(ConfigError) as error:
-        sourcehut.verify(made(), KEY)
+        sourcehut.verify(signed(), KEY)
     assert str(error.value) == (
         "the signatures of SourceHut need the library cryptography: "
         "pip install 'deployctl[sourcehut]'"
     )
     with pytest.raises(ConfigError):
-        sourcehut.verify(made(), b"nobody's secret")
+        sourcehut.verify(signed(), b"nobody's secret")
 
 
 def test_a_push_holds_all_refs_and_no_repository() -> None:
-    event = sourcehut.read(made())
+    event = sourcehut.read(signed())
     assert (event.kind, event.name, event.forge_id) == ("push", "repo:post-update", "d-1")
     assert (event.repository_ids, event.full_name, event.actor) == ([], None, "~ada")
-    assert [(one.ref, one.revision, one.deleted, one.subject) for one in event.pushes] == [
+    assert [(push.ref, push.revision, push.deleted, push.subject) for push in event.pushes] == [
         ("refs/heads/main", REVISION, False, "Fix"),
         ("refs/tags/v1", REVISION, False, None),
         ("refs/heads/old", None, True, None),
     ]
 
 
-def test_the_id_that_is_signed_comes_before_the_one_that_is_not() -> None:
-    assert sourcehut.read(made({"refs": []})).forge_id == "h-1"
+def test_the_id_in_the_header_is_used_if_the_signed_body_has_none() -> None:
+    assert sourcehut.read(signed({"refs": []})).forge_id == "h-1"
 
 
-def test_another_event_is_no_push() -> None:
-    event = sourcehut.read(made(x_webhook_event="repo:update"))
+def test_another_event_is_not_read_as_a_push() -> None:
+    event = sourcehut.read(signed(x_webhook_event="repo:update"))
     assert (event.kind, event.pushes) == ("other", [])
     assert sourcehut.read(Delivery({"x-payload-signature": ""}, b"", {})).kind == "other"
 
@@ -155,4 +158,4 @@ def test_another_event_is_no_push() -> None:
 )
 def test_a_value_of_the_wrong_type_is_malformed(changes: dict[str, Any]) -> None:
     with pytest.raises(MalformedError):
-        sourcehut.read(made({**REFS, **changes}))
+        sourcehut.read(signed({**REFS, **changes}))

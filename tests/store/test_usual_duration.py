@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.store import deployments, queue, revisions
+from deployctl.store import deployments, queue
 from deployctl.store.database import Database
 from deployctl.values.deployment import StageRecord
 
@@ -39,26 +39,26 @@ def add_successes(db: Database, durations: Sequence[float], repo: str = "blog") 
 def test_the_usual_duration_is_the_median_of_the_earlier_runs(db: Database) -> None:
     add_successes(db, [1, 9, 2, 100, 3])
     newest = add(db, ("succeeded", 50.0))
-    assert revisions.usual_duration(db, newest, "build") == 3.0
-    assert revisions.usual_duration(db, newest, "test") is None
+    assert deployments.usual_duration(db, newest, "build") == 3.0
+    assert deployments.usual_duration(db, newest, "test") is None
 
 
 def test_there_is_no_usual_duration_before_five_successful_runs(db: Database) -> None:
     add_successes(db, [1, 2, 3, 4])
     add(db, ("failed", 5.0), ("cancelled", 5.0))
     add_successes(db, [5, 5, 5, 5, 5], repo="shop")
-    assert revisions.usual_duration(db, add(db), "build") is None
+    assert deployments.usual_duration(db, add(db), "build") is None
 
 
 def test_only_the_last_twenty_runs_count_for_the_usual_duration(db: Database) -> None:
     add_successes(db, [100] * 30 + [1] * 20)
-    assert revisions.usual_duration(db, add(db), "build") == 1.0
+    assert deployments.usual_duration(db, add(db), "build") == 1.0
 
 
 def test_the_query_of_the_usual_duration_uses_indexes(db: Database) -> None:
     statements: list[str] = []
     db.connection.set_trace_callback(statements.append)
-    revisions.usual_duration(db, add(db), "build")
+    deployments.usual_duration(db, add(db), "build")
     db.connection.set_trace_callback(None)
     plan = db.connection.execute(f"EXPLAIN QUERY PLAN {statements[-1]}").fetchall()
     steps = " ".join(row["detail"] for row in plan)

@@ -1,7 +1,7 @@
-"""One webhook request in, one answer out, whatever happens: what CGI and inetd have in common.
+"""Serve one webhook request in a process of its own, by CGI or from inetd, whatever happens.
 
-Both give a program nothing but its standard files, and take what it says on stderr for its
-answer, or a part of it; and nobody ends a program that hangs.
+Both CGI and inetd give a program only its three standard files. What it writes to stderr may reach
+the client as a part of the answer. Neither of them ends a program that hangs, so it ends itself.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
     from deployctl.webhook.request import Request
 
-# The forges hang up after 5 to 10 s; a hung program would hold one of fcgiwrap's few places.
+# Forges close the connection after 5 to 10 s. A program that hangs would keep one of the few
+# processes of fcgiwrap busy.
 SECONDS = 10
 SECONDS_TO_ANSWER = 2
-MAX_LOG = 1024 * 1024
+MAX_LOG = 1024 * 1024  # bytes
 _PHRASES = {
     200: "OK",
     202: "Accepted",
@@ -50,27 +51,31 @@ _PHRASES = {
 
 
 class OutOfTime(BaseException):
-    """The alarm went off; it does so once."""
+    """The end of the time limit of this process, raised once by the handler of SIGALRM."""
 
 
 def run(serve: Callable[[BinaryIO, BinaryIO], None]) -> NoReturn:
-    """Let ``serve`` read its request from stdin and write the answer to stdout; end the process.
+    """Call ``serve`` with stdin and stdout to answer one request, then end the process.
 
-    ``serve`` has SECONDS until OutOfTime is raised in it, and then SECONDS_TO_ANSWER.
+    ``serve`` has SECONDS until OutOfTime is raised in it. After that it has SECONDS_TO_ANSWER until
+    the kernel ends the process.
     """
     os.umask(0o077)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
-        signal.signal(signal.SIGALRM, _out_of_time)
+        signal.signal(signal.SIGALRM, _on_alarm)
         signal.alarm(SECONDS)
         serve(sys.stdin.buffer, sys.stdout.buffer)
     finally:
-        # No server looks at the exit status, and an interpreter's orderly end takes 2 ms.
+        # No server looks at the exit status, and an orderly end of the interpreter takes 2 ms.
         os._exit(0)
 
 
-def decide(config: str | None, request: Request) -> Answer:
-    """The answer to a request by the repos.yml at ``config``; None: it is searched for."""
+def answer_request(config: str | None, request: Request) -> Answer:
+    """Return the answer to a request; an error is logged and answered with status 503.
+
+    ``config`` is the path of repos.yml; None: it is searched for in the usual places.
+    """
     path = None
     try:
         path = find_config(config)
@@ -83,27 +88,33 @@ def decide(config: str | None, request: Request) -> Answer:
     except DeployctlError as error:
         _log(path, str(error))
         return unavailable()
-    except Exception:  # noqa: BLE001 - the edge: a bug must not leave the forge without an answer
+    except Exception:  # noqa: BLE001 - a bug must not leave the forge without an answer
         from traceback import format_exc
 
         _log(path, format_exc())
         return unavailable()
 
 
-def out_of_time(request: Request) -> Answer:
-    """Whose fault it was: the client's, which did not send what it had announced, or ours."""
-    if request.is_awaited:
+def timeout_answer(request: Request) -> Answer:
+    """Return the answer to a request that took too long.
+
+    The status is 400 if the client did not send the body that it had announced, else 503.
+    """
+    if request.is_reading_body:
         return Answer(400, "malformed", f"the body did not come within {SECONDS} s")
     return unavailable()
 
 
-def status(answer: Answer) -> str:
-    """Its status and what that means: ``202 Accepted``."""
+def status_line(answer: Answer) -> str:
+    """Return the HTTP status with its phrase, such as ``202 Accepted``."""
     return f"{answer.status} {_PHRASES[answer.status]}"
 
 
-def response(lines: list[str], answer: Answer) -> bytes:
-    """The answer after ``lines``; nothing that came with the request gets into its headers."""
+def response_bytes(lines: list[str], answer: Answer) -> bytes:
+    """Return ``lines``, the constant headers and the body of an answer.
+
+    No text of the request gets into the headers.
+    """
     body = answer.body()
     lines = [
         *lines,
@@ -116,10 +127,11 @@ def response(lines: list[str], answer: Answer) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
-def _log(config: str | None, what: str) -> None:
-    """Keep what went wrong where ``deployctl`` keeps its state; it never goes to the client.
+def _log(config: str | None, message: str) -> None:
+    """Append a message to ``logs/webhook.log`` in the state directory; clients never see it.
 
-    A full log becomes the old one: strangers can write into it, and must not silence it.
+    Any client can cause messages. So a log beyond MAX_LOG is renamed to ``webhook.log.1``: the log
+    does not fill the disk, and new messages are still written.
     """
     state_dir = probable_state_dir(config) if config else None
     if state_dir is None or not is_own(state_dir):
@@ -128,7 +140,7 @@ def _log(config: str | None, what: str) -> None:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     try:
         log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        os.write(log, f"{stamp} webhook\n{what}\n".encode(errors="backslashreplace"))
+        os.write(log, f"{stamp} webhook\n{message}\n".encode(errors="backslashreplace"))
         if os.fstat(log).st_size > MAX_LOG:
             os.rename(path, f"{path}.1")
         os.close(log)
@@ -136,8 +148,8 @@ def _log(config: str | None, what: str) -> None:
         return
 
 
-def _out_of_time(_number: int, _frame: FrameType | None) -> None:
-    """Once: time enough is left to say so, and then the kernel ends this process."""
+def _on_alarm(_number: int, _frame: FrameType | None) -> None:
+    """Raise OutOfTime; let the next SIGALRM, after SECONDS_TO_ANSWER, end this process."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(SECONDS_TO_ANSWER)
     raise OutOfTime

@@ -1,6 +1,8 @@
-"""Build what is stored of a delivery: enough to explain it and to run it again, and no secret.
+"""Convert a delivery to the form in which it is stored, and back, without secrets.
 
-This module is on the webhook's way and imports nothing heavy.
+Enough is stored to explain a delivery and to run it again.
+
+Every delivery loads this module, so it imports nothing that is slow to load.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
 
     from deployctl.webhook.forges.event import Delivery
 
-# Of a body this much is kept, in bytes: of one that was verified, of one that anybody can send.
+# Bytes that are stored of a body: of a verified one, and of one that anybody can send.
 KEPT_BODY = 256 * 1024
 KEPT_UNVERIFIED_BODY = 16 * 1024
 KEPT_HEADERS = 100
-# Headers that are a secret themselves.
+# Headers whose value is a secret.
 _SECRET_HEADERS = frozenset(
     (
         *("authorization", "cookie", "proxy-authorization", "x-codeup-token", "x-coding-token"),
@@ -42,35 +44,40 @@ def stored_request(
 ) -> StoredRequest:
     """Return what is stored of a request, with secrets hidden.
 
-    ``document`` is the body as parsed, None where it could not be read. Of a request that nobody
-    proved (``verified`` False) less of the body is kept.
+    ``document`` is the parsed body, None where it could not be parsed. If a request was
+    not verified, less of its body is stored.
     """
-    found = {
+    shown_headers = {
         name: _header(name, headers[name], redactor) for name in sorted(headers)[:KEPT_HEADERS]
     }
-    shown = body
+    shown_body = body
     if document is not None and any(name in document for name in SECRET_MEMBERS):
-        hide = {name: HIDDEN for name in SECRET_MEMBERS if name in document}
-        shown = to_json({**document, **hide}).encode()
-    most = KEPT_BODY if verified else KEPT_UNVERIFIED_BODY
-    return StoredRequest(to_json(found), redactor.data(shown)[:most], len(body))
+        hidden = {name: HIDDEN for name in SECRET_MEMBERS if name in document}
+        shown_body = to_json({**document, **hidden}).encode()
+    limit = KEPT_BODY if verified else KEPT_UNVERIFIED_BODY
+    return StoredRequest(
+        to_json(shown_headers), redactor.redact_bytes(shown_body)[:limit], len(body)
+    )
 
 
 def _header(name: str, value: str, redactor: Redactor) -> str:
     if name in _SECRET_HEADERS or value.lower().startswith(_SCHEMES):
         return HIDDEN
-    return printable(redactor.text(value), 1000)
+    return printable(redactor.redact(value), 1000)
 
 
 def facts(event: Event, path: str, redactor: Redactor, *, verified: bool) -> str | None:
-    """Return the event as JSON; None where it is too long to be stored, and so to be run again."""
-    text = redactor.text(event_to_json(event, path))
-    most = KEPT_BODY if verified else KEPT_UNVERIFIED_BODY
-    return text if len(text) <= most else None
+    """Return the event as JSON without secrets; None if it is too long to be stored.
+
+    A delivery without facts cannot be replayed.
+    """
+    text = redactor.redact(event_to_json(event, path))
+    limit = KEPT_BODY if verified else KEPT_UNVERIFIED_BODY
+    return text if len(text) <= limit else None
 
 
 def event_to_json(event: Event, path: str) -> str:
-    """What was read of a delivery, so that it can be decided upon again."""
+    """Return an event as JSON, with all that a replay needs; ``path`` is the repo in the URL."""
     check, control = event.check, event.control
     facts: dict[str, Any] = {
         "path": path,
@@ -100,7 +107,7 @@ def event_to_json(event: Event, path: str) -> str:
 
 
 def event_from_json(facts: dict[str, Any]) -> Event:
-    """The other way round; ``facts`` is the object that :func:`event_to_json` wrote."""
+    """Return the event in ``facts``, the object that :func:`event_to_json` wrote."""
     event = Event(facts["kind"], facts["name"], facts["forge_id"])
     event.key = facts["key"]
     event.repository_ids = facts["repository_ids"]
@@ -115,7 +122,10 @@ def event_from_json(facts: dict[str, Any]) -> Event:
 
 
 def delivery_key(event: Event, delivery: Delivery) -> str:
-    """What the same delivery has again when it comes again."""
+    """Return a text that is equal for a delivery and its redelivery.
+
+    It is the forge's id of the delivery, or a hash of the body where there is no usable id.
+    """
     if event.key is not None and len(event.key) <= 200:
         return event.key
     from deployctl.system.lean import sha256
