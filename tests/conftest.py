@@ -1,4 +1,4 @@
-"""What every test gets: a home, a state and a network of its own, and things to deploy from."""
+"""Fixtures for all tests: an isolated home and network, a repository, repos.yml, web servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 from tests.support.upstream import Upstream
 
 REAL_STATE = default_state_dir()
-FOREIGN = ("DEPLOYCTL_", "XDG_", "GIT_", "SSH_", "HTTP_", "PYTEST_ADDOPTS")
+REMOVED_PREFIXES = ("DEPLOYCTL_", "XDG_", "GIT_", "SSH_", "HTTP_", "PYTEST_ADDOPTS")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
@@ -35,24 +35,24 @@ ENVIRONMENT = {
 
 WriteConfig = Callable[..., Path]
 
-# Who runs the tests in the background, or under nohup, has signals ignored that they send: what
-# is ignored stays ignored in every program that they start.
+# A shell in the background, or nohup, starts the tests with some signals ignored. Programs that the
+# tests start would inherit that, and ignore the signals that the tests send them.
 for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
     signal.signal(_number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
-def _own_world(
+def _isolated(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Nothing of the account's environment gets in, and nothing gets into its state.
+    """Keep the account's environment out of the test, and the test out of the account's state.
 
-    The home is taken from the passwd entry, so no variable can move it: a test that would use
-    it says where its state is (``state_dir``), and one that forgets fails here.
+    deployctl takes the home directory from the passwd entry, so no variable can move the default
+    state directory: each test must set ``state_dir``. One that does not fails here.
     """
     for name in [*os.environ]:
-        if name.startswith(FOREIGN) or name.lower() in PROXIES:
+        if name.startswith(REMOVED_PREFIXES) or name.lower() in PROXIES:
             monkeypatch.delenv(name)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -66,15 +66,16 @@ def _own_world(
 
 @pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test's own process connect to loopback and Unix sockets only."""
     connect = socket.socket.connect
 
-    def connect_nearby(self: socket.socket, address: Any) -> None:
-        nearby = self.family == socket.AF_UNIX or address[0] in ("::1", "localhost")
-        if not nearby and not address[0].startswith("127."):
+    def connect_to_loopback(self: socket.socket, address: Any) -> None:
+        allowed = self.family == socket.AF_UNIX or address[0] in ("::1", "localhost")
+        if not allowed and not address[0].startswith("127."):
             raise OSError(f"a test tried to reach {address[0]}")
         connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", connect_nearby)
+    monkeypatch.setattr(socket.socket, "connect", connect_to_loopback)
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def upstream(tmp_path: Path) -> Upstream:
 
 @pytest.fixture
 def write_config(tmp_path: Path) -> WriteConfig:
-    """``write_config({"app": {...}}, max_running=2)`` -> the path of a repos.yml.
+    """``write_config({"app": {...}}, max_running=2)`` writes a repos.yml and returns its path.
 
     A repo's ``url`` and ``path`` and the ``state_dir`` are below ``tmp_path`` unless given.
     """
@@ -108,13 +109,13 @@ def write_config(tmp_path: Path) -> WriteConfig:
 
 @pytest.fixture
 def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> App:
-    """One repo called ``app``, its repos.yml written, nothing deployed yet."""
+    """A repo called ``app`` in a repos.yml; nothing is deployed yet."""
     return App(tmp_path, upstream, write_config)
 
 
 @pytest.fixture
 def web_server(tmp_path: Path) -> Iterator[Callable[..., WebServer]]:
-    """``web_server(config, script=..., directives=...)``: nginx and fcgiwrap, ended afterwards."""
+    """``web_server(config, script=..., directives=...)`` starts nginx and fcgiwrap."""
     started: list[WebServer] = []
 
     def start(config: Path, **options: Any) -> WebServer:
@@ -129,6 +130,7 @@ def web_server(tmp_path: Path) -> Iterator[Callable[..., WebServer]]:
 
 
 def _real_state() -> float | None:
+    """Return the modification time of the account's own state directory; None: there is none."""
     try:
         return os.stat(REAL_STATE).st_mtime
     except FileNotFoundError:

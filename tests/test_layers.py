@@ -1,4 +1,4 @@
-"""The structure of the package: imports go down only, files and functions stay short."""
+"""The structure of deployctl: imports go down only, files and functions stay short."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ import pytest
 
 from tests.support.paths import ROOT
 
-# From top to bottom; packages of one row do not import each other.
+# Name of a layer -> its packages and modules, from top to bottom. Those of one layer do not import
+# each other.
 LAYERS = {
     "the program": "__main__",
     "the command line": "cli",
-    "the doctor": "check",
+    "checks": "check",
     "actions": "deploy webhook manual",
-    "what people are shown": "output",
+    "output": "output",
     "releases and notices": "releases notices",
     "adapters": "health git config store",
     "plain data": "values",
-    "this machine": "system",
+    "system": "system",
     "errors": "errors",
     "the package": "__init__",
 }
-ORDER = list(LAYERS)
+LAYER_NAMES = list(LAYERS)
 LAYER = {part: layer for layer, parts in LAYERS.items() for part in parts.split()}
-MOST_LINES = 400
-LONGEST_FUNCTION = 40
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 40
 
 
 def modules() -> dict[str, Path]:
-    """``deployctl.git.mirror`` -> its file."""
+    """Return the file of each module, by names such as ``deployctl.git.mirror``."""
     found = {}
     for path in sorted((ROOT / "deployctl").rglob("*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -45,12 +46,12 @@ TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 
 def part(module: str) -> str:
-    """``deployctl.git.mirror`` -> ``git``."""
+    """Return the package of a module: ``git`` for ``deployctl.git.mirror``."""
     return module.split(".")[1] if "." in module else "__init__"
 
 
 def imports(module: str) -> set[str]:
-    """The modules of ours that a module imports, anywhere in it."""
+    """Return the modules of deployctl that a module imports, at its top or inside functions."""
     return {name for node in ast.walk(TREES[module]) for name in _imported(node)}
 
 
@@ -65,28 +66,28 @@ def _imported(node: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_has_its_place_and_imports_only_go_down(module: str) -> None:
-    here = ORDER.index(LAYER[part(module)])
+def test_every_module_is_in_a_layer_and_imports_only_from_layers_below(module: str) -> None:
+    position = LAYER_NAMES.index(LAYER[part(module)])
     others = [name for name in imports(module) if part(name) != part(module)]
-    assert [name for name in others if ORDER.index(LAYER[part(name)]) <= here] == []
+    assert [name for name in others if LAYER_NAMES.index(LAYER[part(name)]) <= position] == []
 
 
-def test_no_import_leads_back_to_where_it_came_from() -> None:
+def test_imports_have_no_cycles() -> None:
     graph = {name: imports(name) - {name} for name in MODULES}
     assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
-def test_the_plan_names_nothing_that_is_not_there() -> None:
+def test_the_layers_name_exactly_the_packages_that_exist() -> None:
     assert set(LAYER) == {part(name) for name in MODULES}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_can_be_read_at_one_sitting(module: str) -> None:
-    assert len(MODULES[module].read_text().splitlines()) <= MOST_LINES
+def test_a_module_has_at_most_400_lines(module: str) -> None:
+    assert len(MODULES[module].read_text().splitlines()) <= MAX_FILE_LINES
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_function_fits_on_a_screen(module: str) -> None:
+def test_a_function_has_at_most_40_lines(module: str) -> None:
     functions = (
         node
         for node in ast.walk(TREES[module])
@@ -95,6 +96,6 @@ def test_a_function_fits_on_a_screen(module: str) -> None:
     long = [
         node.name
         for node in functions
-        if (node.end_lineno or node.lineno) - node.lineno + 1 > LONGEST_FUNCTION
+        if (node.end_lineno or node.lineno) - node.lineno + 1 > MAX_FUNCTION_LINES
     ]
     assert long == []

@@ -387,7 +387,7 @@ def site(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 def test_a_signed_push_is_queued_whether_or_not_the_url_names_the_repo(
     machine: Machine, site: Callable[[], WebServer]
 ) -> None:
-    StubWorker(machine.root).front(machine.root / "opt/deployctl/bin")
+    StubWorker(machine.root).write_deploy_cgi(machine.root / "opt/deployctl/bin")
     server = site()
     secret = machine.read("etc/deployctl/webhook.secret").strip()
 

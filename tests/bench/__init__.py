@@ -1,1 +1,1 @@
-"""Benches: they print ratios against a yardstick of the same run; no part of the tests."""
+"""Benchmarks: each prints times, and ratios to a reference in the same run. pytest runs none."""

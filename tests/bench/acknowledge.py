@@ -1,13 +1,13 @@
-"""How fast a push is acknowledged: verified, decided, on disk, its worker started.
+"""Measure how fast a delivery is answered: verified, decided, on disk, its worker started.
 
     sudo apt-get install -y nginx fcgiwrap webhook
     .venv/bin/python -m tests.bench.acknowledge [REQUESTS] [BURST]
 
-All through one nginx, in one run: deploy.cgi, as pip installs it for the system's Python, behind
-fcgiwrap; (a) a CGI program of that Python that only prints an answer, behind the same fcgiwrap;
-(b) Debian's webhook, a resident server, with a hook that verifies the same signature. Times are of
-one request each, over connections that are kept, its delivery's id its own. The deployments run
-meanwhile, each of some seconds and of a commit of its own, as those of real pushes do.
+Three programs answer, in one run and behind one nginx: deploy.cgi, as pip installs it for the
+system's Python, run by fcgiwrap; (a) a CGI program for that Python that only prints an answer, run
+by the same fcgiwrap; (b) Debian's webhook, a resident server, with a hook that verifies the same
+signature. Each time is that of one request over a connection that stays open; each delivery has a
+new id. Meanwhile deployments run, of some seconds and a new commit each, as after real pushes.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ import yaml
 from tests.support.deliveries import SECRET, push
 from tests.support.nginx import WebServer
 from tests.support.paths import ROOT
-from tests.support.servers import free_port, installed, stop, wait
+from tests.support.servers import free_port, installed_program, stop, wait_for_start
 from tests.support.upstream import Upstream
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 ROUNDS = 5
-BUILD = 5  # seconds that a deployment takes: most of its time one waits for others
+BUILD = 5  # seconds that the stage of a deployment sleeps, as real ones wait most of their time
 PLAIN = """#!/usr/bin/python3
 print("Status: 202 Accepted\\r\\nContent-Type: application/json\\r\\n\\r\\n{}")
 """
@@ -79,12 +79,14 @@ TARGETS = {
 
 
 def main(requests: int = 300, burst: int = 2000) -> None:
+    """Print all measurements; ``burst`` is the number of deliveries in the burst."""
     for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
         os.environ |= {f"{name}_NAME": "Bench", f"{name}_EMAIL": "bench@example.org"}
     with tempfile.TemporaryDirectory() as name, _servers(Path(name)) as (server, peer):
         time.sleep(1)
-        for each in ("nginx", "fcgiwrap"):
-            print(f"resident while idle: {each:<9} {_pss(getattr(server, each).pid):6.1f} MiB PSS")
+        for program in ("nginx", "fcgiwrap"):
+            size = _pss(getattr(server, program).pid)
+            print(f"resident while idle: {program:<9} {size:6.1f} MiB PSS")
         print(f"resident while idle: {'webhook':<9} {_pss(peer.pid):6.1f} MiB PSS (the peer)")
         for connections in (1, 8):
             _compare(server, requests, connections)
@@ -94,24 +96,26 @@ def main(requests: int = 300, burst: int = 2000) -> None:
 
 
 def _compare(server: WebServer, requests: int, connections: int) -> None:
+    """Print the times of the three programs, in random order in each round."""
     times: dict[str, list[float]] = {name: [] for name in TARGETS}
-    odd = dict.fromkeys(TARGETS, 0)
+    unexpected = dict.fromkeys(TARGETS, 0)
     for _ in range(ROUNDS):
         for name in random.sample([*TARGETS], len(TARGETS)):
             for status, seconds in load(server, TARGETS[name], requests // ROUNDS, connections):
                 times[name].append(seconds)
-                odd[name] += status not in (200, 202)
+                unexpected[name] += status not in (200, 202)
     base = statistics.median(times["(a) a program that only prints"])
     plural = "" if connections == 1 else "s"
     print(f"{requests} requests, {connections} connection{plural}: p50, p99, p50 to that of (a)")
     for name, found in times.items():
         p50, p99 = statistics.median(found), statistics.quantiles(found, n=100)[98]
-        others = f"  ({odd[name]} answered neither 200 nor 202)" if odd[name] else ""
+        others = f"  ({unexpected[name]} answered neither 200 nor 202)" if unexpected[name] else ""
         row = f"  {name:<32} {p50 * 1000:7.1f} ms {p99 * 1000:7.1f} ms {p50 / base:6.2f}"
         print(row + others)
 
 
 def _burst(server: WebServer, state: Path, burst: int) -> None:
+    """Send many deliveries over 8 connections; print how many were answered 202 and stored."""
     before = _stored(state)
     began = time.perf_counter()
     answers = load(server, "/deploy.cgi", burst, 8)
@@ -128,15 +132,15 @@ _numbers = itertools.count(1)
 
 
 def load(server: WebServer, path: str, count: int, connections: int) -> list[tuple[int, float]]:
-    """Status and seconds of each request."""
+    """Send ``count`` signed deliveries to this path; return HTTP status and seconds of each."""
     body = json.dumps(push(padding="x" * 7700)).encode()
     signature = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-    left = iter(range(count))
+    remaining = iter(range(count))  # shared by all threads
     answers: list[tuple[int, float]] = []
 
     def work() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        for _ in left:
+        for _ in remaining:
             headers = {
                 "Content-Type": "application/json",
                 "X-GitHub-Event": "push",
@@ -166,6 +170,7 @@ def _timed(
 
 @contextmanager
 def _servers(directory: Path) -> Iterator[tuple[WebServer, subprocess.Popen[bytes]]]:
+    """Run nginx and fcgiwrap, and Debian's webhook, until the block is left."""
     upstream = Upstream(directory)
     upstream.commit({f"src/{number}": f"{number}\n" * 40 for number in range(300)})
     plain = directory / "plain.cgi"
@@ -177,7 +182,7 @@ def _servers(directory: Path) -> Iterator[tuple[WebServer, subprocess.Popen[byte
     web = directory / "web"
     web.mkdir()
     locations = LOCATIONS.format(plain=plain, port=port)
-    threading.Thread(target=_go_on_pushing, args=(upstream,), daemon=True).start()
+    threading.Thread(target=_keep_pushing, args=(upstream,), daemon=True).start()
     config = _config(directory, upstream.url)
     server = WebServer(web, config, script=script, locations=locations)
     try:
@@ -187,18 +192,21 @@ def _servers(directory: Path) -> Iterator[tuple[WebServer, subprocess.Popen[byte
         stop(peer)
 
 
-def _go_on_pushing(upstream: Upstream) -> None:
-    """What is live already would be deployed in no time, and again and again."""
+def _keep_pushing(upstream: Upstream) -> None:
+    """Push a new commit every few seconds: a deployment of the live revision would take no time."""
     for number in itertools.count():
         time.sleep(BUILD / 2)
         try:
             upstream.commit({"version": f"{number}\n"})
-        except (AssertionError, OSError):  # the end: its directory is removed
+        except (AssertionError, OSError):  # at the end the directory is removed
             return
 
 
 def installation(directory: Path) -> Path:
-    """deploy.cgi of a new virtual environment of the system's Python, which (a) runs on too."""
+    """Install deployctl into a new virtual environment of the system's Python.
+
+    Return the path of its deploy.cgi. Program (a) runs with the same Python.
+    """
     place = directory / "installation"
     environment = {"PATH": os.defpath, "HOME": str(directory)}
     for words in (
@@ -211,16 +219,25 @@ def installation(directory: Path) -> Path:
 
 
 def _webhook(directory: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start Debian's webhook."""
     hooks = directory / "hooks.json"
     hooks.write_text(json.dumps(HOOKS))
     process = subprocess.Popen(
-        [installed("webhook"), "-hooks", str(hooks), "-ip", "127.0.0.1", "-port", str(port)],
+        [
+            installed_program("webhook"),
+            "-hooks",
+            str(hooks),
+            "-ip",
+            "127.0.0.1",
+            "-port",
+            str(port),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    wait(lambda: _listens(port), process)
+    wait_for_start(lambda: _listens(port), process)
     return process
 
 
@@ -241,6 +258,7 @@ def _config(directory: Path, url: str) -> Path:
 
 
 def _stored(state: Path) -> int:
+    """Return how many deliveries are in the record."""
     if not (state / "deployctl.db").exists():
         return 0
     with contextlib.closing(sqlite3.connect(state / "deployctl.db", timeout=30)) as db:
@@ -249,16 +267,19 @@ def _stored(state: Path) -> int:
 
 
 def wait_for_idle(state: Path) -> None:
-    """Until the last deployment has ended: its directory is about to be removed."""
-    open_ones = "SELECT count(*) FROM deployments WHERE status IN ('queued', 'running')"
+    """Wait until the last deployment has ended, as the caller removes the directory next."""
+    unfinished = "SELECT count(*) FROM deployments WHERE status IN ('queued', 'running')"
     with contextlib.closing(sqlite3.connect(state / "deployctl.db", timeout=30)) as db:
-        while db.execute(open_ones).fetchone()[0]:
+        while db.execute(unfinished).fetchone()[0]:
             time.sleep(0.2)
     time.sleep(1)
 
 
 def _pss(leader: int) -> float:
-    """MiB of a process and its children, pages that are shared divided among all who share them."""
+    """Return the proportional set size of a process and its children, in MiB.
+
+    Each shared page counts as its size divided by the number of processes that share it.
+    """
     children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
     return sum(map(_pss_of, [str(leader), *children]))
 

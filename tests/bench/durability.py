@@ -1,12 +1,12 @@
-"""What it costs that nothing is lost.
+"""Measure what durability costs: parallel deliveries, the search for crashes, and memory.
 
     sudo apt-get install -y nginx fcgiwrap
     .venv/bin/python -m tests.bench.durability [ROUNDS]
 
-(a) 50 deliveries at once, each verified, synced and answered by a deploy.cgi of its own behind
-nginx and fcgiwrap, while the worker deploys. (b) `deployctl run` with nothing to do, and its part
-that looks for what a crash left, with and without a long history. (c) The most memory that
-deployctl takes while a step prints 1 GB.
+(a) 50 deliveries at once, each verified, synced and answered by its own process of deploy.cgi
+behind nginx and fcgiwrap, while the worker deploys. (b) `deployctl run` with nothing to do, and the
+part of it that looks for traces of a crash, with a short and a long history. (c) The most memory
+that deployctl takes while a step prints 1 GB.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ OUTPUTS = {
 
 
 def main(rounds: int = 9) -> None:
+    """Print the three measurements, each with its own directory."""
     for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
         os.environ |= {f"{name}_NAME": "Bench", f"{name}_EMAIL": "bench@example.org"}
     for part in (_deliveries, _idle, _output):
@@ -51,19 +52,20 @@ def main(rounds: int = 9) -> None:
 
 
 def _deliveries(directory: Path, rounds: int) -> None:
+    """Measure (a)."""
     config = _config(directory, id=1296269, webhook_secret=SECRET, stages=_stage("sleep 1"))
     times: list[float] = []
     slowest: list[float] = []
-    odd = 0
+    unexpected = 0
     with _web_server(directory, config) as server:
         load(server, "/deploy.cgi", 1, 1)
         for _ in range(rounds):
             answers = load(server, "/deploy.cgi", AT_ONCE, AT_ONCE)
             times += [seconds for _, seconds in answers]
             slowest.append(max(seconds for _, seconds in answers))
-            odd += sum(status != 202 for status, _ in answers)
+            unexpected += sum(status != 202 for status, _ in answers)
         wait_for_idle(directory / "state")
-    print(f"{AT_ONCE} deliveries at once, {rounds} rounds, {odd} of them not answered 202")
+    print(f"{AT_ONCE} deliveries at once, {rounds} rounds, {unexpected} of them not answered 202")
     print(f"  p50 {statistics.median(times) * 1000:.0f} ms, slowest {max(slowest) * 1000:.0f} ms")
 
 
@@ -79,6 +81,7 @@ def _web_server(directory: Path, config: Path) -> Iterator[WebServer]:
 
 
 def _idle(directory: Path, rounds: int) -> None:
+    """Measure (b)."""
     config = _config(directory)
     _deployctl(config, "deploy", "app")
     rows = []
@@ -94,14 +97,15 @@ def _idle(directory: Path, rounds: int) -> None:
     for history, whole, recovery in rows:
         print(
             f"  {history} deployments in the record: the whole process {whole * 1000:.1f} ms, "
-            f"of it looking for what a crash left {recovery * 1000:.2f} ms"
+            f"of it looking for traces of a crash {recovery * 1000:.2f} ms"
         )
 
 
 def _fill(state: Path, history: int) -> None:
+    """Add failed deployments to the record until it has this number."""
     with Database(str(state)) as db, db.writing() as connection:
-        (there,) = connection.execute("SELECT count(*) FROM deployments").fetchone()
-        for _ in range(history - there):
+        (count,) = connection.execute("SELECT count(*) FROM deployments").fetchone()
+        for _ in range(history - count):
             number = queue.enqueue(
                 connection, repo="app", trigger="cli", actor="bench", now=time.time()
             )
@@ -111,6 +115,7 @@ def _fill(state: Path, history: int) -> None:
 
 
 def _recovery(path: Path, rounds: int) -> float:
+    """Return the median of the seconds that recover_all takes."""
     config = load_config(str(path))
     with Database(config.state_dir) as db:
         runtime = Runtime(config, db, Output())
@@ -118,6 +123,7 @@ def _recovery(path: Path, rounds: int) -> float:
 
 
 def _output(directory: Path, _rounds: int) -> None:
+    """Measure (c)."""
     Upstream(directory).commit({"README": "hello\n"})
     for how, command in {"nothing": "true", **OUTPUTS}.items():
         config = _config(directory, stages=_stage(command), upstream=False)
@@ -128,13 +134,13 @@ def _output(directory: Path, _rounds: int) -> None:
 
 
 def _peak(words: list[str]) -> float:
-    """The most resident memory (VmHWM) that the process itself took, in MB."""
+    """Run a program; return the most resident memory (VmHWM) that its process took, in MB."""
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     peak = 0.0
     while process.poll() is None:
         with contextlib.suppress(OSError, StopIteration):
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-            peak = next(int(each.split()[1]) for each in lines if each[:6] == "VmHWM:") / 1000
+            peak = next(int(line.split()[1]) for line in lines if line[:6] == "VmHWM:") / 1000
         time.sleep(0.005)
     assert process.returncode == 0
     return peak

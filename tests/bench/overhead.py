@@ -1,10 +1,10 @@
-"""What deployctl adds to the git commands and steps that a deployment runs anyway.
+"""Measure how much time deployctl adds to the git commands that a deployment needs anyway.
 
     .venv/bin/python -m tests.bench.overhead [FILES] [ROUNDS]
 
-The yardstick is the same work by hand: fetch into a mirror, check the commit out into a new
-directory, move the symlink. Nothing is removed on either side: on ext4 that slows down whoever
-writes next. Questions are measured against a bare interpreter.
+The reference is the same work by hand: fetch into a mirror, check the commit out into a new
+directory, move the symlink. No release is removed on either side: on ext4 that would slow down the
+next writes. Commands that only read are compared with a bare Python interpreter.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ HISTORY = 10_000
 
 
 def main(files: int = 5000, rounds: int = 9) -> None:
+    """Print the measurements of a deployment of so many files, and of commands that only read."""
     for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
         os.environ |= {f"{name}_NAME": "Bench", f"{name}_EMAIL": "bench@example.org"}
     with tempfile.TemporaryDirectory() as directory:
         _deployments(Path(directory), files, rounds)
     with tempfile.TemporaryDirectory() as directory:
-        _questions(Path(directory), rounds)
+        _read_commands(Path(directory), rounds)
 
 
 def _deployments(directory: Path, files: int, rounds: int) -> None:
+    """Deploy by hand and with deployctl, in alternating order, and print the medians."""
     upstream = Upstream(directory)
     names = (f"src/{number // 50}/{number}" for number in range(files))
     upstream.commit({name: _text(number) for number, name in enumerate(names)})
@@ -51,7 +53,7 @@ def _deployments(directory: Path, files: int, rounds: int) -> None:
     for round_ in range(1, rounds + 1):
         upstream.commit({"src/0/0": f"{round_}\n"})
         hand = partial(_by_hand, directory, mirror, upstream.url, round_)
-        if round_ % 2:  # whoever comes second finds the disk busy with what the first one wrote
+        if round_ % 2:  # alternate: while the second one runs, the disk writes data of the first
             by_hand.append(_timed(hand))
         began = time.time()
         document = json.loads(_deployctl(config, "deploy", "app", "--json"))
@@ -63,7 +65,7 @@ def _deployments(directory: Path, files: int, rounds: int) -> None:
         took = {stage["name"]: stage["duration"] for stage in document["stages"]}
         git_alone.append(took["fetch"] + took["prepare"])
     base = statistics.median(by_hand)
-    print(f"a deployment of {files} files, one changed, {rounds} rounds in turns, medians")
+    print(f"a deployment of {files} files, one changed, {rounds} rounds, medians")
     _row("git fetch, checkout and symlink by hand", base, base)
     _row("deployctl deploy, the whole process", statistics.median(whole), base)
     _row("  of it: until it is live and recorded", statistics.median(live), base)
@@ -71,20 +73,21 @@ def _deployments(directory: Path, files: int, rounds: int) -> None:
 
 
 def _text(number: int) -> str:
-    """As long as files of source are: half of them below 3 KB, 6 KB on average."""
-    chance = random.Random(number)
-    length = min(int(chance.lognormvariate(8, 1.2)), 200_000)
-    return "".join(f"{chance.getrandbits(120):x}\n" for _ in range(length // 31 + 1))
+    """Return a text as long as a source file: half of them have less than 3 KB, 6 KB on average."""
+    rng = random.Random(number)
+    length = min(int(rng.lognormvariate(8, 1.2)), 200_000)
+    return "".join(f"{rng.getrandbits(120):x}\n" for _ in range(length // 31 + 1))
 
 
-def _questions(directory: Path, rounds: int) -> None:
+def _read_commands(directory: Path, rounds: int) -> None:
+    """Measure commands that only read, with a long history in the record."""
     config = _config(directory, str(directory / "upstream.git"))
     with Database(str(directory / "state")) as db, db.writing() as connection:
         for number in range(HISTORY):
             queue.enqueue(connection, repo="app", trigger="cli", actor="bench", now=number)
     bare = [_timed(lambda: _run(sys.executable, "-I", "-S", "-c", "pass")) for _ in range(rounds)]
     base = statistics.median(bare)
-    print(f"questions, {HISTORY} deployments in the record, {rounds} rounds, medians")
+    print(f"commands that only read, {HISTORY} deployments in the record, {rounds} rounds, medians")
     _row("a bare interpreter (python -I -S)", base, base)
     for words in (["--version"], ["status"], ["history"]):
         times = [_timed(partial(_deployctl, config, *words)) for _ in range(rounds)]
@@ -99,13 +102,14 @@ def _config(directory: Path, url: str) -> Path:
 
 
 def _by_hand(directory: Path, mirror: Path, url: str, number: int) -> None:
+    """Fetch, check out and switch a symlink with git and coreutils alone."""
     release, link = directory / f"release-{number}", directory / "link"
     index = {"GIT_INDEX_FILE": str(directory / "index")}
-    at = f"--git-dir={mirror}"
+    git_dir = f"--git-dir={mirror}"
     release.mkdir()
-    _run("git", at, "fetch", "-q", "--no-tags", url, "+refs/heads/main:refs/heads/main")
+    _run("git", git_dir, "fetch", "-q", "--no-tags", url, "+refs/heads/main:refs/heads/main")
     checkout = ("read-tree", "--reset", "-u", "refs/heads/main")
-    _run("git", at, f"--work-tree={release}", *checkout, **index)
+    _run("git", git_dir, f"--work-tree={release}", *checkout, **index)
     (directory / "index").unlink()
     _run("ln", "-sfn", str(release), f"{link}.new")
     _run("mv", "-T", f"{link}.new", str(link))
@@ -133,8 +137,8 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _row(what: str, seconds: float, base: float) -> None:
-    print(f"  {what:<48} {seconds * 1000:8.1f} ms  {seconds / base:6.2f}")
+def _row(label: str, seconds: float, base: float) -> None:
+    print(f"  {label:<48} {seconds * 1000:8.1f} ms  {seconds / base:6.2f}")
 
 
 if __name__ == "__main__":

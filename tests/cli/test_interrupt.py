@@ -16,7 +16,7 @@ from deployctl.system.environment import account
 from tests.conftest import WriteConfig
 from tests.git.test_command import processes_called
 from tests.support.app import App
-from tests.support.cli import Done, Gate, finish, is_running, settle
+from tests.support.cli import Done, Gate, finish, is_running, let_time_pass
 from tests.support.upstream import Upstream
 from tests.support.workers import wait_until
 
@@ -78,7 +78,7 @@ def test_a_deployment_waits_for_the_one_before_it(app: Building) -> None:
     second = app.cli.start("deploy", "app")
     assert second.stdout is not None
     assert second.stdout.readline() == b"app #3: waiting: app #2 runs\n"
-    settle(0.2)
+    let_time_pass(0.2)
     assert second.poll() is None
     app.gate.open()
     assert finish(first).code == 0
@@ -193,7 +193,7 @@ def test_a_health_check_that_hangs_can_be_cancelled(app: Building) -> None:
 def test_nohup_lets_a_deployment_outlive_its_terminal(app: Building) -> None:
     process = app.build(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
-    settle(0.2)
+    let_time_pass(0.2)
     app.gate.open()
     assert finish(process).code == 0
     assert app.live == "2"

@@ -16,7 +16,7 @@ from deployctl.store import checks, queue
 from deployctl.store.database import Database
 from tests.support.app import USUAL, App
 from tests.support.bark import Bark, bark
-from tests.support.cli import Gate, finish, is_running, settle
+from tests.support.cli import Gate, finish, is_running, let_time_pass
 from tests.support.workers import wait_until
 
 SLOW = [{"name": "build", "run": "date +%s.%N > ../../begun; sleep 0.5; date +%s.%N > ../../done"}]
@@ -446,7 +446,7 @@ def test_notices_can_be_followed_before_the_record_exists(app: App, phone: Bark)
     configure_notices(app, phone)
     process = app.cli.start("notices", "-f", "--json")
     try:
-        settle(1.5)
+        let_time_pass(1.5)
         assert not app.state.exists()
         app.release("1")
         assert process.stdout is not None

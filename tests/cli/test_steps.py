@@ -14,7 +14,7 @@ import pytest
 from deployctl.system.environment import PATH, system_locale
 from tests.conftest import WriteConfig
 from tests.support.app import App
-from tests.support.cli import end, is_running
+from tests.support.cli import is_running, kill
 from tests.support.upstream import Upstream
 
 DUMP = """
@@ -156,8 +156,8 @@ def test_a_daemon_that_a_restart_step_starts_is_not_waited_for(app: App) -> None
         assert app.cli("deploy", "app", "--no-wait").code == 0
         assert is_running(daemon)
     finally:
-        end(daemon)
-        end(int((app.path / "pid").read_text()))
+        kill(daemon)
+        kill(int((app.path / "pid").read_text()))
 
 
 def test_a_daemon_that_a_failed_restart_step_started_is_ended(app: App) -> None:

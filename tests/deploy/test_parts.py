@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.app import App
-from tests.support.projects import add_submodule, keep_in_lfs, library, push_lfs, record
+from tests.support.projects import add_submodule, keep_in_lfs, library, push_lfs, update_submodule
 from tests.support.upstream import git
 
 
@@ -20,7 +20,7 @@ def test_a_submodule_is_deployed_and_rolled_back_without_its_remote(
     add_submodule(app.upstream, lib, "vendor/lib")
     app.deploy()
     lib.commit({"lib.txt": "lib 2\n"})
-    record(app.upstream, "vendor/lib", lib)
+    update_submodule(app.upstream, "vendor/lib", lib)
     app.release("2")
     app.release("3")
     current = app.path / "current"

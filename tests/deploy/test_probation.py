@@ -19,7 +19,7 @@ from deployctl.values.deployment import Failure
 from tests.support.app import App
 from tests.support.bark import bark
 from tests.support.cli import Gate, finish, is_running
-from tests.support.unwell import unwell
+from tests.support.failing_server import failing_server
 
 QUICK = {"deadline": 0.2, "interval": 0.1}
 
@@ -200,7 +200,7 @@ def test_probation_checks_with_the_configuration_of_the_release(
 
 
 def test_the_body_of_a_failed_answer_is_the_tail_of_the_failure(app: App, unhealthy: Path) -> None:
-    with unwell(lambda _: "the pool is empty") as port:
+    with failing_server(lambda _: "the pool is empty") as port:
         url = f"http://127.0.0.1:{port}/"
         app.configure(probation="10m", healthcheck={"url": url, "status": 500, **QUICK})
         _release(app, "1")

@@ -19,7 +19,7 @@ import yaml
 
 from deployctl.system.process_tree import identity
 from tests.conftest import WriteConfig
-from tests.support.cli import end, is_running
+from tests.support.cli import is_running, kill
 from tests.support.upstream import Upstream, git
 from tests.support.workers import wait_until
 
@@ -300,7 +300,7 @@ def test_recovery_does_not_end_the_daemon_that_a_finished_restart_started(
         assert [is_running(pid) for pid in restarted] == [True, True, True]
     finally:
         for pid in {*started, *restarted}:
-            end(pid)
+            kill(pid)
 
 
 def test_after_a_reboot_no_process_with_a_recorded_pid_is_signalled(

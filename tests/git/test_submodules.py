@@ -14,7 +14,7 @@ from deployctl.git.mirror import Mirror
 from deployctl.git.parts import gather, write
 from deployctl.git.submodules import fault_of_url, submodule_url
 from tests.git.test_mirror import MAIN, mirror_of
-from tests.support.projects import add_submodule, library, link, record
+from tests.support.projects import add_submodule, library, update_submodule, write_submodule_entry
 from tests.support.sshd import sshd
 from tests.support.upstream import Upstream, git
 
@@ -125,7 +125,7 @@ def test_the_recorded_commits_of_submodules_at_all_levels_are_written(
     ]
     assert (tmp_path / "one/vendor/lib/lib.txt").read_text() == "lib 1\n"
     assert recorded != lib.head
-    record(upstream, "vendor/lib", lib)
+    update_submodule(upstream, "vendor/lib", lib)
     write_release(mirror, tmp_path / "two")
     assert (tmp_path / "two/vendor/lib/lib.txt").read_text() == "lib 2\n"
 
@@ -175,7 +175,7 @@ def test_a_commit_that_was_never_pushed_is_reported_with_advice(
 ) -> None:
     lib = library(tmp_path, "lib")
     sha, modules = "1" * 40, f'[submodule "lib"]\n\tpath = lib\n\turl = {lib.url}\n'
-    link(upstream, "lib", sha, modules)
+    write_submodule_entry(upstream, "lib", sha, modules)
     assert error_of(mirror) == f"submodule lib: {lib.url} has no commit {sha}: push it there"
 
 
@@ -194,7 +194,7 @@ def test_a_submodule_that_cannot_be_fetched_is_reported_with_advice(
 def test_a_submodule_without_a_url_is_reported_with_advice(
     mirror: Mirror, upstream: Upstream
 ) -> None:
-    link(upstream, "lib", "1" * 40, "")
+    write_submodule_entry(upstream, "lib", "1" * 40, "")
     assert error_of(mirror) == (
         "submodule lib: .gitmodules has no url for it; add one (git submodule add), or take it out "
         "of the commit (git rm --cached lib)"
@@ -207,7 +207,9 @@ def test_gitmodules_with_commands_is_refused(
 ) -> None:
     """CVE-2018-17456 and CVE-2019-19604: git itself refuses to fetch such a file."""
     lib = library(tmp_path, "lib")
-    link(upstream, "lib", lib.head, f'[submodule "lib"]\n\tpath = lib\n\t{setting}\n')
+    write_submodule_entry(
+        upstream, "lib", lib.head, f'[submodule "lib"]\n\tpath = lib\n\t{setting}\n'
+    )
     with pytest.raises(GitError, match=r"gitmodules(Url|Update)"):
         mirror.fetch(MAIN)
 
@@ -218,7 +220,7 @@ def test_a_submodule_name_with_parent_directories_is_refused(
     """CVE-2018-11235: git refuses it in a fetch, and deployctl does if git has not checked it."""
     lib = library(tmp_path, "lib")
     text = f'[submodule "../../hooks"]\n\tpath = lib\n\turl = {lib.url}\n'
-    link(upstream, "lib", lib.head, text)
+    write_submodule_entry(upstream, "lib", lib.head, text)
     with pytest.raises(GitError, match="gitmodulesName"):
         mirror.fetch(MAIN)
     monkeypatch.setattr("deployctl.git.command._SETTINGS", ())

@@ -18,7 +18,7 @@ from deployctl.values.masking import Masker
 from deployctl.values.repo import Evidence, HealthCheck
 from tests.support.app import App
 from tests.support.bark import Bark, bark
-from tests.support.unwell import unwell
+from tests.support.failing_server import failing_server
 
 SECRET = "s3cr3t-of-the-app"
 
@@ -176,7 +176,7 @@ def test_evidence_is_in_the_record_the_log_the_notice_and_the_output_of_show(
         {"file": "log/app.log", "command": "cat version; echo $TOKEN >&2; exit 3"},
         {"file": "log/none.log"},
     ]
-    with unwell(lambda _: f"<h1>Broken</h1>\n{SECRET}\n") as port:
+    with failing_server(lambda _: f"<h1>Broken</h1>\n{SECRET}\n") as port:
         failure = failed_deployment(app, phone, url=f"http://127.0.0.1:{port}/", evidence=evidence)
     assert failure["tail"].split("\n") == [
         "first lines of the answer:",
@@ -223,7 +223,7 @@ def test_evidence_is_collected_once_and_only_if_the_check_fails(app: App, phone:
 
 
 def test_the_beginning_of_a_response_is_shown_under_first_lines(app: App, phone: Bark) -> None:
-    with unwell(lambda _: "no database\n") as port:
+    with failing_server(lambda _: "no database\n") as port:
         failure = failed_deployment(app, phone, url=f"http://127.0.0.1:{port}/")
     assert failure["tail"] == "no database\n"
     assert "\nfirst lines:\n  no database\n" in app.cli("show", "2").stdout

@@ -13,7 +13,7 @@ from deployctl.manual.own_command import this_command_as
 from deployctl.system.trust import account_name
 from tests.support.app import App
 from tests.support.deliveries import SECRET
-from tests.support.front import deliver
+from tests.support.deploy_cgi import deliver
 
 NOBODY = 65534
 

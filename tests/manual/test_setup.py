@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.app import App
 from tests.support.deliveries import SECRET
-from tests.support.servers import installed
+from tests.support.servers import installed_program
 from tests.support.systemd import settings, units
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -79,7 +79,7 @@ def test_systemd_analyze_finds_no_error_in_the_units(app: App, tmp_path: Path) -
     paths = sorted(map(str, (tmp_path / "units").iterdir()))
     assert len(paths) == 8
     done = subprocess.run(
-        [installed("systemd-analyze"), "verify", *paths],
+        [installed_program("systemd-analyze"), "verify", *paths],
         check=False,
         capture_output=True,
         text=True,

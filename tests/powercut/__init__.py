@@ -1,7 +1,7 @@
-"""Power cuts: what deployctl acknowledged and made live, after the file system forgot the rest.
+"""The power cut test: all that deployctl acknowledged or made live must survive a power cut.
 
-A cut is ext4's own: the ioctl EXT4_IOC_SHUTDOWN without a flush stops a file system at once, and
-what was not synced is gone when it is mounted again. State and deployment lie on loop-mounted
-images, in one mount and process namespace of the command: whatever happens to it, the kernel takes
-processes, mounts and loop devices away with that.
+A power cut is simulated by ext4: the ioctl EXT4_IOC_SHUTDOWN without a flush stops the file system
+at once, and what was not synced is gone when it is mounted next. The state and the deployed files
+are on loop-mounted images, in a mount and process namespace of the test: when the test ends, in
+whatever way, the kernel removes processes, mounts and loop devices together with the namespace.
 """

@@ -1,4 +1,4 @@
-"""An ext4 file system in a file, whose power can be cut."""
+"""Make, mount and check ext4 file systems in files, and simulate power cuts of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 EXT4_IOC_SHUTDOWN = 0x8004587D
 EXT4_GOING_FLAGS_NOLOGFLUSH = 2
 TOOLS = ("mkfs.ext4", "e2fsck", "mount", "umount", "unshare")
-SIZE = 768 * 1024 * 1024  # sparse; deployctl wants some space to be free
+SIZE = 768 * 1024 * 1024  # bytes of a sparse file; deployctl needs some free space
 SMALL = ("-N", "16384", "-J", "size=8", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard")
 
 
 class Disk:
-    """An image and the directory where it is mounted."""
+    """A disk image and the directory where it is mounted."""
 
     def __init__(self, image: Path, place: Path) -> None:
         self.image = image
@@ -26,19 +26,23 @@ class Disk:
         self.place.mkdir(exist_ok=True)
 
     def make(self) -> None:
+        """Make the image, with an empty file system."""
         with self.image.open("wb") as file:
             file.truncate(SIZE)
         call("mkfs.ext4", "-q", "-F", *SMALL, str(self.image))
 
     def mount(self) -> None:
-        """The loop device goes with the mount (autoclear)."""
+        """Mount the image; unmounting it frees the loop device, too (autoclear)."""
         call("mount", "-t", "ext4", "-o", "loop", str(self.image), str(self.place))
 
     def unmount(self) -> None:
         call("umount", str(self.place))
 
-    def complaints(self) -> list[str]:
-        """Mount it after a cut, which replays its journal -> what e2fsck finds then."""
+    def check(self) -> list[str]:
+        """Mount the disk after a cut, which replays the journal; return the errors of e2fsck.
+
+        The disk must be unmounted before, and is mounted afterwards.
+        """
         self.mount()
         self.unmount()
         done = subprocess.run(
@@ -49,20 +53,22 @@ class Disk:
 
 
 def cut(disks: Sequence[Disk]) -> float:
-    """Stop them all -> the last moment at which they had power, as time.monotonic() tells it.
+    """Cut the power of all disks; return the last time when all had power (time.monotonic()).
 
-    What an fsync that is under way meanwhile returns is not to be believed: it may be success.
+    An fsync that is under way meanwhile may return success although the data is lost: only what was
+    acknowledged before that time counts.
     """
     files = [os.open(disk.place, os.O_RDONLY) for disk in disks]
-    at = time.monotonic()
+    last_power = time.monotonic()
     for file in files:
         fcntl.ioctl(file, EXT4_IOC_SHUTDOWN, struct.pack("I", EXT4_GOING_FLAGS_NOLOGFLUSH))
     for file in files:
         os.close(file)
-    return at
+    return last_power
 
 
 def call(*words: str) -> None:
+    """Run a program; raise OSError with its stderr if it fails."""
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise OSError(f"{' '.join(words)}: {done.stderr.strip()}")

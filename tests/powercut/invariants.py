@@ -1,4 +1,4 @@
-"""What must be true after a power cut, before anything has been repaired and after that."""
+"""Check the invariants after a power cut: before the repair and after it."""
 
 from __future__ import annotations
 
@@ -20,55 +20,58 @@ STORED = "SELECT 1 FROM deliveries JOIN deployments ON number = deployment WHERE
 
 
 def after_the_cut(
-    world: World, acknowledged: Collection[str], allowed: Collection[str], *, told: bool
+    world: World, acknowledged: Collection[str], allowed: Collection[str], *, reported: bool
 ) -> list[str]:
-    """P1 and P4: what was answered 2xx is stored, and what is live is whole.
+    """Return violations of P1 and P4: a delivery that is lost, a live release that is not complete.
 
-    ``allowed`` are the revisions that may be live (an empty one: none is); in place the way from
-    one to the other is long, so that the files say something only where the end was ``told``.
+    ``acknowledged`` are ids of deliveries. ``allowed`` are the revisions that may be live; an empty
+    one stands for none. In place the switch takes long, so the files are compared only if the end
+    of the deployment was ``reported``.
     """
-    found = [*_record(world, acknowledged)]
-    if world.strategy == "releases" or told:
-        found += _live(world, allowed)
+    found = [*_check_record(world, acknowledged)]
+    if world.strategy == "releases" or reported:
+        found += _check_live(world, allowed)
     return found
 
 
 def after_the_repair(world: World, allowed: Collection[str]) -> list[str]:
-    """Everything has come to its end, what is live is whole, and nothing is left lying about."""
+    """Return violations after the repair: open deployments, wrong live files, and leftovers."""
     with world.record() as db:
         found = [f"#{number} is still open" for (number,) in db.execute(OPEN)]
-    found += [*_record(world, ()), *_live(world, allowed), *_repositories(world)]
+    found += [*_check_record(world, ()), *_check_live(world, allowed)]
+    found += _check_repositories(world)
     return [*found, *_leftovers(world)]
 
 
 def history(world: World) -> list[str]:
-    """What the record says of the last deployments, to tell how it came."""
+    """Return the last five deployments of the record, one line each, to explain a violation."""
     with world.record() as db:
         return [" ".join(map(str, row)) for row in db.execute(HISTORY)]
 
 
 def changes_of_another_run(world: World) -> list[str]:
+    """Run ``deployctl run`` once more; return violations: it must find nothing to do."""
     before = world.snapshot()
     ran = world.deployctl("run")["deployments"]
     after = world.snapshot()
     changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    said = [f"another run ran {ran}"] if ran else []
-    return said + ([f"another run changed {changed[:5]}"] if changed else [])
+    found = [f"another run ran {ran}"] if ran else []
+    return found + ([f"another run changed {changed[:5]}"] if changed else [])
 
 
-def _record(world: World, acknowledged: Collection[str]) -> list[str]:
+def _check_record(world: World, acknowledged: Collection[str]) -> list[str]:
     if not (world.state / "deployctl.db").exists():
         return [f"LOST: {number} and the whole record" for number in acknowledged]
     with world.record() as db:
         if db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
             return [f"LOST: {number} and all tables" for number in acknowledged]
-        said = [row[0] for row in db.execute("PRAGMA integrity_check")]
-        lost = [each for each in acknowledged if not db.execute(STORED, (each,)).fetchone()]
-    found = [] if said == ["ok"] else [f"integrity_check: {said}"]
+        integrity = [row[0] for row in db.execute("PRAGMA integrity_check")]
+        lost = [id_ for id_ in acknowledged if not db.execute(STORED, (id_,)).fetchone()]
+    found = [] if integrity == ["ok"] else [f"integrity_check: {integrity}"]
     return found + [f"LOST: delivery {number} was answered 202" for number in lost]
 
 
-def _live(world: World, allowed: Collection[str]) -> list[str]:
+def _check_live(world: World, allowed: Collection[str]) -> list[str]:
     found = _release(world) if world.strategy == "releases" else _head(world)
     if isinstance(found, str):
         return [found]
@@ -79,7 +82,10 @@ def _live(world: World, allowed: Collection[str]) -> list[str]:
 
 
 def _release(world: World) -> tuple[str, Path] | str:
-    """The revision that ``current`` names and where it is, or what is wrong."""
+    """Return revision and directory of the live release, or the violation.
+
+    An empty revision means that no release is live.
+    """
     current = world.path / "current"
     if not current.is_symlink():
         return ("", current)
@@ -91,6 +97,7 @@ def _release(world: World) -> tuple[str, Path] | str:
 
 
 def _head(world: World) -> tuple[str, Path] | str:
+    """Return the same as _release, for a checkout in place."""
     if not (world.path / ".git").exists():
         return ("", world.path)
     try:
@@ -100,37 +107,43 @@ def _head(world: World) -> tuple[str, Path] | str:
 
 
 def _wanted(world: World, revision: str) -> Tree:
-    """In place an earlier revision finds what the stages made of a later one."""
+    """Return the files that must be on disk where this revision is live.
+
+    In place, after a rollback, the files in ``built`` may be those of the newest revision: they are
+    left out.
+    """
     tree = world.tree(revision)
     if world.strategy == "in_place" and revision != world.revisions[-1]:
-        return {name: each for name, each in tree.items() if not name.startswith("built/")}
+        return {name: entry for name, entry in tree.items() if not name.startswith("built/")}
     return tree
 
 
-def _differences(wanted: Tree, there: Tree) -> list[str]:
-    ours = ("REVISION", ".complete")
-    wrong = sorted(name for name in wanted if there.get(name) != wanted[name])
+def _differences(wanted: Tree, found_files: Tree) -> list[str]:
+    own = ("REVISION", ".complete")
+    wrong = sorted(name for name in wanted if found_files.get(name) != wanted[name])
     extra = sorted(
-        name for name in there if name not in wanted and name not in ours and name[:6] != "built/"
+        name
+        for name in found_files
+        if name not in wanted and name not in own and name[:6] != "built/"
     )
-    found = [f"BROKEN: {len(wrong)} files are not the commit's: {wrong[:3]}"] if wrong else []
-    return found + ([f"files of no commit: {extra[:3]}"] if extra else [])
+    found = [f"BROKEN: {len(wrong)} files differ from the commit: {wrong[:3]}"] if wrong else []
+    return found + ([f"files that are not in the commit: {extra[:3]}"] if extra else [])
 
 
-def _repositories(world: World) -> list[str]:
-    places = [*(world.state / "mirrors").glob("*.git")]
+def _check_repositories(world: World) -> list[str]:
+    repositories = [*(world.state / "mirrors").glob("*.git")]
     if world.strategy == "in_place":
-        places.append(world.path / ".git")
+        repositories.append(world.path / ".git")
     found = []
-    for place in filter(Path.is_dir, places):
+    for repository in filter(Path.is_dir, repositories):
         done = subprocess.run(
-            ["git", f"--git-dir={place}", "fsck", "--full", "--no-dangling"],
+            ["git", f"--git-dir={repository}", "fsck", "--full", "--no-dangling"],
             check=False,
             capture_output=True,
             text=True,
         )
         if done.returncode != 0:
-            found.append(f"git fsck of {place.name}: {done.stderr.strip()}")
+            found.append(f"git fsck of {repository.name}: {done.stderr.strip()}")
     return found
 
 
@@ -138,6 +151,8 @@ def _leftovers(world: World) -> list[str]:
     with world.record() as db:
         known = {name for (name,) in db.execute(KNOWN)}
     releases = {path.name for path in (world.path / "releases").glob("*")}
-    places = [*world.path.glob(".current.new"), *world.path.glob(".git/*.lock")]
-    found = [f"{place.name} is left" for place in places]
-    return found + [f"a release that no record knows is left: {name}" for name in releases - known]
+    paths = [*world.path.glob(".current.new"), *world.path.glob(".git/*.lock")]
+    found = [f"{path.name} is left" for path in paths]
+    return found + [
+        f"a release that is not in the record is left: {name}" for name in releases - known
+    ]

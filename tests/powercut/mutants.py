@@ -1,4 +1,4 @@
-"""Copies of deployctl that are wrong in one place each: the cuts must find that out."""
+"""Mutants: copies of deployctl with one mistake each, which the power cuts must reveal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from tests.support.paths import ROOT
 
 @dataclass(frozen=True)
 class Mutant:
-    """``old`` in a file of the package becomes ``new``; that must show in this ``scene``, as this.
+    """A mistake: ``old`` in a file of the package becomes ``new``.
 
-    ``loses`` is the first word of what is found.
+    It must be caught in the scene of the name ``scene``, by a violation whose text begins with
+    ``violation``.
     """
 
     name: str
@@ -21,7 +22,7 @@ class Mutant:
     old: str
     new: str
     scene: str
-    loses: str
+    violation: str
 
 
 MUTANTS = (
@@ -38,7 +39,7 @@ MUTANTS = (
         "releases/layout/atomic.py",
         "        sync_file_system(directory)\n",
         "",
-        "told",
+        "reported",
         "BROKEN",
     ),
     Mutant(
@@ -46,7 +47,7 @@ MUTANTS = (
         "releases/layout/atomic.py",
         "        os.rename(self._beside, self.current)\n        sync(self.root)\n",
         "        os.rename(self._beside, self.current)\n",
-        "told",
+        "reported",
         "NOT LIVE",
     ),
     Mutant(
@@ -54,19 +55,19 @@ MUTANTS = (
         "releases/layout/in_place.py",
         "            sync_file_system(place)",
         "            str(place)",
-        "told in place",
+        "reported in place",
         "BROKEN",
     ),
 )
 
 
 def make(mutant: Mutant, directory: Path) -> Path:
-    """-> the directory to put before all others in Python's path."""
+    """Write the mutant's package; return the directory to put first in Python's path."""
     root = directory / "mutant"
     shutil.rmtree(root, ignore_errors=True)
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "deployctl", root / "deployctl", ignore=ignore)
-    shutil.copy(ROOT / "deploy.cgi", root)  # Python looks beside a script before all else
+    shutil.copy(ROOT / "deploy.cgi", root)  # Python looks for modules beside a script first
     path = root / "deployctl" / mutant.file
     text = path.read_text()
     assert mutant.old in text, f"{mutant.name}: {mutant.file} has changed"

@@ -1,4 +1,4 @@
-"""What goes on when the power is cut, and what may be live then."""
+"""Scenes: an operation during which the power is cut, and the revisions that may be live then."""
 
 from __future__ import annotations
 
@@ -16,31 +16,39 @@ from tests.powercut.disk import cut
 from tests.powercut.world import World, end_processes
 from tests.support.deliveries import headers, push
 
-WRITERS = (1, 2, 8, 16)
-SICK = "test -s version && ! grep 3 version"
+SENDERS = (1, 2, 8, 16)
+FAILS_FOR_VERSION_3 = "test -s version && ! grep 3 version"
 
 
 @dataclass
 class Cut:
-    """What had been promised when the power went, and which versions may be live after that.
+    """A power cut: what had been promised until then, and the versions that may be live afterwards.
 
-    ``told`` is whether the end of a deployment had been; then ``after`` is what it ended with.
+    ``at`` is its time.monotonic(); ``acknowledged`` are ids of deliveries answered 202 before it;
+    ``reported`` tells whether deployctl had reported the end of the deployment. Versions are
+    indexes of the world's revisions, 0: none is live. ``before`` and ``after`` are those before and
+    after the operation, ``between`` others that are live during it.
     """
 
     at: float = 0.0
     acknowledged: list[str] = field(default_factory=list)
-    told: bool = False
+    reported: bool = False
     before: int = 2
     after: int = 3
     between: tuple[int, ...] = ()
 
     def allowed(self) -> tuple[int, ...]:
-        return (self.after,) if self.told else (self.before, self.after, *self.between)
+        """Return the versions that may be live."""
+        return (self.after,) if self.reported else (self.before, self.after, *self.between)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """``play`` ends with the cut; ``empty``: nothing was ever deployed before."""
+    """An operation and a power cut.
+
+    ``play`` ends with the cut; its last argument is how many seconds a deployment takes.
+    ``empty``: the disks are empty at the start, else two versions were deployed.
+    """
 
     name: str
     play: Callable[[World, random.Random, float], Cut]
@@ -48,56 +56,58 @@ class Scene:
     empty: bool = False
 
 
-def deliveries(world: World, rng: random.Random, lasts: float) -> Cut:
-    """Many writers; the worker, which the first of them starts, deploys meanwhile."""
-    return _cut_deliveries(world, rng.choice(WRITERS), rng.uniform(0.1, 1.5 * lasts))
+def deliveries(world: World, rng: random.Random, duration: float) -> Cut:
+    """Cut while several senders deliver, and the worker deploys what they deliver."""
+    return _cut_deliveries(world, rng.choice(SENDERS), rng.uniform(0.1, 1.5 * duration))
 
 
-def answered(world: World, rng: random.Random, lasts: float) -> Cut:
-    """As soon as so many have their answer: nobody else has synced anything since."""
+def answered(world: World, rng: random.Random, duration: float) -> Cut:
+    """Cut as soon as one or two deliveries are answered: no later sync can have saved them."""
     return _cut_deliveries(world, 1, 20, rng.choice((1, 1, 2)))
 
 
-def deployment(world: World, rng: random.Random, lasts: float) -> Cut:
-    """At any moment of it."""
-    return _cut_during(world, rng.uniform(0, lasts * 1.1), "deploy", "app")
+def deployment(world: World, rng: random.Random, duration: float) -> Cut:
+    """Cut at any time during a deployment."""
+    return _cut_during(world, rng.uniform(0, duration * 1.1), "deploy", "app")
 
 
-def told(world: World, rng: random.Random, lasts: float) -> Cut:
-    """As soon as it is said to be live."""
+def reported(world: World, rng: random.Random, duration: float) -> Cut:
+    """Cut as soon as deployctl reports that the revision is live."""
     return _cut_after(world, rng.uniform(0, 0.01), "deploy", "app")
 
 
-def pruning(world: World, rng: random.Random, lasts: float) -> Cut:
-    """It comes after the deployment has ended."""
+def pruning(world: World, rng: random.Random, duration: float) -> Cut:
+    """Cut after a deployment, while old releases are removed."""
     world.configure(keep_releases=1)
     return _cut_after(world, rng.uniform(0, 0.25), "deploy", "app")
 
 
-def rollback(world: World, rng: random.Random, lasts: float) -> Cut:
-    made = _cut_during(world, rng.uniform(0, lasts * 0.6), "rollback", "app")
-    made.after = 1
-    return made
+def rollback(world: World, rng: random.Random, duration: float) -> Cut:
+    """Cut at any time during a rollback."""
+    result = _cut_during(world, rng.uniform(0, duration * 0.6), "rollback", "app")
+    result.after = 1
+    return result
 
 
-def rollback_told(world: World, rng: random.Random, lasts: float) -> Cut:
-    made = _cut_after(world, rng.uniform(0, 0.01), "rollback", "app")
-    made.after = 1
-    return made
+def rollback_reported(world: World, rng: random.Random, duration: float) -> Cut:
+    """Cut as soon as deployctl reports that the earlier revision is live."""
+    result = _cut_after(world, rng.uniform(0, 0.01), "rollback", "app")
+    result.after = 1
+    return result
 
 
-def failing(world: World, rng: random.Random, lasts: float) -> Cut:
-    """A release that does not answer is switched to and left again, or one is not even built."""
+def failing(world: World, rng: random.Random, duration: float) -> Cut:
+    """Cut during or after a deployment that fails: in a stage, or in restart and so rolls back."""
     if rng.random() < 0.5:
-        world.configure(restart=SICK)
+        world.configure(restart=FAILS_FOR_VERSION_3)
     else:
-        world.configure(stages=[{"name": "build", "run": SICK}])
+        world.configure(stages=[{"name": "build", "run": FAILS_FOR_VERSION_3}])
     if rng.random() < 0.5:
-        made = _cut_during(world, rng.uniform(0, lasts * 1.3), "deploy", "app")
+        result = _cut_during(world, rng.uniform(0, duration * 1.3), "deploy", "app")
     else:
-        made = _cut_after(world, rng.uniform(0, 0.01), "deploy", "app")
-    made.after, made.between = 2, (3,)
-    return made
+        result = _cut_after(world, rng.uniform(0, 0.01), "deploy", "app")
+    result.after, result.between = 2, (3,)
+    return result
 
 
 SCENES = (
@@ -107,42 +117,43 @@ SCENES = (
     Scene("first answered", answered, empty=True),
     Scene("deployment", deployment),
     Scene("first deployment", deployment, empty=True),
-    Scene("told", told),
+    Scene("reported", reported),
     Scene("pruning", pruning),
     Scene("rollback", rollback),
-    Scene("rollback told", rollback_told),
+    Scene("rollback reported", rollback_reported),
     Scene("failing", failing),
     Scene("delivery in place", deliveries, "in_place"),
     Scene("deployment in place", deployment, "in_place"),
     Scene("first deployment in place", deployment, "in_place", empty=True),
-    Scene("told in place", told, "in_place"),
+    Scene("reported in place", reported, "in_place"),
     Scene("rollback in place", rollback, "in_place"),
-    Scene("rollback told in place", rollback_told, "in_place"),
+    Scene("rollback reported in place", rollback_reported, "in_place"),
     Scene("failing in place", failing, "in_place"),
 )
 
 
-def _cut_deliveries(world: World, writers: int, seconds: float, enough: int = 100_000) -> Cut:
+def _cut_deliveries(world: World, senders: int, seconds: float, enough: int = 100_000) -> Cut:
+    """Deliver, and cut after so many seconds or answers, whichever comes first."""
     answers: list[tuple[str, float]] = []
     stop = threading.Event()
     threads = [
-        threading.Thread(target=_write, args=(world, answers, stop, f"{number}"))
-        for number in range(writers)
+        threading.Thread(target=_send, args=(world, answers, stop, f"{number}"))
+        for number in range(senders)
     ]
     for thread in threads:
         thread.start()
     _wait(seconds, lambda: len(answers) >= enough, pause=0.0005)
-    made = Cut(at=cut(world.disks))
+    result = Cut(at=cut(world.disks))
     stop.set()
     end_processes()
     for thread in threads:
         thread.join()
-    made.acknowledged = [number for number, stamp in answers if stamp < made.at]
-    return made
+    result.acknowledged = [id_ for id_, at in answers if at < result.at]
+    return result
 
 
-def _write(world: World, answers: list[tuple[str, float]], stop: threading.Event, me: str) -> None:
-    """One delivery after another through deploy.cgi, as a web server runs it."""
+def _send(world: World, answers: list[tuple[str, float]], stop: threading.Event, me: str) -> None:
+    """Send one delivery after the other to deploy.cgi; note id and time of each answer 202."""
     count = 0
     while not stop.is_set():
         count += 1
@@ -153,7 +164,7 @@ def _write(world: World, answers: list[tuple[str, float]], stop: threading.Event
 
 
 def post(world: World, number: str) -> int | None:
-    """-> the status that the forge sees; None where there was no answer."""
+    """Run deploy.cgi for one delivery; return the HTTP status, or None if it did not answer."""
     body = json.dumps(push()).encode()
     done = subprocess.run(
         [sys.executable, str(world.program / "deploy.cgi")],
@@ -170,55 +181,57 @@ def post(world: World, number: str) -> int | None:
     return int(first[1]) if first[:1] == [b"Status:"] else None
 
 
-def _cgi(world: World, given: dict[str, str]) -> dict[str, str]:
-    found = {"REQUEST_METHOD": "POST", "PATH_INFO": "", "GATEWAY_INTERFACE": "CGI/1.1"}
-    found["DEPLOYCTL_CONFIG"] = str(world.config)
-    for name, value in given.items():
+def _cgi(world: World, http_headers: dict[str, str]) -> dict[str, str]:
+    variables = {"REQUEST_METHOD": "POST", "PATH_INFO": "", "GATEWAY_INTERFACE": "CGI/1.1"}
+    variables["DEPLOYCTL_CONFIG"] = str(world.config)
+    for name, value in http_headers.items():
         prefix = "" if name.startswith("content-") else "HTTP_"
-        found[prefix + name.upper().replace("-", "_")] = value
-    return found
+        variables[prefix + name.upper().replace("-", "_")] = value
+    return variables
 
 
 def _cut_during(world: World, seconds: float, *words: str) -> Cut:
-    said, process = _start(world, *words)
+    """Start a command, and cut after so many seconds, or at its end if that comes first."""
+    reports, process = _start(world, *words)
     _wait(seconds, lambda: process.poll() is not None, pause=0.002)
-    return _cut(world, said, process)
+    return _cut(world, reports, process)
 
 
-def cut_run(world: World, rng: random.Random, lasts: float) -> None:
-    """The power goes once more, while the first cut is being repaired."""
-    _cut_during(world, rng.uniform(0.1, lasts), "run")
+def cut_run(world: World, rng: random.Random, duration: float) -> None:
+    """Cut the power once more, during the ``deployctl run`` that repairs the first cut."""
+    _cut_during(world, rng.uniform(0.1, duration), "run")
 
 
 def _cut_after(world: World, seconds: float, *words: str) -> Cut:
-    said, process = _start(world, *words)
-    _wait(60, lambda: bool(said) or process.poll() is not None, pause=0.0005)
+    """Start a command, and cut so many seconds after it has reported what is live."""
+    reports, process = _start(world, *words)
+    _wait(60, lambda: bool(reports) or process.poll() is not None, pause=0.0005)
     time.sleep(seconds)
-    return _cut(world, said, process)
+    return _cut(world, reports, process)
 
 
-def _cut(world: World, said: list[float], process: subprocess.Popen[bytes]) -> Cut:
-    made = Cut(at=cut(world.disks))
+def _cut(world: World, reports: list[float], process: subprocess.Popen[bytes]) -> Cut:
+    result = Cut(at=cut(world.disks))
     end_processes()
     process.wait()
-    made.told = bool(said) and said[0] < made.at
-    return made
+    result.reported = bool(reports) and reports[0] < result.at
+    return result
 
 
 def _start(world: World, *words: str) -> tuple[list[float], subprocess.Popen[bytes]]:
-    """-> when it said how it ended, as soon as it does, and its process."""
-    said: list[float] = []
+    """Start a command; return its process, and a list that gets the time of its report."""
+    reports: list[float] = []
     process = world.start(*words)
 
     def read() -> None:
         lines = process.stdout or ()
-        said.extend(time.monotonic() for line in lines if re.match(rb"app #.* live", line))
+        reports.extend(time.monotonic() for line in lines if re.match(rb"app #.* live", line))
 
     threading.Thread(target=read, daemon=True).start()
-    return said, process
+    return reports, process
 
 
 def _wait(seconds: float, done: Callable[[], bool], pause: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not done():
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not done():
         time.sleep(pause)

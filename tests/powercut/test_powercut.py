@@ -1,4 +1,4 @@
-"""What was promised outlives a power cut: a few of the rounds of ``python -m tests.powercut``."""
+"""Run a few rounds of ``python -m tests.powercut``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from tests.powercut.__main__ import obstacle
 
 
-def test_what_was_promised_outlives_a_power_cut_and_a_mutant_does_not(tmp_path: Path) -> None:
+def test_acknowledged_work_survives_power_cuts_and_a_mutant_is_caught(tmp_path: Path) -> None:
     reason = obstacle()
     if reason is not None:
-        pytest.skip(f"no power cut can be made: {reason}")
+        pytest.skip(f"power cuts cannot be simulated: {reason}")
     command = [sys.executable, "-m", "tests.powercut", "--short"]
     done = subprocess.run(
         command,

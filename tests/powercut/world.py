@@ -1,4 +1,4 @@
-"""A machine with one repo on disks that can lose power: what runs there, what is found there."""
+"""A machine for the power cut test: one repo and its state, on disks that can lose power."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ from tests.support.upstream import Upstream, git
 BUILD = "rm -rf built && mkdir built && cp src/0/* built/"
 SMALL_FILES = 300
 BIG_FILES = 3
-Tree = dict[str, tuple[str, str]]  # name -> mode and content, as git writes and names them
+Tree = dict[str, tuple[str, str]]  # path -> mode and blob sha, as git ls-tree prints them
 
 
 class World:
-    """``strategy`` of the repo; ``disks``: its path and the state on one disk, or on one each."""
+    """One repo with its upstream, its repos.yml and its disks.
+
+    ``program`` is the directory that contains the package deployctl. ``disks`` is 1 or 2: path and
+    state are on the same disk, or on one each. ``revisions`` begins with an empty one, so that the
+    index is the version.
+    """
 
     def __init__(self, directory: Path, program: Path, strategy: str, disks: int) -> None:
         self.directory = directory
@@ -41,8 +46,8 @@ class World:
             "TMPDIR": str(directory),
         }
         self.use(program)
-        places = ("first", "second")[:disks]
-        self.disks = [Disk(directory / f"{name}.img", directory / name) for name in places]
+        names = ("first", "second")[:disks]
+        self.disks = [Disk(directory / f"{name}.img", directory / name) for name in names]
         self.path = self.disks[0].place / "srv" / "app"
         self.state = self.disks[-1].place / "var" / "lib" / "deployctl"
         self.config = directory / "repos.yml"
@@ -51,11 +56,12 @@ class World:
         self.configure()
 
     def use(self, program: Path) -> None:
-        """From now on run the package that is in this directory."""
+        """Run the package deployctl in this directory from now on."""
         self.program = program
         self.env["PYTHONPATH"] = str(program)
 
     def configure(self, **keys: Any) -> None:
+        """Write repos.yml, with other keys for the repo."""
         repo = {
             "url": self.upstream.url,
             "path": str(self.path),
@@ -73,7 +79,7 @@ class World:
         self.config.chmod(0o600)
 
     def push(self) -> str:
-        """The next version: files that change with it and files that stay, small and big."""
+        """Commit and push the next version, in which some files change; return its sha."""
         version = len(self.revisions)
         files = {
             f"src/{number % 6}/{number}": f"{number}, {version if number % 2 else 'ever'}\n" * 9
@@ -88,6 +94,7 @@ class World:
         return [sys.executable, "-m", "deployctl", "-c", str(self.config), *words]
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a command of deployctl and return at once."""
         return subprocess.Popen(
             self.argv(*words),
             env=self.env,
@@ -99,7 +106,7 @@ class World:
         )
 
     def deployctl(self, *words: str) -> Any:
-        """The document that a call prints, which must end well."""
+        """Run a command with ``--json``, assert that it succeeds, and return its document."""
         done = subprocess.run(
             self.argv(*words, "--json"),
             check=False,
@@ -113,35 +120,36 @@ class World:
 
     @contextlib.contextmanager
     def record(self) -> Iterator[sqlite3.Connection]:
+        """Open the record until the block is left."""
         with contextlib.closing(sqlite3.connect(self.state / "deployctl.db")) as db:
             yield db
 
     def tree(self, revision: str) -> Tree:
-        """What must be on disk where that is live: git's tree, and what its stage made of it."""
+        """Return the files that must be on disk if this revision is live: also the built ones."""
         lines = git(self.upstream.work, "ls-tree", "-r", "-z", revision).split("\0")
         found: Tree = {}
         for line in filter(None, lines):
-            about, _, name = line.partition("\t")
-            mode, _, content = about.split()
-            found[name] = (mode, content)
-        copies = {name: each for name, each in found.items() if name.startswith("src/0/")}
-        return found | {f"built/{name.rpartition('/')[2]}": each for name, each in copies.items()}
+            entry, _, name = line.partition("\t")
+            mode, _, blob = entry.split()
+            found[name] = (mode, blob)
+        copied = {name: file for name, file in found.items() if name.startswith("src/0/")}
+        return found | {f"built/{name.rpartition('/')[2]}": file for name, file in copied.items()}
 
     def snapshot(self) -> dict[str, tuple[int, int, int]]:
-        """Every file of the record and of what is deployed: which one it is, and of when."""
+        """Return inode, modification time and size of all files of the state and the path."""
         found = {}
         for path in [*self.state.rglob("*"), *self.path.rglob("*")]:
-            about = path.lstat()
+            status = path.lstat()
             if path.is_file() and "locks" not in path.parts:
-                found[str(path)] = (about.st_ino, about.st_mtime_ns, about.st_size)
+                found[str(path)] = (status.st_ino, status.st_mtime_ns, status.st_size)
         return found
 
 
 def on_disk(directory: Path) -> Tree:
-    """What is there, in the words of :meth:`World.tree`."""
+    """Return the files in the directory, but for .git, in the form of :meth:`World.tree`."""
     found: Tree = {}
-    for place, _, names in os.walk(directory):
-        for path in (Path(place) / name for name in names):
+    for parent, _, names in os.walk(directory):
+        for path in (Path(parent) / name for name in names):
             name = str(path.relative_to(directory))
             if not name.startswith(".git/"):
                 found[name] = (_mode(path), _blob(path.read_bytes()))
@@ -157,7 +165,7 @@ def _blob(content: bytes) -> str:
 
 
 def end_processes() -> None:
-    """All that run in this namespace of ours but its init (1) and this one."""
+    """Kill all processes of this process namespace but its init (1) and this one."""
     deadline = time.monotonic() + 20
     while found := [pid for pid in _processes() if pid not in (1, os.getpid())]:
         assert time.monotonic() < deadline, f"{found} do not end"
@@ -168,11 +176,11 @@ def end_processes() -> None:
 
 
 def _processes() -> list[int]:
-    """Those that are no zombies."""
+    """Return all processes that are no zombies."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            about = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-            if about.split()[0] != "Z":
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+            if fields.split()[0] != "Z":
                 found.append(int(pid))
     return found

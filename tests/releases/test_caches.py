@@ -14,7 +14,7 @@ import pytest
 from deployctl.releases.caches import copy
 from deployctl.releases.relocate import relocate
 from tests.support.app import App
-from tests.support.small_disk import free, small_disk
+from tests.support.small_disk import free_bytes, small_disk
 
 MB = 1024 * 1024
 COUNT = {"name": "count", "run": "mkdir -p deps && echo $DEPLOYCTL_DEPLOYMENT >>deps/built"}
@@ -194,7 +194,7 @@ def test_a_deployment_fails_before_any_step_where_a_cache_fills_the_disk(
         big = {"name": "big", "run": "mkdir -p deps; head -c 10000000 /dev/zero >deps/big"}
         configure_cache(app, big, path=str(app.path), min_free=0)
         app.release("1")
-        (disk / "other").write_bytes(b"x" * (free(disk) - 5 * MB))
+        (disk / "other").write_bytes(b"x" * (free_bytes(disk) - 5 * MB))
         app.push("2")
         failure = app.deploy(code=1)["failure"]
         assert failure["stage"] == "prepare"

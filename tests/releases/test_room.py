@@ -14,7 +14,7 @@ from deployctl.releases.layout.files import disk_usage
 from deployctl.store.logs import prune_logs
 from deployctl.values.text import in_bytes
 from tests.support.app import App
-from tests.support.small_disk import free, small_disk
+from tests.support.small_disk import free_bytes, small_disk
 
 MB = 1024 * 1024
 BIG = {"name": "big", "run": "head -c 10000000 /dev/zero >big"}
@@ -57,7 +57,7 @@ def test_less_than_min_free_fails_before_a_release_is_built(app: App, disk: Path
 def test_a_release_needs_twice_the_room_of_the_last_one(app: App, disk: Path) -> None:
     configure_on(app, disk, min_free="1M", stages=[BIG], keep_releases=1)
     app.release("1")
-    (disk / "other").write_bytes(b"x" * (free(disk) - 15 * MB))
+    (disk / "other").write_bytes(b"x" * (free_bytes(disk) - 15 * MB))
     app.push("2")
     size = in_bytes(disk_usage(str(next((app.path / "releases").iterdir()))))
     document = app.deploy(code=1)
@@ -73,7 +73,7 @@ def test_old_releases_are_removed_to_make_room(app: App, disk: Path) -> None:
     configure_on(app, disk, min_free="1M", stages=[BIG], keep_releases=5)
     for version in ("1", "2", "3"):
         app.release(version)
-    (disk / "other").write_bytes(b"x" * (free(disk) - 12 * MB))
+    (disk / "other").write_bytes(b"x" * (free_bytes(disk) - 12 * MB))
     configure_on(app, disk, min_free="1M", stages=[BIG], keep_releases=1)
     app.push("4")
     assert app.deploy()["status"] == "succeeded"

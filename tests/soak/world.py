@@ -1,4 +1,4 @@
-"""A repo under real processes: what can be done to it, and what is true once it has settled."""
+"""A repo for the soak test: random actions on it, and the checks after each round."""
 
 from __future__ import annotations
 
@@ -23,24 +23,27 @@ from tests.sweep import invariants
 from tests.sweep.faults import descendants, reap
 from tests.sweep.scene import Scene
 
-_MOST_AT_ONCE = 10
-_PATIENCE = 120.0  # seconds
+_MAX_PROCESSES = 10
+_TIMEOUT = 120.0  # seconds
 _ACCEPTED = re.compile(rb"Status: 202 ")
-_LEFT_FREE = 4096  # bytes of a disk that is called full
+_LEFT_FREE = 4096  # bytes that remain free when the disk is filled
 
 
 class World:
-    """One scene, the processes at work on it, and what they were promised."""
+    """A scene of the sweep, and the processes that work on it.
+
+    ``done`` counts actions by their names; ``accepted`` are the ids of deliveries answered 202.
+    """
 
     def __init__(
         self, directory: Path, upstream: Path, strategy: str, choose: random.Random
     ) -> None:
         self.scene = Scene(directory, strategy, upstream)
         self.scene.build()
-        self.scene.begin("live")
+        self.scene.restore("live")
         self.scene.configure(keep_releases=3)
         self.done: Counter[str] = Counter()
-        self.promised: set[str] = set()
+        self.accepted: set[str] = set()
         self._choose = choose
         self._directory = directory
         self._filler = directory / "filler"
@@ -48,12 +51,12 @@ class World:
         self._deliveries: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._count = 0
 
-    # what people, forges and fate do
+    # Actions of people and forges, and failures. act() finds them by their names.
 
     def act(self) -> None:
-        """One thing at random, not waited for."""
-        self._bury()
-        if len(self._running) >= _MOST_AT_ONCE:
+        """Start one random action, and do not wait for its end."""
+        self._forget_ended()
+        if len(self._running) >= _MAX_PROCESSES:
             time.sleep(0.05)
             return
         name = self._choose.choices([*_WEIGHTS], [*_WEIGHTS.values()])[0]
@@ -69,7 +72,7 @@ class World:
         self._push(self._choose.choice(("bad", "broken")))
 
     def _deliver(self, name: str = "") -> None:
-        """deploy.cgi as a web server starts it."""
+        """Run deploy.cgi as a web server does; ``name`` is the delivery's id; empty: a new one."""
         self._count += 1
         name = name or f"delivery-{self._count}"
         body = json.dumps(deliveries.push(after=self.scene.revisions[-1])).encode()
@@ -113,13 +116,13 @@ class World:
         self._deployctl("resume", "app")
 
     def _kill(self) -> None:
-        """One process at random, as the kernel does when memory is short."""
-        found = [pid for pid in descendants() if self._is_at_work(pid)]
-        if found:
-            _signal(self._choose.choice(found), signal.SIGKILL)
+        """Kill a random process, as the kernel does when memory is short."""
+        pids = [pid for pid in descendants() if self._is_at_work(pid)]
+        if pids:
+            _signal(self._choose.choice(pids), signal.SIGKILL)
 
     def _crash(self) -> None:
-        """All of them, as when the machine stops."""
+        """Kill all processes, as when the machine stops."""
         for pid in [*descendants()]:
             if self._is_at_work(pid):
                 _signal(pid, signal.SIGKILL)
@@ -129,7 +132,7 @@ class World:
             _signal(self._choose.choice(self._running).pid, signal.SIGTERM)
 
     def _fill(self) -> None:
-        """Nothing fits for a moment; only where the disk is one of ours."""
+        """Fill the disk for up to 1.5 seconds, if it is the tmpfs of this test."""
         if not os.path.ismount(self._directory):
             self.done["fill"] -= 1
             return
@@ -140,11 +143,12 @@ class World:
         timer.start()
 
     def _is_at_work(self, pid: int) -> bool:
-        """Whether it is a process of this world: by its directory or by its words."""
+        """Tell whether it is a process of this world, by its working directory or its arguments."""
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            place = os.readlink(f"/proc/{pid}/cwd")
-            return str(self.scene.now).encode() in words or place.startswith(str(self.scene.now))
+            directory = os.readlink(f"/proc/{pid}/cwd")
+            root = str(self.scene.root)
+            return root.encode() in words or directory.startswith(root)
         return False
 
     def _deployctl(self, *words: str) -> None:
@@ -156,7 +160,7 @@ class World:
     ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             argv,
-            cwd=self.scene.now,
+            cwd=self.scene.root,
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if body else subprocess.DEVNULL,
@@ -174,73 +178,76 @@ class World:
     def _environment(**variables: str) -> dict[str, str]:
         return {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), **variables}
 
-    def _bury(self) -> None:
-        self._running = [each for each in self._running if each.poll() is None]
+    def _forget_ended(self) -> None:
+        self._running = [process for process in self._running if process.poll() is None]
 
-    # what must be true
+    # Checks.
 
     def settle(self) -> Iterator[str]:
-        """Wait for all that was begun, repair, and say what is not as it must be."""
+        """Wait until nothing runs any more, repair, and yield all violations."""
         yield from self._wait()
         self._filler.unlink(missing_ok=True)
-        self._take_promises()
-        yield from self._to_the_end("unlock", "app")
-        yield from self._to_the_end("run")
+        self._collect_answers()
+        yield from self._command("unlock", "app")
+        yield from self._command("run")
         yield from self._wait()
         yield from invariants.after_repair(self.scene)
-        yield from self._promises_kept()
+        yield from self._accepted_are_stored()
         before = invariants.snapshot(self.scene)
-        yield from self._to_the_end("run")
+        yield from self._command("run")
         after = invariants.snapshot(self.scene)
         changed = [
             name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
         ]
         if changed:
             yield f"I4: a second run changed {sorted(changed)}"
-        yield from self._comes_round()
+        yield from self._sync_deploys()
 
     def _wait(self) -> Iterator[str]:
-        """Until nothing of this world runs any more."""
-        until = time.monotonic() + _PATIENCE
-        while time.monotonic() < until:
-            self._bury()
+        """Wait until no process of this world runs any more; after a timeout yield a violation."""
+        deadline = time.monotonic() + _TIMEOUT
+        while time.monotonic() < deadline:
+            self._forget_ended()
             if not self._running and not any(map(self._is_at_work, descendants())):
-                reap()  # orphans are adopted here, and nobody else buries them
+                reap()  # orphans are children of this process, which must wait for them
                 return
             time.sleep(0.05)
-        yield f"P6: still at work after {_PATIENCE:g} s"
+        yield f"P6: still at work after {_TIMEOUT:g} s"
 
-    def _to_the_end(self, *words: str) -> Iterator[str]:
+    def _command(self, *words: str) -> Iterator[str]:
+        """Run a command of deployctl to its end; yield a violation if it fails."""
         argv = [sys.executable, "-m", "deployctl", "-c", str(self.scene.config), *words]
         done = subprocess.run(
-            argv, check=False, capture_output=True, env=self._environment(), cwd=self.scene.now
+            argv, check=False, capture_output=True, env=self._environment(), cwd=self.scene.root
         )
         if done.returncode != 0:
             yield f"{' '.join(words)} ended with {done.returncode}: {done.stderr.decode()}"
 
-    def _take_promises(self) -> None:
+    def _collect_answers(self) -> None:
+        """Read the answers to all deliveries, and note which were answered 202."""
         for name, process in self._deliveries:
             output = process.stdout.read() if process.stdout else b""
             if process.stdout:
                 process.stdout.close()
             if _ACCEPTED.search(output):
-                self.promised.add(name)
+                self.accepted.add(name)
         self._deliveries.clear()
 
-    def _promises_kept(self) -> Iterator[str]:
+    def _accepted_are_stored(self) -> Iterator[str]:
+        """Yield a violation for each delivery that was answered 202 and has no deployment (P1)."""
         stored = {
             name
             for (name,) in self.scene.rows(
                 "SELECT forge_id FROM deliveries JOIN deployments ON number = deployment"
             )
         }
-        for name in sorted(self.promised - stored):
+        for name in sorted(self.accepted - stored):
             yield f"I1: {name} was accepted and is lost"
 
-    def _comes_round(self) -> Iterator[str]:
-        """A good push without a delivery goes live by sync alone, whatever was before (P10)."""
+    def _sync_deploys(self) -> Iterator[str]:
+        """Push a good version without a delivery: sync alone must bring it live (P10)."""
         self.scene.push("")
-        yield from self._to_the_end("sync")
+        yield from self._command("sync")
         live, wanted = self.scene.live, self.scene.revisions[-1]
         if live != wanted:
             yield f"P10: sync brought {live} live, not {wanted}"
@@ -255,42 +262,43 @@ _WEIGHTS: dict[str, float] = {
 
 
 class Visitor(threading.Thread):
-    """Looks at what is live all the time: at no instant may there be half a release (I2, P4)."""
+    """A visitor who reads the live release all the time: it must always be complete (I2, P4)."""
 
     def __init__(self, world: World) -> None:
         super().__init__(daemon=True)
         self._scene = world.scene
-        self._over = threading.Event()
-        self.looks = 0
-        self.seen: list[str] = []
+        self._stopping = threading.Event()
+        self.visits = 0
+        self.violations: list[str] = []
 
     def run(self) -> None:
-        while self._scene.strategy == "releases" and not self._over.wait(0.002):
-            self.looks += 1
-            self.seen += self._look()
+        while self._scene.strategy == "releases" and not self._stopping.wait(0.002):
+            self.visits += 1
+            self.violations += self._visit()
 
     def stop(self) -> None:
-        self._over.set()
+        self._stopping.set()
         self.join()
 
-    def _look(self) -> list[str]:
+    def _visit(self) -> list[str]:
+        """Read the live release; return a violation if it is missing or not complete."""
         current = self._scene.app / "current"
         try:
             link = os.readlink(current)
         except OSError:
             return ["P4: nothing is live"]
         release = self._scene.app / link
-        found = {name: _first_line(release / name) for name in ("version", "built", "REVISION")}
-        whole = (release / ".complete").exists() and None not in found.values()
-        if whole and found["version"] == found["built"]:
+        texts = {name: _text(release / name) for name in ("version", "built", "REVISION")}
+        complete = (release / ".complete").exists() and None not in texts.values()
+        if complete and texts["version"] == texts["built"]:
             return []
         with contextlib.suppress(OSError):
-            if os.readlink(current) != link:  # it was replaced while we looked
+            if os.readlink(current) != link:  # it was replaced meanwhile
                 return []
-        return [f"P4: {link} is live with {found}"]
+        return [f"P4: {link} is live with {texts}"]
 
 
-def _first_line(path: Path) -> str | None:
+def _text(path: Path) -> str | None:
     try:
         return path.read_text().strip()
     except OSError:
@@ -302,7 +310,7 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def facts(world: World) -> dict[str, Any]:
-    """What came of it, for the report."""
+def statuses(world: World) -> dict[str, Any]:
+    """Return the number of deployments with each status, for the report."""
     rows = world.scene.rows("SELECT status, count(*) FROM deployments GROUP BY status")
     return {str(status): count for status, count in rows}

@@ -1,7 +1,7 @@
-"""The manual's recipe for Python, whole: a Tornado blog that is deployed while it is being read.
+"""The manual's whole recipe for Python: a Tornado blog is deployed while a visitor reads it.
 
-Real git, pipenv, supervisor, nginx, fcgiwrap and deploy.cgi; what stands in the manual is used as
-it stands there but for places, ports and the account.
+Real git, pipenv, supervisor, nginx, fcgiwrap and deploy.cgi, with the configuration from the
+manual; only paths, ports and the account are replaced.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from tests.conftest import WriteConfig
 from tests.support import deliveries, recipes
 from tests.support.cli import Cli
 from tests.support.nginx import WebServer
-from tests.support.servers import exchange, free_port
+from tests.support.servers import free_port, send_request
 from tests.support.tools import DOWNLOADED, Supervisor, Tools
 from tests.support.upstream import Upstream
 from tests.support.workers import wait_until
 
-MOST = 20_000  # requests of a reader
+MAX_REQUESTS = 20_000  # of one reader
 HOST = "blog.example.org"
-SICK = """
+# Replaces ``asyncio.run`` in the recipe: every request is answered 500.
+FAILING = """
 class Application(Application):
     def __init__(self, handlers):
-        super().__init__([(path, Sick) for path, _ in handlers])
+        super().__init__([(path, Failing) for path, _ in handlers])
 
 
-class Sick(RequestHandler):
+class Failing(RequestHandler):
     def get(self):
         self.set_status(500)
         self.write("no such database")
@@ -43,28 +44,31 @@ asyncio.run"""
 
 
 class Reader(threading.Thread):
-    """Reads the page again and again, and keeps what it got."""
+    """A visitor that requests the page over and over, and keeps the answers."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
         self.port = port
         self.answers: list[str] = []
-        self._enough = threading.Event()
+        self._stopping = threading.Event()
 
     def run(self) -> None:
-        while len(self.answers) < MOST and not self._enough.wait(0.01):
+        while len(self.answers) < MAX_REQUESTS and not self._stopping.wait(0.01):
             try:
                 self.answers.append(read(self.port, "/"))
             except OSError as error:
                 self.answers.append(repr(error))
 
     def stop(self) -> None:
-        self._enough.set()
+        self._stopping.set()
         self.join()
 
 
 class Blog:
-    """One machine: nginx before two processes and deploy.cgi, supervisor, a forge."""
+    """A machine with the blog: nginx, deploy.cgi, two processes under supervisor; and its forge.
+
+    ``port`` is nginx's, ``processes`` the first of the two ports of the blog's processes.
+    """
 
     def __init__(
         self, cli: Cli, upstream: Upstream, web: WebServer, port: int, processes: int
@@ -75,41 +79,42 @@ class Blog:
         self.port = port
         self.processes = processes
 
-    def push(self, version: str, *, sick: bool = False) -> str:
-        """Commit and push a version -> its sha."""
+    def push(self, version: str, *, failing: bool = False) -> str:
+        """Commit and push a version, and return its sha; a ``failing`` one answers 500."""
         text = recipes.block("Python", "python", {"Hello from the blog": f"version {version}"})
-        text = text.replace("asyncio.run", SICK.lstrip("\n")) if sick else text
+        text = text.replace("asyncio.run", FAILING.lstrip("\n")) if failing else text
         return self.upstream.commit({"blog.py": text}, f"Version {version}")
 
     def deliver(self, revision: str) -> dict[str, Any]:
-        """Tell it as the forge does, and wait for the end -> the deployment."""
+        """Deliver a push of this revision, wait for the end of its deployment, and return it."""
         body = json.dumps(deliveries.push(after=revision)).encode()
         headers = deliveries.headers(body, number=revision)
         answer = self.web.request("POST", body=body, headers=headers)
         assert answer.status == 202, answer.body
-        return self.finished(json.loads(answer.body)["deployment"])
+        return self.wait_for(json.loads(answer.body)["deployment"])
 
-    def finished(self, number: int) -> dict[str, Any]:
-        """The deployment once it has ended; on a busy machine each takes its time."""
-        wait_until(lambda: self.shown(number)["finished_at"] is not None, 120)
-        return self.shown(number)
+    def wait_for(self, number: int) -> dict[str, Any]:
+        """Wait until the deployment has ended, at most 120 seconds, and return it."""
+        wait_until(lambda: self.show(number)["finished_at"] is not None, 120)
+        return self.show(number)
 
-    def shown(self, number: int) -> dict[str, Any]:
+    def show(self, number: int) -> dict[str, Any]:
+        """Return the deployment as ``deployctl show`` prints it."""
         document: dict[str, Any] = self.cli.json("show", str(number))
         return document
 
     def versions(self) -> list[str]:
-        """What each process says of itself."""
+        """Return the answer of each of the two processes, requested without nginx."""
         return [read(self.processes + number, "/") for number in range(2)]
 
 
 def read(port: int, path: str) -> str:
-    answer = exchange(("127.0.0.1", port), "GET", path, headers={"Host": HOST})
+    answer = send_request(("127.0.0.1", port), "GET", path, headers={"Host": HOST})
     return f"{answer.status} {answer.body.decode().strip()}"
 
 
 def free_pair() -> int:
-    """A port whose number ends in 00 and that is free like the next one."""
+    """Return a port whose number ends in 00, where it and the next one are free."""
     for _ in range(100):
         port = randrange(200, 600) * 100
         try:
@@ -143,9 +148,9 @@ def blog(
     name, keys = recipes.repo("Python", {":800$": f":{tens}$", ":80/": f":{port}/"})
     forge = {"full_name": "octo/Hello-World", "webhook_secret": deliveries.SECRET}
     config = write_config({name: {**keys, **forge, "url": upstream.url, "env": tools.env}})
-    places = {"=80%": f"={hundreds}%", "/srv/blog": str(tmp_path / name), "user=deploy\n": ""}
+    replacements = {"=80%": f"={hundreds}%", "/srv/blog": str(tmp_path / name), "user=deploy\n": ""}
     served = {":800": f":{tens}", "listen 80": f"listen 127.0.0.1:{port}"}
-    supervisor = Supervisor(tools, recipes.block("Python", "ini", places))
+    supervisor = Supervisor(tools, recipes.block("Python", "ini", replacements))
     try:
         web = web_server(config, http=recipes.block("Python", "nginx", served))
         names = ("Pipfile", "Pipfile.lock")
@@ -167,19 +172,19 @@ def test_no_request_fails_while_a_blog_is_deployed_and_a_broken_push_is_rolled_b
         assert (second["status"], second["trigger"]) == ("succeeded", "webhook")
         assert blog.versions() == ["200 version 2"] * 2
 
-        broken = blog.deliver(blog.push("3", sick=True))
+        broken = blog.deliver(blog.push("3", failing=True))
         assert (broken["status"], broken["failure"]["stage"]) == ("rolled_back", "restart")
         assert "The requested URL returned error: 500" in broken["failure"]["tail"]
         assert blog.cli.json("status")["repos"][0]["live"]["revision"] == second["revision"]
         assert blog.versions() == ["200 version 2"] * 2
 
         blog.push("4")
-        # The worker of the last delivery may still be there, and take it.
+        # The worker that the last delivery started may still run, and run this deployment.
         blog.cli.json("sync")
-        last = blog.finished(broken["number"] + 1)
+        last = blog.wait_for(broken["number"] + 1)
         assert (last["status"], last["trigger"]) == ("succeeded", "cron")
         assert blog.versions() == ["200 version 4"] * 2
     finally:
         reader.stop()
     assert set(reader.answers) == {f"200 version {version}" for version in (1, 2, 4)}
-    assert 100 < len(reader.answers) < MOST
+    assert 100 < len(reader.answers) < MAX_REQUESTS

@@ -1,4 +1,4 @@
-"""One secret, let out by everything that can let it out, and looked for everywhere afterwards."""
+"""Leak secrets in every possible way, and look for them in all files, outputs and notices."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from deployctl.webhook.request import Request
 from tests.support.app import App
 from tests.support.bark import bark
 from tests.support.deliveries import headers, push
-from tests.support.unwell import unwell
+from tests.support.failing_server import failing_server
 from tests.support.workers import wait_until
 
-# Nobody else's, however many tests run at once.
+# Two secrets that no other test has, also where several tests run at once.
 CANARY = f"{os.getpid()}K4n4/ri+vogel~%sing{os.getpid()}"
 WEBHOOK = f"{os.getpid()}W3bh00k&Can/ary+wert{os.getpid()}"
 
 QUOTED = quote(CANARY, safe="")
-# What a build may do with it; all of it is among its last lines. 300 lines go before.
+# A step that prints the secret in many forms. 300 lines come first, so that the forms are among
+# the last lines, which failures and notices quote.
 LEAKS = f"""
 i=0; while [ $i -lt 300 ]; do echo "line $i $TOKEN"; i=$((i + 1)); done
 printf %s "$TOKEN" | base64
@@ -41,28 +42,31 @@ printf '{{"token": "%s"}}\\n' "$TOKEN"
 """
 
 
-class Witness(threading.Thread):
-    """Looks at what every process says of itself to everybody, all the time."""
+class CommandLineWatcher(threading.Thread):
+    """Read the command line of every process, over and over, and keep those with a secret."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.over = threading.Event()
-        self.seen: list[bytes] = []
-        self.looks = 0
+        self.stopping = threading.Event()
+        self.leaking: list[bytes] = []
+        self.rounds = 0
 
     def run(self) -> None:
-        while not self.over.is_set():
-            self.looks += 1
+        while not self.stopping.is_set():
+            self.rounds += 1
             for pid in filter(str.isdigit, os.listdir("/proc")):
                 with contextlib.suppress(OSError):
                     line = Path(f"/proc/{pid}/cmdline").read_bytes()
                     if leaked(line):
-                        self.seen.append(line)
+                        self.leaking.append(line)
             time.sleep(0.01)
 
 
 def forms(secret: str) -> list[bytes]:
-    """As it is, quoted, as JSON has it, and in base64 whatever stands before it."""
+    """Return the secret plain, URL-quoted, as in JSON, and in base64.
+
+    Its base64 has three forms, by the number of bytes in front of it, modulo 3.
+    """
     raw = secret.encode()
     shifted = [base64.b64encode(b"x" * n + raw)[4 : (n + len(raw)) * 8 // 6] for n in range(3)]
     quoted = [quote(secret), quote(secret, safe=""), quote_plus(secret)]
@@ -71,28 +75,29 @@ def forms(secret: str) -> list[bytes]:
 
 
 def leaked(data: bytes) -> list[bytes]:
-    """The forms, and the halves of the plain secret, that the data holds."""
+    """Return the forms of the two secrets, and their first and last ten bytes, that are in data."""
     halves = [part.encode() for word in (CANARY, WEBHOOK) for part in (word[:10], word[-10:])]
     wanted = [*forms(CANARY), *forms(WEBHOOK), *halves]
     return [form for form in dict.fromkeys(wanted) if form in data]
 
 
 def leaking_files(directory: Path) -> list[tuple[str, list[bytes]]]:
+    """Return the files below the directory that contain a secret, with the forms of it."""
     files = [path for path in directory.rglob("*") if path.is_file()]
     found = [(path.name, leaked(path.read_bytes())) for path in files]
-    # The webhook needs its own secret to verify what comes; nobody else may read that file.
+    # The webhook needs its secret to verify deliveries; only this account may read that file.
     allowed = {"config.json": set(forms(WEBHOOK)) | {WEBHOOK[:10].encode(), WEBHOOK[-10:].encode()}}
-    return [(name, what) for name, what in found if set(what) - allowed.get(name, set())]
+    return [(name, forms) for name, forms in found if set(forms) - allowed.get(name, set())]
 
 
-def parrot() -> contextlib.AbstractContextManager[int]:
-    """A server that repeats what it was asked with and more -> its port."""
+def echoing_server() -> contextlib.AbstractContextManager[int]:
+    """Run a server whose error page repeats the request and the secret; yield its port."""
 
-    def say(asked: http.server.BaseHTTPRequestHandler) -> str:
-        said = f"{asked.path} {asked.headers['Authorization']} {CANARY}\n"
-        return "x" * 2030 + "=" + CANARY + said
+    def error_page(request: http.server.BaseHTTPRequestHandler) -> str:
+        echo = f"{request.path} {request.headers['Authorization']} {CANARY}\n"
+        return "x" * 2030 + "=" + CANARY + echo
 
-    return unwell(say, {"X-Token": CANARY})
+    return failing_server(error_page, {"X-Token": CANARY})
 
 
 @pytest.fixture
@@ -114,10 +119,10 @@ def configure(app: App, channel: str, **keys: object) -> None:
     )
 
 
-def everything_said(app: App) -> list[str]:
-    """What every command that tells something says of it, to people and as JSON."""
+def all_output(app: App) -> list[str]:
+    """Return the output of every command that shows something, as text and as JSON."""
     number = str(app.cli.count())
-    deliveries = [each["id"] for each in app.cli.json("delivery", "list")["deliveries"]]
+    deliveries = [entry["id"] for entry in app.cli.json("delivery", "list")["deliveries"]]
     calls = [
         ("status",),
         ("history",),
@@ -129,53 +134,57 @@ def everything_said(app: App) -> list[str]:
         ("rollback", "app", "--list"),
         ("deploy", "app", "-n"),
         ("delivery", "list"),
-        *(("delivery", what, str(each)) for each in deliveries for what in ("show", "explain")),
+        *(("delivery", verb, str(id_)) for id_ in deliveries for verb in ("show", "explain")),
     ]
-    done = [app.cli(*call, *more) for call in calls for more in ((), ("--json",))]
-    return [each.stdout + each.stderr for each in done]
+    done = [app.cli(*call, *option) for call in calls for option in ((), ("--json",))]
+    return [command.stdout + command.stderr for command in done]
 
 
-def found_anywhere(app: App, said: list[str], sent: str) -> dict[str, object]:
+def leaks(app: App, outputs: list[str], sent: str) -> dict[str, object]:
+    """Return where a secret was found: in the state, the status page, outputs, and notices."""
     return {
         "state": leaking_files(app.state),
         "page": leaking_files(app.directory / "page"),
-        "said": [text for text in said if leaked(text.encode())],
+        "output": [text for text in outputs if leaked(text.encode())],
         "sent": leaked(sent.encode()),
     }
 
 
-NOWHERE: dict[str, list[str]] = {"state": [], "page": [], "said": [], "sent": []}
+NO_LEAKS: dict[str, list[str]] = {"state": [], "page": [], "output": [], "sent": []}
 
 
-def test_what_a_step_lets_out_is_nowhere(canary: App) -> None:
+def test_a_secret_that_a_step_prints_is_hidden_everywhere(canary: App) -> None:
     with bark() as phone:
         configure(canary, phone.url(), stages=[{"name": "leak", "run": f"{LEAKS}; exit 3"}])
         done = canary.cli("deploy", "app")
-        said = [done.stdout + done.stderr, *everything_said(canary)]
+        outputs = [done.stdout + done.stderr, *all_output(canary)]
         sent = json.dumps(phone.posts)
     assert done.code == 1
     assert done.stdout.count("[hidden]") > 300
     assert len(phone.posts) == 1
-    assert found_anywhere(canary, said, sent) == NOWHERE
+    assert leaks(canary, outputs, sent) == NO_LEAKS
 
 
 def test_no_process_names_a_secret_in_its_command_line(canary: App) -> None:
-    """Everybody on the machine may read those; what a step has in its command itself is its own."""
-    witness = Witness()
+    """Every account on the machine may read command lines.
+
+    A secret that the operator writes into the command of a step cannot be hidden: not tested.
+    """
+    watcher = CommandLineWatcher()
     with bark() as phone:
         run = 'printf %s "$TOKEN" | base64; sleep 0.1'
         configure(canary, phone.url(), stages=[{"name": "build", "run": run}], restart="sleep 0.1")
-        witness.start()
+        watcher.start()
         assert canary.cli("deploy", "app").code == 0
-        witness.over.set()
-        witness.join()
+        watcher.stopping.set()
+        watcher.join()
     assert len(phone.posts) == 1
-    assert witness.looks > 5
-    assert witness.seen == []
+    assert watcher.rounds > 5
+    assert watcher.leaking == []
 
 
-def test_what_a_health_check_brings_back_is_nowhere(canary: App) -> None:
-    with bark() as phone, parrot() as port:
+def test_a_secret_in_the_answer_to_a_health_check_is_hidden_everywhere(canary: App) -> None:
+    with bark() as phone, echoing_server() as port:
         url = f"http://127.0.0.1:{port}/?token={quote(CANARY, safe='')}"
         check = {
             "url": url,
@@ -185,42 +194,42 @@ def test_what_a_health_check_brings_back_is_nowhere(canary: App) -> None:
         }
         configure(canary, phone.url(), healthcheck=check, stages=[])
         done = canary.cli("deploy", "app")
-        said = [done.stdout + done.stderr, *everything_said(canary)]
+        outputs = [done.stdout + done.stderr, *all_output(canary)]
         sent = json.dumps(phone.posts)
     assert done.code == 1
-    assert found_anywhere(canary, said, sent) == NOWHERE
+    assert leaks(canary, outputs, sent) == NO_LEAKS
 
 
-def test_what_a_delivery_holds_is_nowhere(canary: App) -> None:
+def test_a_secret_in_a_delivery_is_hidden_everywhere(canary: App) -> None:
     with bark() as phone:
         configure(canary, phone.url())
         config = load_webhook_config(str(canary.cli.config))
         encoded = base64.b64encode(f"deploy:{WEBHOOK}".encode()).decode()
         for number, secret in enumerate((WEBHOOK, "wrong")):
-            # Of what a stranger sends, the webhook can but hide what it knows.
-            told = CANARY if secret == WEBHOOK else WEBHOOK
+            # Of a delivery that is not proved, the webhook can hide only the secrets that it knows.
+            leaked_secret = CANARY if secret == WEBHOOK else WEBHOOK
             document = push(
                 after=canary.upstream.head,
-                pusher={"name": f"octo {WEBHOOK} {told}", "email": "o@example.org"},
-                head_commit={"message": f"Use {told} {quote(WEBHOOK, safe='')} {encoded}"},
+                pusher={"name": f"octo {WEBHOOK} {leaked_secret}", "email": "o@example.org"},
+                head_commit={"message": f"Use {leaked_secret} {quote(WEBHOOK, safe='')} {encoded}"},
             )
             body = json.dumps(document).encode()
-            about = headers(body, number=f"d-{number}", secret=secret)
+            usual = headers(body, number=f"d-{number}", secret=secret)
             extra = dict.fromkeys(("x-gitlab-token", "authorization", "x-other"), WEBHOOK)
-            extra["x-more"] = f"it is {told}"
-            made = Request("POST", "", {**about, **extra}, io.BytesIO(body))
-            receive(made, config, now=time.time(), wake=lambda _: None)
+            extra["x-more"] = f"it is {leaked_secret}"
+            request = Request("POST", "", {**usual, **extra}, io.BytesIO(body))
+            receive(request, config, now=time.time(), wake=lambda _: None)
         assert canary.cli("run").code == 0
         wait_until(lambda: canary.status["running"] is None)
-        said = everything_said(canary)
+        outputs = all_output(canary)
         sent = json.dumps(phone.posts)
     assert canary.live == "1"
     assert len(phone.posts) == 1
-    assert found_anywhere(canary, said, sent) == NOWHERE
+    assert leaks(canary, outputs, sent) == NO_LEAKS
 
 
-def test_half_of_a_secret_of_several_words_does_not_remain_at_a_cut(app: App) -> None:
-    """What is kept of the output begins in the middle of it: 4 KiB before the end."""
+def test_no_part_of_a_secret_remains_where_output_was_cut_inside_it(app: App) -> None:
+    """The last 4 KiB of the output are kept; the secret stands across their beginning."""
     secret = "correct horse battery staple"
     run = f"printf '%0500d {secret} %04080d\n' 1 2; exit 1"
     app.configure(secrets={"TOKEN": secret}, stages=[{"name": "leak", "run": run}])

@@ -1,4 +1,4 @@
-"""Text from elsewhere that would act on a terminal or look like another one: shown, not obeyed."""
+"""Control and bidirectional characters from elsewhere are shown escaped, never written raw."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from deployctl.webhook.request import Request
 from tests.support.app import App
 from tests.support.bark import bark
 from tests.support.deliveries import SECRET, headers, push
-from tests.support.unwell import unwell
+from tests.support.failing_server import failing_server
 
-# A colour (ANSI), the same begun by C1, a bell, a carriage return, text written backwards.
+# An ANSI colour, a C1 control sequence, a bell, a carriage return, right-to-left overrides.
 EVIL = "\x1b[31mred\x9b2J\x07\rover\u202edlo\u2066"
-# What a name of a branch may hold all the same (git-check-ref-format(1)).
+# Those of these characters that git allows in a branch's name (git-check-ref-format(1)).
 BRANCH = "feature-\u202e\x9b31mx"
-ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def failed_on_purpose(app: App, port: int, channel: str) -> None:
-    """Deployments that end badly in each way that quotes something."""
+def run_failing_deployments(app: App, port: int, channel: str) -> None:
+    """Let deployments fail in a stage and in the health check: both failures quote output."""
     top = {"channels": {"phone": channel}, "status_page": str(app.directory / "page")}
     usual: dict[str, Any] = {"webhook_secret": SECRET, "id": 1296269, "notify": ["phone"]}
     octal = "".join(f"\\{byte:03o}" for byte in EVIL.encode())
@@ -37,6 +37,7 @@ def failed_on_purpose(app: App, port: int, channel: str) -> None:
 
 
 def deliver(app: App) -> None:
+    """Deliver a push, a push with a wrong signature, and an unknown event, all with EVIL texts."""
     config = load_webhook_config(str(app.cli.config))
     for number, secret in enumerate((SECRET, "wrong")):
         document = push(
@@ -46,29 +47,29 @@ def deliver(app: App) -> None:
             head_commit={"message": EVIL},
         )
         body = json.dumps(document, ensure_ascii=False).encode()
-        extra = {"x-odd": EVIL, "user-agent": EVIL}
-        made = Request(
+        extra = {"x-other": EVIL, "user-agent": EVIL}
+        request = Request(
             "POST",
             "",
             {**headers(body, number=f"d{number}{EVIL}", secret=secret), **extra},
             io.BytesIO(body),
         )
-        receive(made, config, now=time.time(), wake=lambda _: None)
-    other = json.dumps(push(), ensure_ascii=False).encode()
-    odd = Request("POST", "", headers(other, event=EVIL, number="d-odd"), io.BytesIO(other))
-    receive(odd, config, now=time.time(), wake=lambda _: None)
+        receive(request, config, now=time.time(), wake=lambda _: None)
+    body = json.dumps(push(), ensure_ascii=False).encode()
+    other = Request("POST", "", headers(body, event=EVIL, number="d-other"), io.BytesIO(body))
+    receive(other, config, now=time.time(), wake=lambda _: None)
 
 
-def test_no_command_notice_or_page_shows_a_character_that_acts(app: App) -> None:
+def test_no_command_notice_or_page_writes_a_control_character(app: App) -> None:
     app.upstream.branch(BRANCH)
     app.push("1", f"Fix {EVIL}")
-    with bark() as phone, unwell(lambda _: f"oh {EVIL}\n") as port:
-        failed_on_purpose(app, port, phone.url())
+    with bark() as phone, failing_server(lambda _: f"oh {EVIL}\n") as port:
+        run_failing_deployments(app, port, phone.url())
         deliver(app)
         app.cli("run")
         app.cli("lock", "app", "-m", EVIL, env={"SUDO_USER": EVIL})
         count = app.cli.count()
-        deliveries = [each["id"] for each in app.cli.json("delivery", "list")["deliveries"]]
+        deliveries = [entry["id"] for entry in app.cli.json("delivery", "list")["deliveries"]]
         calls: list[tuple[str, ...]] = [
             ("status",),
             ("history",),
@@ -81,16 +82,16 @@ def test_no_command_notice_or_page_shows_a_character_that_acts(app: App) -> None
             ("deploy", "app"),
             ("deploy", EVIL),
             ("delivery", "list"),
-            *(("delivery", what, str(each)) for each in deliveries for what in ("show", "explain")),
+            *(("delivery", verb, str(id_)) for id_ in deliveries for verb in ("show", "explain")),
         ]
         done = [(call, app.cli(*call)) for call in calls]
-        said = {call: each.stdout + each.stderr for call, each in done}
+        outputs = {call: result.stdout + result.stderr for call, result in done}
         sent = [post["title"] + post["body"] for _, post in phone.posts]
     assert len(deliveries) == 3
-    assert [call for call, text in said.items() if ACTING.search(text)] == []
+    assert [call for call, text in outputs.items() if CONTROL.search(text)] == []
     assert len(sent) >= 2
-    assert [text for text in sent if ACTING.search(text)] == []
+    assert [text for text in sent if CONTROL.search(text)] == []
     page = (app.directory / "page" / "index.html").read_text()
-    assert not ACTING.search(page)
+    assert not CONTROL.search(page)
     assert "\\x1b[31mred\\x9b2J" in page
-    assert "\\x1b[31mred" in said[("show", "1")]
+    assert "\\x1b[31mred" in outputs[("show", "1")]

@@ -1,4 +1,4 @@
-"""Fifty processes at once: each is answered, nothing is lost, and no two deploy the same repo."""
+"""Fifty processes at once: all are answered, none is lost, and no two deploy at the same time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from tests.support.paths import ROOT
 from tests.support.workers import wait_until
 
 CROWD = 50
-# Lines of one word and a number: a stage that another one ran into would stand between two.
+# The stage appends ``start NUMBER`` and ``stop NUMBER`` to a file. Where two stages overlap, the
+# line of another deployment stands between these two.
 STAGES = [
     {
         "name": "build",
@@ -33,7 +34,7 @@ STAGES = [
 
 @pytest.fixture
 def crowd(app: App) -> App:
-    """Two repos, told apart by their ids; one deployment at a time on the machine."""
+    """Two repos with different ids; by default one deployment runs at a time on the machine."""
     repo = {**USUAL, "url": app.upstream.url, "webhook_secret": SECRET, "stages": STAGES}
     app.write({"app": {**repo, "id": 1}, "blog": {**repo, "id": 2}})
     app.push("1")
@@ -41,7 +42,7 @@ def crowd(app: App) -> App:
 
 
 def deliver(app: App, number: int) -> subprocess.Popen[bytes]:
-    """deploy.cgi as a web server starts it; every other one is for the other repo."""
+    """Start deploy.cgi as a web server does; odd numbers are deliveries for the second repo."""
     repository = {"id": 1 + number % 2, "full_name": "octo/app"}
     body = json.dumps(push(repository=repository, after=app.upstream.head)).encode()
     env = {**app.cli.env, "DEPLOYCTL_CONFIG": str(app.cli.config)}
@@ -63,6 +64,7 @@ def deliver(app: App, number: int) -> subprocess.Popen[bytes]:
 
 
 def answer(process: subprocess.Popen[bytes]) -> tuple[str, dict[str, Any]]:
+    """Wait for deploy.cgi; return the first line and the JSON object of its answer."""
     output, _ = process.communicate(timeout=60)
     head, _, body = output.partition(b"\r\n\r\n")
     return head.decode().split("\r\n")[0], json.loads(body)
@@ -73,8 +75,8 @@ def rows(app: App, query: str) -> list[Any]:
         return db.execute(query).fetchall()
 
 
-def apart(path: Path) -> list[str]:
-    """The deployments whose stage ran, where each had stopped before another one started."""
+def built_without_overlap(path: Path) -> list[str]:
+    """Assert that no two stages overlapped; return the numbers of the deployments built."""
     lines = path.read_text().splitlines()
     numbers = [line.removeprefix("start ") for line in lines[::2]]
     assert lines == [f"{word} {number}" for number in numbers for word in ("start", "stop")]
@@ -87,25 +89,27 @@ def test_fifty_deliveries_at_once_are_all_answered_kept_and_deployed_one_at_a_ti
     processes = [deliver(crowd, number) for number in range(CROWD)]
     answers = [answer(process) for process in processes]
     assert Counter(head for head, _ in answers) == {"Status: 202 Accepted": CROWD}
-    assert {each["result"] for _, each in answers} == {"queued"}
+    assert {document["result"] for _, document in answers} == {"queued"}
     stored = rows(crowd, "SELECT forge_id, id, deployment FROM deliveries ORDER BY id")
     assert sorted(name for name, _, _ in stored) == sorted(f"delivery-{n}" for n in range(CROWD))
     assert {(delivery, number) for _, delivery, number in stored} == {
-        (each["delivery"], each["deployment"]) for _, each in answers
+        (document["delivery"], document["deployment"]) for _, document in answers
     }
     still_open = "SELECT 1 FROM deployments WHERE status IN ('queued', 'running')"
     wait_until(lambda: not rows(crowd, still_open), 60)
     ended = dict(rows(crowd, "SELECT status, count(*) FROM deployments GROUP BY status"))
     assert ended.keys() == {"succeeded", "superseded"}
     assert sum(ended.values()) == CROWD
-    assert len(apart(crowd.directory / "steps")) == 2, "what is live already is not built again"
+    assert len(built_without_overlap(crowd.directory / "steps")) == 2, (
+        "a revision that was live already was built again"
+    )
     for name in ("app", "blog"):
         live = crowd.directory / name / "current" / "REVISION"
         assert live.read_text().strip() == crowd.upstream.head
     assert crowd.cli.json("run") == {"deployments": []}
 
 
-def test_fifty_runners_at_one_repo_take_turns_and_leave_nothing_behind(crowd: App) -> None:
+def test_fifty_commands_at_once_deploy_one_repo_one_after_the_other(crowd: App) -> None:
     crowd.deploy()
     crowd.push("2")
     crowd.deploy()
@@ -114,16 +118,16 @@ def test_fifty_runners_at_one_repo_take_turns_and_leave_nothing_behind(crowd: Ap
     random.shuffle(calls)
     processes = [crowd.cli.start(*words) for words in calls]
     done = [finish(process) for process in processes]
-    assert {each.code for each in done} <= {0, 5}, done
+    assert {command.code for command in done} <= {0, 5}, done
 
     assert dict(rows(crowd, "SELECT status, count(*) FROM deployments GROUP BY status")).keys() <= {
         "succeeded",
         "superseded",
         "cancelled",
     }
-    built = apart(crowd.directory / "steps")
+    built = built_without_overlap(crowd.directory / "steps")
     assert len(built) == len(set(built))
-    # The last one that did something is what is live, whoever it was.
+    # The last deployment that succeeded is live.
     live = crowd.status["live"]
     last = "SELECT revision FROM deployments WHERE status = 'succeeded' ORDER BY finished_at DESC"
     assert live["revision"] == rows(crowd, last)[0][0]

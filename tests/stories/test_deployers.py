@@ -1,6 +1,6 @@
 """The built-in deployers with the real programs, as the manual's recipes use them.
 
-systemd and Docker cannot run here: stand-ins write down the exact words they are called with.
+systemd and Docker cannot run here: stand-ins log the exact arguments of each call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from tests.support import recipes
 from tests.support.app import App
 from tests.support.cli import is_running
-from tests.support.servers import exchange, free_port
+from tests.support.servers import free_port, send_request
 from tests.support.tools import DOWNLOADED, Nginx, Supervisor, Tools
 from tests.support.workers import wait_until
 
@@ -34,7 +34,7 @@ def tools(tmp_path: Path) -> Iterator[Tools]:
 
 @pytest.fixture
 def keep() -> Iterator[Callable[[Server], Server]]:
-    """``keep(server)``: it is stopped at the end."""
+    """``keep(server)`` returns the server and stops it at the end of the test."""
     kept: list[Nginx | Supervisor] = []
 
     def take(server: Server) -> Server:
@@ -47,7 +47,7 @@ def keep() -> Iterator[Callable[[Server], Server]]:
 
 
 class Project:
-    """A repo with a name of its own, and what is asked of it."""
+    """A repo with this name and these keys, alone in repos.yml."""
 
     def __init__(self, app: App, tools: Tools, name: str, **keys: Any) -> None:
         self.app = app
@@ -57,20 +57,24 @@ class Project:
         app.write({name: {"url": app.upstream.url, "env": env, **keys}})
 
     def deploy(self, files: Files, code: int = 0) -> dict[str, Any]:
+        """Push these files, deploy with this exit code, and return the deployment."""
         self.app.upstream.commit(files)
         document: dict[str, Any] = self.app.cli.json("deploy", self.name, code=code)
         return document
 
     def output(self, deployment: Mapping[str, Any]) -> str:
+        """Return the deployment's log."""
         return self.app.cli("logs", str(deployment["number"])).stdout
 
     @property
     def live(self) -> Path:
+        """The directory of the live release."""
         return (self.path / "current").resolve()
 
 
 def get(port: int, path: str = "/", host: str = "localhost") -> str:
-    answer = exchange(("127.0.0.1", port), "GET", path, headers={"Host": host})
+    """Return status and body of the answer to a GET, separated by a blank."""
+    answer = send_request(("127.0.0.1", port), "GET", path, headers={"Host": host})
     return f"{answer.status} {answer.body.decode().strip()}"
 
 
@@ -78,7 +82,7 @@ def get(port: int, path: str = "/", host: str = "localhost") -> str:
 
 
 def site() -> dict[str, str]:
-    """A project that is built with gulp."""
+    """Return the files of a project that is built with gulp."""
     lock = {name: (DOWNLOADED / "site" / name).read_text() for name in NPM_FILES}
     return {**lock, "gulpfile.js": recipes.block("Static", "javascript", {})}
 
@@ -86,7 +90,7 @@ def site() -> dict[str, str]:
 NPM_FILES = ("package.json", "package-lock.json")
 
 
-def test_gulp_builds_what_nginx_serves_and_no_build_that_fails_goes_live(
+def test_gulp_builds_what_nginx_serves_and_a_failed_build_does_not_go_live(
     app: App, tools: Tools, keep: Callable[[Nginx], Nginx]
 ) -> None:
     tools.link("node", "npm")
@@ -107,7 +111,7 @@ def test_gulp_builds_what_nginx_serves_and_no_build_that_fails_goes_live(
     assert get(port, "/a.txt", "www.example.org") == "200 two"
 
 
-def test_npm_installs_from_the_lock_and_builds_where_there_is_a_build(
+def test_npm_installs_from_the_lock_file_and_runs_the_build_script_if_there_is_one(
     app: App, tools: Tools
 ) -> None:
     tools.link("node", "npm")
@@ -128,7 +132,7 @@ def test_npm_installs_from_the_lock_and_builds_where_there_is_a_build(
 # ---- nginx ----------------------------------------------------------------------------------
 
 
-def test_a_config_that_nginx_refuses_is_rolled_back_and_the_old_one_goes_on(
+def test_a_config_that_nginx_refuses_is_rolled_back_and_the_old_one_stays_in_use(
     app: App, tools: Tools, keep: Callable[[Nginx], Nginx]
 ) -> None:
     name, keys = recipes.repo("Static", {}, 1)
@@ -145,7 +149,7 @@ def test_a_config_that_nginx_refuses_is_rolled_back_and_the_old_one_goes_on(
     project.deploy(config("two"))
     wait_until(lambda: answers(port) == "200 two")
 
-    # It parses: `nginx -s reload` alone would have answered 0.
+    # The syntax is right: `nginx -s reload` alone would have ended with 0.
     back = project.deploy(config("three", "access_log /nonexistent/log;"), code=3)
     assert back["failure"]["stage"] == "restart"
     assert back["failure"]["tail"].splitlines()[0] == (
@@ -155,6 +159,7 @@ def test_a_config_that_nginx_refuses_is_rolled_back_and_the_old_one_goes_on(
 
 
 def answers(port: int) -> str:
+    """Return status and body of the answer to GET /, or ``nothing`` if there is none."""
     try:
         return get(port)
     except OSError:
@@ -162,7 +167,7 @@ def answers(port: int) -> str:
 
 
 @pytest.mark.parametrize(("uid", "calls"), [(0, []), (1000, ["sudo -n nginx -t -q"])])
-def test_another_account_than_root_asks_sudo_for_exactly_what_sudoers_allows(
+def test_an_account_other_than_root_calls_sudo_with_exactly_what_the_sudoers_line_allows(
     app: App, tools: Tools, uid: int, calls: list[str]
 ) -> None:
     tools.write("id", f"#!/bin/sh\necho {uid}\n")
@@ -178,15 +183,16 @@ def test_another_account_than_root_asks_sudo_for_exactly_what_sudoers_allows(
 
 
 def with_sudo(calls: list[str]) -> list[str]:
-    """Each as sudo is called, and then what sudo calls."""
-    return [each for call in calls for each in (f"sudo -n {call}", call)]
+    """Return for each call that of sudo, and then the call that sudo makes."""
+    return [logged for call in calls for logged in (f"sudo -n {call}", call)]
 
 
 def allowed(title: str) -> list[str]:
-    """The commands of a recipe's sudoers line, without their directories."""
+    """Return the commands in a recipe's sudoers line, without their directories."""
     (line,) = recipes.blocks(title, "sudoers")
     assert line.startswith("deploy ALL=(root) NOPASSWD: /")
-    return [re.sub(r"^/\S+/", "", each) for each in line.strip().partition(": ")[2].split(", ")]
+    commands = line.strip().partition(": ")[2].split(", ")
+    return [re.sub(r"^/\S+/", "", command) for command in commands]
 
 
 # ---- supervisor -----------------------------------------------------------------------------
@@ -204,7 +210,7 @@ SERVE = "#!/bin/sh\necho $$ {version} >>../../started\nexec sleep 1000\n"
 BROKEN = "#!/bin/sh\necho 'no such database' >&2\nexit 3\n"
 
 
-def test_supervisor_restarts_one_process_after_the_other_and_stops_at_a_broken_one(
+def test_supervisor_restarts_processes_one_by_one_and_stops_at_one_that_does_not_start(
     app: App, tools: Tools, keep: Callable[[Supervisor], Supervisor]
 ) -> None:
     project = Project(app, tools, "pair", deployer="supervisor")
@@ -214,7 +220,8 @@ def test_supervisor_restarts_one_process_after_the_other_and_stops_at_a_broken_o
         return [line.split() for line in (project.path / "started").read_text().splitlines()]
 
     project.deploy({"serve": SERVE.format(version=1)})
-    # What supervisor does by itself where it finds the first release live is its own affair.
+    # supervisor retries by itself and so may start the first release before the restart step does:
+    # how often it was started is not asserted.
     old = started()
     assert {version for _, version in old} == {"1"}
     project.deploy({"serve": SERVE.format(version=2)})
@@ -228,13 +235,13 @@ def test_supervisor_restarts_one_process_after_the_other_and_stops_at_a_broken_o
     tail = back["failure"]["tail"].splitlines()
     first = tail.index("pair:pair_00: ERROR (spawn error)")
     assert tail[first - 1] == "pair:pair_00: stopped"
-    # Before it: what supervisor wrote where it tried before there was anything to start.
+    # The log may begin with what supervisor wrote when it tried before the first release.
     assert [line for line in tail[first + 1 :] if line][-1] == "no such database"
     assert "pair:pair_01: stopped" not in tail
     assert [version for _, version in started()[len(old) :]] == ["2"] * 4
 
 
-def test_supervisor_says_what_it_does_not_know_and_that_it_does_not_run(
+def test_an_unknown_group_and_a_supervisor_that_does_not_run_are_reported(
     app: App, tools: Tools, keep: Callable[[Supervisor], Supervisor]
 ) -> None:
     project = Project(app, tools, "nobody", deployer="supervisor")
@@ -255,26 +262,27 @@ CRASH = "throw new Error('no such database');\n"
 
 
 class Shop(Project):
-    """What the recipe for Node describes."""
+    """The repo of the recipe for Node."""
 
     def __init__(self, app: App, tools: Tools, **changes: Any) -> None:
         tools.link("node", "npm", "pm2")
         self.port, smoke = free_port(), free_port()
-        self.places = {"/srv/shop": str(app.directory / "shop")}
+        self.paths = {"/srv/shop": str(app.directory / "shop")}
         name, keys = recipes.repo("Node", {"3999": str(smoke), "3000": str(self.port)})
         super().__init__(app, tools, name, **{**keys, **changes})
 
     def files(self, server: str, ecosystem: str | None = None) -> Files:
+        """Return the project's files; ``ecosystem`` replaces the recipe's file for pm2."""
         lock = {"name": "shop", "lockfileVersion": 3, "packages": {"": {"name": "shop"}}}
         return {
             "package.json": json.dumps({"name": "shop"}),
             "package-lock.json": json.dumps(lock),
-            "ecosystem.config.js": ecosystem or recipes.block("Node", "javascript", self.places),
+            "ecosystem.config.js": ecosystem or recipes.block("Node", "javascript", self.paths),
             "server.js": server,
         }
 
 
-def test_pm2_starts_the_first_release_and_reloads_into_the_next(app: App, tools: Tools) -> None:
+def test_pm2_starts_the_first_release_and_reloads_for_the_next(app: App, tools: Tools) -> None:
     shop = Shop(app, tools)
     for version in ("1", "2"):
         made = shop.deploy(shop.files(SERVER.format(version=version)))
@@ -285,7 +293,7 @@ def test_pm2_starts_the_first_release_and_reloads_into_the_next(app: App, tools:
     assert get(shop.port) == f"200 2 {made['revision']}"
 
 
-def test_pm2_is_not_believed_where_no_process_stays_up(app: App, tools: Tools) -> None:
+def test_a_restart_by_pm2_fails_if_no_process_stays_up(app: App, tools: Tools) -> None:
     shop = Shop(app, tools, stages=[], healthcheck={"command": "true"})
     good = shop.deploy(shop.files(SERVER.format(version="1")))
     back = shop.deploy(shop.files(CRASH), code=3)
@@ -294,11 +302,11 @@ def test_pm2_is_not_believed_where_no_process_stays_up(app: App, tools: Tools) -
     assert get(shop.port) == f"200 1 {good['revision']}"
 
 
-def test_pm2_is_not_believed_where_it_runs_an_old_release_for_ever(app: App, tools: Tools) -> None:
+def test_a_restart_by_pm2_fails_if_pm2_still_runs_the_old_release(app: App, tools: Tools) -> None:
     shop = Shop(app, tools, stages=[], healthcheck={"command": "true"})
     without_cwd = "module.exports = {apps: [{name: 'shop', script: 'server.js'}]};\n"
-    project_port = {"server.js": SERVER.replace("process.env.PORT", str(shop.port))}
-    first = shop.deploy({**shop.files("", without_cwd), **project_port})
+    with_port = {"server.js": SERVER.replace("process.env.PORT", str(shop.port))}
+    first = shop.deploy({**shop.files("", without_cwd), **with_port})
     old = shop.live
     back = shop.deploy({"server.js": "setInterval(() => {}, 1000);\n"}, code=3)
     assert back["failure"]["tail"].splitlines()[0]
@@ -312,14 +320,16 @@ def test_pm2_is_not_believed_where_it_runs_an_old_release_for_ever(app: App, too
 # ---- pipenv ---------------------------------------------------------------------------------
 
 
-def test_pipenv_installs_into_the_release_and_refuses_an_old_lock(app: App, tools: Tools) -> None:
+def test_pipenv_installs_into_the_release_and_refuses_an_outdated_lock_file(
+    app: App, tools: Tools
+) -> None:
     tools.link("pipenv")
     name, keys = recipes.repo("Python", {}, 1)
     project = Project(app, tools, name, **keys)
     names = ("Pipfile", "Pipfile.lock")
     files = {name: (DOWNLOADED / "blog" / name).read_text() for name in names}
-    told = '#!/bin/sh\npython -c "import sys, tornado; print(sys.prefix)" >"$1"\n'
-    project.deploy({**files, "restart.sh": told})
+    write_prefix = '#!/bin/sh\npython -c "import sys, tornado; print(sys.prefix)" >"$1"\n'
+    project.deploy({**files, "restart.sh": write_prefix})
     assert (project.live / "prod").read_text() == f"{project.live}/.venv\n"
     newer = files["Pipfile"].replace('tornado = "*"', 'tornado = "*"\nrequests = "*"')
     failed = project.deploy({"Pipfile": newer}, code=1)
@@ -328,10 +338,10 @@ def test_pipenv_installs_into_the_release_and_refuses_an_old_lock(app: App, tool
     assert [*tools.home.glob(".local/share/virtualenvs/*")] == []
 
 
-# ---- systemd and Docker, by stand-ins -------------------------------------------------------
+# ---- systemd and Docker, as stand-ins -------------------------------------------------------
 
 
-def test_systemd_units_are_restarted_one_after_the_other_and_asked_in_between(
+def test_systemd_units_are_restarted_one_by_one_with_a_request_to_each_in_between(
     app: App, tools: Tools
 ) -> None:
     for program in ("systemctl", "curl", "pipenv"):
@@ -339,34 +349,32 @@ def test_systemd_units_are_restarted_one_after_the_other_and_asked_in_between(
     name, keys = recipes.repo("systemd", {})
     Project(app, tools, name, **{**keys, "healthcheck": {"command": "true"}}).deploy({})
     calls = [call for call in tools.calls() if not call.startswith("sudo")]
-    asked = "curl -sS --fail --output /dev/null --max-time 5 --retry 5 --retry-delay 1"
+    request = "curl -sS --fail --output /dev/null --max-time 5 --retry 5 --retry-delay 1"
     assert calls == [
         "pipenv install --deploy",
         "systemctl restart api@8100",
-        f"{asked} --retry-connrefused http://127.0.0.1:8100/ping",
+        f"{request} --retry-connrefused http://127.0.0.1:8100/ping",
         "systemctl restart api@8101",
-        f"{asked} --retry-connrefused http://127.0.0.1:8101/ping",
+        f"{request} --retry-connrefused http://127.0.0.1:8101/ping",
     ]
     assert allowed("systemd") == [calls[1], calls[3]]
 
 
-def test_systemd_run_starts_a_unit_of_the_accounts_own_in_the_new_release(
-    app: App, tools: Tools
-) -> None:
+def test_systemd_run_starts_a_user_unit_in_the_new_release(app: App, tools: Tools) -> None:
     tools.stand_in("systemctl", "sys.exit('--quiet' not in sys.argv)")  # nothing to stop at first
     tools.stand_in("systemd-run")
     name, keys = recipes.repo("systemd", {}, 1)
     keys["healthcheck"]["stable_for"] = 0
     Project(app, tools, name, **keys).deploy({})
-    started = "systemd-run --user --quiet --collect --unit=bot --same-dir"
+    command = "systemd-run --user --quiet --collect --unit=bot --same-dir"
     assert tools.calls() == [
         "systemctl --user stop bot",
-        f"{started} --property=Restart=always ./bot.sh",
+        f"{command} --property=Restart=always ./bot.sh",
         "systemctl --user --quiet is-active bot",
     ]
 
 
-def test_compose_builds_before_the_switch_and_an_old_release_is_built_again_to_go_back(
+def test_compose_builds_before_the_switch_and_builds_the_old_release_again_on_rollback(
     app: App, tools: Tools
 ) -> None:
     tools.stand_in("docker")

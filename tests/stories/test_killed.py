@@ -1,4 +1,4 @@
-"""A runner that is killed in any stage, in both strategies: the next run finishes the story."""
+"""The process that runs a deployment is killed in a stage: the next ``run`` finishes the work."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from tests.support.workers import wait_until
 
 BEGUN = "SELECT 1 FROM stages WHERE deployment = ? AND name = ?"
 STAGES = ["fetch", "prepare", "build", "switch", "restart", "healthcheck", "rollback"]
-# tests/deploy/test_recover.py kills those of a repo with releases.
-NEW = [
+# The other stages of a repo with releases: tests/deploy/test_recover.py.
+CASES = [
     *(("releases", stage) for stage in STAGES if stage not in {"build", "restart", "rollback"}),
     *(("in_place", stage) for stage in STAGES),
 ]
 
 
 def slow(wait: Path) -> dict[str, Any]:
-    """Steps that stand still in the stage that the file ``wait`` names, or soon after it."""
+    """Return keys of a repo whose steps wait while the file ``wait`` names a stage.
+
+    The step that waits belongs to that stage, or is the next one after it.
+    """
     going_back = f"{{ grep -qs rollback {wait} && grep -q 1 version; }}"
-    still = {
+    conditions = {
         "build": f"grep -Eqs 'fetch|prepare|build' {wait}",
         "restart": f"grep -Eqs 'switch|restart' {wait} || {going_back}",
         "healthcheck": f"grep -qs healthcheck {wait}",
     }
-    steps = {name: f"while {each}; do sleep 0.02; done" for name, each in still.items()}
+    steps = {name: f"while {test}; do sleep 0.02; done" for name, test in conditions.items()}
     healthy = f"{steps['healthcheck']}; ! grep bad version"
     return {
         "stages": [{"name": "build", "run": steps["build"]}],
@@ -39,8 +42,8 @@ def slow(wait: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("strategy", "stage"), NEW)
-def test_a_runner_killed_in_any_stage_is_made_up_for_by_the_next_run(
+@pytest.mark.parametrize(("strategy", "stage"), CASES)
+def test_a_deployment_killed_in_any_stage_is_finished_by_the_next_run(
     app: App, strategy: str, stage: str
 ) -> None:
     wait = app.directory / "wait"
@@ -54,7 +57,7 @@ def test_a_runner_killed_in_any_stage_is_made_up_for_by_the_next_run(
 
     ran = app.cli.json("run")["deployments"]
     status = "rolled_back" if bad else "succeeded"
-    assert [(each["number"], each["status"], each["revision"]) for each in ran] == [
+    assert [(done["number"], done["status"], done["revision"]) for done in ran] == [
         (2, status, wanted)
     ]
     assert app.live == ("1" if bad else "2")
@@ -64,7 +67,7 @@ def test_a_runner_killed_in_any_stage_is_made_up_for_by_the_next_run(
 
 
 def _kill_in(app: App, stage: str) -> None:
-    """SIGKILL as soon as the record says that this stage has begun."""
+    """Deploy, and kill the process as soon as the record says that this stage has begun."""
     runner = app.cli.start("deploy", "app")
     with contextlib.closing(sqlite3.connect(app.state / "deployctl.db", timeout=30)) as db:
         wait_until(lambda: bool(db.execute(BEGUN, (2, stage)).fetchone()))

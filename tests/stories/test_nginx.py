@@ -1,4 +1,4 @@
-"""The whole way of a webhook: nginx, fcgiwrap, deploy.cgi, the record, the worker."""
+"""A delivery goes all the way through nginx, fcgiwrap and deploy.cgi to the record and worker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def config(write_config: WriteConfig) -> Path:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> StubWorker:
-    """It sleeps longer than an answer may take."""
+    """A stub worker that sleeps longer than an answer may take."""
     return StubWorker(tmp_path, seconds=3)
 
 
@@ -45,7 +45,7 @@ def worker(tmp_path: Path) -> StubWorker:
 def server(
     tmp_path: Path, config: Path, worker: StubWorker, web_server: StartServer
 ) -> Iterator[WebServer]:
-    yield web_server(config, script=worker.front(tmp_path))
+    yield web_server(config, script=worker.write_deploy_cgi(tmp_path))
 
 
 def post(
@@ -56,9 +56,12 @@ def post(
     extra: dict[str, str] | None = None,
     **about: Any,
 ) -> Response:
-    """A signed push of octo/Hello-World, unless something else is said."""
-    given = push() if document is None else document
-    body = given if isinstance(given, bytes) else json.dumps(given).encode()
+    """Post a delivery, by default a signed push of octo/Hello-World.
+
+    ``about`` are arguments for :func:`tests.support.deliveries.headers`.
+    """
+    content = push() if document is None else document
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
     return server.request("POST", path, body, {**headers(body, **about), **(extra or {})})
 
 
@@ -85,14 +88,14 @@ def test_a_slow_worker_does_not_delay_the_answer(server: WebServer, worker: Stub
     assert worker.report()["argv"][-1] == "run"
 
 
-def test_the_worker_gets_nothing_of_the_request(
+def test_the_worker_inherits_nothing_from_the_request(
     server: WebServer, worker: StubWorker, config: Path
 ) -> None:
     post(server, extra={"Proxy": "http://192.0.2.1:3128"})
     report = worker.report()
-    report["env"].pop("LC_CTYPE", None)  # Python's own, where the locale is C (PEP 538)
-    ours = {"PYTHONPATH": str(worker.package.parent), "DEPLOYCTL_WAKE_FD": "3"}
-    assert report["env"] == {**base_environment(), **ours}
+    report["env"].pop("LC_CTYPE", None)  # set by Python itself where the locale is C (PEP 538)
+    added = {"PYTHONPATH": str(worker.package.parent), "DEPLOYCTL_WAKE_FD": "3"}
+    assert report["env"] == {**base_environment(), **added}
     assert report["argv"] == ["--config", str(config), "run"]
     wake = config.parent / "state" / "locks" / "wake.lock"
     assert report["files"] == ["/dev/null"] * 3 + [str(wake)]
@@ -106,7 +109,7 @@ def test_deploy_cgi_itself_answers_through_both_servers(
     assert (response.status, json.loads(response.body)["result"]) == (200, "pong")
 
 
-def test_strangers_get_the_same_bytes_whatever_they_ask_for(server: WebServer) -> None:
+def test_all_deliveries_without_proof_get_exactly_the_same_answer(server: WebServer) -> None:
     responses = [
         post(server, secret=None),
         post(server, secret="wrong"),
@@ -124,12 +127,14 @@ def test_a_large_refused_body_is_still_answered(server: WebServer, size: int) ->
     assert post(server, push(padding="x" * size), secret="wrong").status == 401
 
 
-def test_a_body_beyond_our_limit_and_below_that_of_nginx_is_too_large(server: WebServer) -> None:
+def test_a_body_above_the_limit_of_deployctl_and_below_that_of_nginx_is_answered_413(
+    server: WebServer,
+) -> None:
     response = post(server, push(padding="x" * 3_000_000))
     assert (response.status, json.loads(response.body)["result"]) == (413, "malformed")
 
 
-def test_the_same_delivery_again_is_a_duplicate(server: WebServer) -> None:
+def test_a_repeated_delivery_is_a_duplicate(server: WebServer) -> None:
     assert [post(server).status for _ in range(2)] == [202, 200]
 
 
@@ -137,7 +142,7 @@ def test_the_url_may_name_the_repo(server: WebServer) -> None:
     assert post(server, push(repository=None), path="/deploy.cgi/app").status == 202
 
 
-def test_a_form_is_read_and_its_raw_bytes_are_verified(server: WebServer) -> None:
+def test_a_form_is_accepted_and_the_signature_covers_its_raw_bytes(server: WebServer) -> None:
     body = urlencode({"payload": json.dumps(push())}).encode()
     form = {"content-type": "application/x-www-form-urlencoded"}
     assert post(server, body, extra=form).status == 202
@@ -147,12 +152,12 @@ def test_a_form_is_read_and_its_raw_bytes_are_verified(server: WebServer) -> Non
 def test_a_chunked_body_is_read(
     tmp_path: Path, config: Path, worker: StubWorker, web_server: StartServer, directives: str
 ) -> None:
-    server = web_server(config, script=worker.front(tmp_path), directives=directives)
+    server = web_server(config, script=worker.write_deploy_cgi(tmp_path), directives=directives)
     body = json.dumps(push(padding="x" * 200_000)).encode()
-    given = headers(body)
-    del given["content-length"]
+    chunked = headers(body)
+    del chunked["content-length"]
     chunks = [body[start : start + 50_000] for start in range(0, len(body), 50_000)]
-    assert server.request("POST", "/deploy.cgi", chunks, given).status == 202
+    assert server.request("POST", "/deploy.cgi", chunks, chunked).status == 202
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
@@ -162,7 +167,7 @@ def test_only_post_is_allowed(server: WebServer, method: str) -> None:
     assert (response.status, response.headers["allow"]) == (405, "POST")
 
 
-def test_a_broken_config_is_unavailable(server: WebServer, config: Path) -> None:
+def test_a_broken_config_is_answered_503(server: WebServer, config: Path) -> None:
     config.write_text("repos: [")
     response = post(server)
     assert (response.status, json.loads(response.body)) == (
@@ -176,16 +181,16 @@ def test_a_broken_config_is_unavailable(server: WebServer, config: Path) -> None
     )
 
 
-def test_a_state_that_cannot_be_written_is_unavailable(
+def test_a_state_directory_that_cannot_be_written_is_answered_503(
     tmp_path: Path, worker: StubWorker, web_server: StartServer, write_config: WriteConfig
 ) -> None:
     (tmp_path / "file").touch()
     repos = {"app": {"id": 1296269, "webhook_secret": SECRET}}
     config = write_config(repos, state_dir=str(tmp_path / "file" / "state"))
-    assert post(web_server(config, script=worker.front(tmp_path))).status == 503
+    assert post(web_server(config, script=worker.write_deploy_cgi(tmp_path))).status == 503
 
 
-def test_nothing_is_said_on_stderr(server: WebServer) -> None:
+def test_deploy_cgi_writes_nothing_to_stderr(server: WebServer) -> None:
     post(server)
     post(server, b"{")
     post(server, secret="wrong")

@@ -1,4 +1,4 @@
-"""The main job, end to end: a push arrives, the right version goes live, a bad one never stays."""
+"""End to end: a push is delivered, the right version goes live, a bad one is rolled back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ZEROS = "0" * 40
 
 
 class Server:
-    """One machine: nginx before deploy.cgi, a forge, a service, a phone."""
+    """A machine with nginx, deploy.cgi and a service; and the forge's repository."""
 
     def __init__(self, config: Path, web: WebServer, upstream: Upstream, service: Service) -> None:
         self.config = config
@@ -34,7 +34,7 @@ class Server:
         self._deliveries = 0
 
     def deployctl(self, *words: str) -> tuple[int, Any]:
-        """-> exit code and the JSON document."""
+        """Run a command with ``--json``; return its exit code and its document."""
         done = subprocess.run(
             [sys.executable, "-m", "deployctl", "-c", str(self.config), *words, "--json"],
             check=False,
@@ -44,7 +44,7 @@ class Server:
         return done.returncode, json.loads(done.stdout)
 
     def send(self, document: dict[str, Any], **about: Any) -> tuple[int, dict[str, Any]]:
-        """Deliver something as GitHub does -> status and the answer's object."""
+        """Post a delivery as GitHub does; return HTTP status and JSON object of the answer."""
         self._deliveries += 1
         body = json.dumps(document).encode()
         headers = deliveries.headers(body, **{"number": f"d-{self._deliveries}", **about})
@@ -52,17 +52,19 @@ class Server:
         return response.status, json.loads(response.body)
 
     def push(self, version: str) -> dict[str, Any]:
-        """Commit and push a version, deliver the webhook, wait -> the deployment."""
+        """Commit and push a version, deliver it, and return the deployment once it has ended."""
         revision = self.upstream.commit(Service.files(version), f"Version {version}")
         status, answer = self.send(deliveries.push(after=revision))
         assert (status, answer["result"]) == (202, "queued")
-        return self.finished(answer["deployment"])
+        return self.wait_for(answer["deployment"])
 
-    def finished(self, number: int) -> dict[str, Any]:
-        wait_until(lambda: self.shown(number)["finished_at"] is not None, 60)
-        return self.shown(number)
+    def wait_for(self, number: int) -> dict[str, Any]:
+        """Wait until the deployment has ended, at most 60 seconds, and return it."""
+        wait_until(lambda: self.show(number)["finished_at"] is not None, 60)
+        return self.show(number)
 
-    def shown(self, number: int) -> dict[str, Any]:
+    def show(self, number: int) -> dict[str, Any]:
+        """Return the deployment as ``deployctl show`` prints it."""
         document: dict[str, Any] = self.deployctl("show", str(number))[1]
         return document
 
@@ -115,16 +117,16 @@ def test_a_good_push_goes_live_and_a_bad_one_never_stays(server: Server, phone: 
     assert server.service.answer() == "2"
 
     _, history = server.deployctl("history", "app")
-    assert [each["status"] for each in history["deployments"]] == [
+    assert [deployment["status"] for deployment in history["deployments"]] == [
         "rolled_back",
         "succeeded",
         "succeeded",
     ]
-    assert {each["trigger"] for each in history["deployments"]} == {"webhook"}
-    assert {each["actor"] for each in history["deployments"]} == {"octocat"}
+    assert {deployment["trigger"] for deployment in history["deployments"]} == {"webhook"}
+    assert {deployment["actor"] for deployment in history["deployments"]} == {"octocat"}
 
     wait_until(lambda: len(phone.posts) >= 3)
-    short = [each["revision"][:7] for each in (first, second)]
+    short = [deployment["revision"][:7] for deployment in (first, second)]
     assert phone.titles == [
         f"app: deployed {short[0]}",
         f"app: deployed {short[1]}",
@@ -141,8 +143,8 @@ def test_the_revision_that_was_rolled_back_is_held_until_the_branch_moves(server
     _, status = server.deployctl("status", "app")
     assert status["repos"][0]["hold"]["revision"] == bad["revision"]
 
-    again = server.send(deliveries.push(after=bad["revision"]))
-    assert (again[0], again[1]["result"]) == (200, "ignored")
+    status_code, answer = server.send(deliveries.push(after=bad["revision"]))
+    assert (status_code, answer["result"]) == (200, "ignored")
     code, refused = server.deployctl("deploy", "app")
     assert code == 5
     assert "deployctl resume app" in refused["error"]["message"]
@@ -152,7 +154,7 @@ def test_the_revision_that_was_rolled_back_is_held_until_the_branch_moves(server
     assert status["repos"][0]["hold"] is None
 
 
-def test_a_person_rolls_back(server: Server, phone: Bark) -> None:
+def test_the_command_rollback_goes_back_and_sends_a_notice(server: Server, phone: Bark) -> None:
     first, second = server.push("1"), server.push("2")
     code, back = server.deployctl("rollback", "app")
     assert (code, back["status"], back["task"]) == (0, "succeeded", "rollback")
@@ -177,7 +179,7 @@ def test_a_person_rolls_back(server: Server, phone: Bark) -> None:
         ({}, {"repository": {"id": 1, "full_name": "octo/other"}}, 401, "refused"),
     ],
 )
-def test_what_is_no_push_to_the_branch_deploys_nothing(
+def test_a_delivery_that_is_no_push_to_the_branch_deploys_nothing(
     server: Server, about: dict[str, Any], document: dict[str, Any], status: int, result: str
 ) -> None:
     answer = server.send(deliveries.push(**document), **about)
@@ -185,7 +187,9 @@ def test_what_is_no_push_to_the_branch_deploys_nothing(
     assert server.deployctl("history")[1] == {"deployments": []}
 
 
-def test_pushes_during_a_deployment_become_one_more_of_the_newest_commit(server: Server) -> None:
+def test_pushes_during_a_deployment_become_one_deployment_of_the_newest_commit(
+    server: Server,
+) -> None:
     server.upstream.commit(Service.files("1"), "Version 1")
     slow = server.config.read_text().replace("grep -q . version", "sleep 1.5")
     server.config.write_text(slow)
@@ -193,32 +197,36 @@ def test_pushes_during_a_deployment_become_one_more_of_the_newest_commit(server:
     for version in ("2", "3", "4"):
         revision = server.upstream.commit({"version": f"{version}\n"}, f"Version {version}")
         numbers.append(server.send(deliveries.push(after=revision))[1]["deployment"])
-        wait_until(lambda: server.shown(numbers[0])["status"] != "queued")
-    ended = [server.finished(number) for number in numbers]
-    assert [each["status"] for each in ended] == ["succeeded", "superseded", "succeeded"]
+        wait_until(lambda: server.show(numbers[0])["status"] != "queued")
+    ended = [server.wait_for(number) for number in numbers]
+    assert [deployment["status"] for deployment in ended] == [
+        "succeeded",
+        "superseded",
+        "succeeded",
+    ]
     assert ended[2]["revision"] == server.upstream.head
     assert server.service.answer() == "4"
 
 
-def test_the_same_delivery_again_runs_again_only_where_it_had_failed(server: Server) -> None:
+def test_a_repeated_delivery_deploys_again_only_if_its_deployment_failed(server: Server) -> None:
     revision = server.upstream.commit(Service.files("1"), "Version 1")
     document = deliveries.push(after=revision)
     first = server.send(document, number="same")[1]["deployment"]
-    assert server.finished(first)["status"] == "succeeded"
-    again = server.send(document, number="same")
-    assert (again[0], again[1]["result"], again[1]["deployment"]) == (200, "duplicate", first)
+    assert server.wait_for(first)["status"] == "succeeded"
+    status, answer = server.send(document, number="same")
+    assert (status, answer["result"], answer["deployment"]) == (200, "duplicate", first)
 
     revision = server.upstream.commit({"version": ""}, "Empty")
     document = deliveries.push(after=revision)
     failed = server.send(document, number="other")[1]["deployment"]
-    assert server.finished(failed)["failure"]["stage"] == "test"
+    assert server.wait_for(failed)["failure"]["stage"] == "test"
     retried = server.send(document, number="other")
     assert (retried[0], retried[1]["result"]) == (202, "queued")
-    assert server.finished(retried[1]["deployment"])["status"] == "failed"
+    assert server.wait_for(retried[1]["deployment"])["status"] == "failed"
     assert server.service.answer() == "1"
 
 
-def test_a_hand_made_clone_is_taken_over_in_place(
+def test_a_clone_made_by_hand_is_used_in_place(
     tmp_path: Path, upstream: Upstream, write_config: WriteConfig, web_server: Callable[..., Any]
 ) -> None:
     service = Service(tmp_path / "blog" / "run")

@@ -1,4 +1,4 @@
-"""A deployment whose restart step restarts the very servers that its webhook came through."""
+"""A restart step restarts nginx and fcgiwrap, through which the webhook came."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.support.app import App
 from tests.support.cli import is_running
 from tests.support.deliveries import SECRET, headers, push
 from tests.support.nginx import WebServer
-from tests.support.servers import installed
+from tests.support.servers import installed_program
 from tests.support.systemd import Cgroup, PathUnit, cgroup
 from tests.support.workers import wait_until
 
 __all__ = ["cgroup"]
 
-# Both are stopped, and started anew in the background: what a person's own script would do.
+# Stop both servers and start new ones in the background, as an operator's own script would do.
 RESTART = """
 cd {directory}
 old="$(cat fcgiwrap.pid nginx.pid || true)"
@@ -50,31 +50,33 @@ class Servers:
         self.web = start(app.configure(**repo, restart=f"sh -eu {self.script}"))
         self.directory = self.web.directory
         (self.directory / "fcgiwrap.pid").write_text(f"{self.web.fcgiwrap.pid}\n")
-        self.write()
+        self.write_script()
 
-    def write(self, stop: str = "for pid in $old; do kill -TERM -$pid; done") -> None:
+    def write_script(self, stop: str = "for pid in $old; do kill -TERM -$pid; done") -> None:
+        """Write the restart script; ``stop`` are its lines that end the old servers."""
         self.script.write_text(
             RESTART.format(
                 directory=shlex.quote(str(self.directory)),
                 stop=stop,
                 socket=f"{self.web.sockets}/fcgi",
-                fcgiwrap=installed("fcgiwrap"),
-                nginx=installed("nginx"),
+                fcgiwrap=installed_program("fcgiwrap"),
+                nginx=installed_program("nginx"),
             )
         )
 
     def deliver(self, revision: str, number: str) -> int:
-        """A push, as the forge tells it -> the number of its deployment."""
+        """Deliver a push of this revision; return the number of its deployment."""
         body = json.dumps(push(after=revision)).encode()
         answer = self.web.request("POST", "/deploy.cgi", body, headers(body, number=number))
         assert answer.status == 202, answer.body
         return int(json.loads(answer.body)["deployment"])
 
     def restarts(self) -> int:
+        """Return how often the script ran to its end."""
         return len((self.directory / "restarts").read_text().split())
 
     def stop(self) -> None:
-        """Those that the step started; the first ones are the fixture's."""
+        """End the servers that the step started; the fixture ends the first two."""
         first = (self.web.fcgiwrap.pid, self.web.nginx.pid)
         for name in ("nginx", "fcgiwrap"):
             try:
@@ -82,7 +84,7 @@ class Servers:
             except (OSError, ValueError):
                 continue
             if pid not in first and is_running(pid):
-                os.killpg(pid, signal.SIGTERM)  # fcgiwrap leaves its children
+                os.killpg(pid, signal.SIGTERM)  # fcgiwrap alone would leave its children
                 wait_until(lambda pid=pid: not is_running(pid))  # type: ignore[misc]
 
 
@@ -97,7 +99,7 @@ def setup_systemd(app: App) -> str:
     return app.cli("setup", "systemd").stdout
 
 
-def test_it_survives_the_end_of_both_and_the_new_ones_take_the_next_push(
+def test_a_deployment_survives_the_restart_of_both_servers_and_the_new_ones_serve_the_next_push(
     app: App, servers: Servers
 ) -> None:
     old = (servers.web.fcgiwrap, servers.web.nginx)
@@ -109,17 +111,19 @@ def test_it_survives_the_end_of_both_and_the_new_ones_take_the_next_push(
     assert (app.path / "current" / "version").read_text() == "2\n"
 
 
-def test_started_by_the_path_unit_it_survives_the_end_of_the_whole_service(
+def test_a_worker_started_by_the_path_unit_survives_the_end_of_the_fcgiwrap_service(
     app: App, servers: Servers, cgroup: Cgroup
 ) -> None:
-    """The cgroup of fcgiwrap is emptied as systemd does it; the loop stands in for its path unit.
+    """The restart step kills all processes in the cgroup of fcgiwrap, as systemd does.
 
-    So does a script for systemd-run: it shows that nothing of the worker is fcgiwrap's, and not
-    what systemd itself does.
+    :class:`PathUnit` stands in for systemd's path unit, and a script for systemd-run. So this shows
+    that no process of the worker is in the cgroup of fcgiwrap, and not what systemd itself does.
     """
     for process in (servers.web.fcgiwrap.pid, *children(servers.web.fcgiwrap.pid)):
-        cgroup.take(process)
-    servers.write(f"for pid in $old; do kill -TERM -$pid || true; done; echo 1 >{cgroup.kill}")
+        cgroup.move_in(process)
+    servers.write_script(
+        f"for pid in $old; do kill -TERM -$pid || true; done; echo 1 >{cgroup.kill}"
+    )
     with PathUnit(app.directory, setup_systemd(app)):
         assert servers.deliver(app.push("1"), "d-1") == 1
         assert app.cli.wait_for(1)["status"] == "succeeded"
@@ -127,12 +131,14 @@ def test_started_by_the_path_unit_it_survives_the_end_of_the_whole_service(
     assert servers.web.fcgiwrap.poll() is not None
 
 
-def test_started_from_within_the_service_it_ends_with_it_and_the_next_run_finishes_it(
+def test_a_worker_started_by_the_fcgiwrap_service_ends_with_it_and_the_next_run_finishes(
     app: App, servers: Servers, cgroup: Cgroup
 ) -> None:
     for process in (servers.web.fcgiwrap.pid, *children(servers.web.fcgiwrap.pid)):
-        cgroup.take(process)
-    servers.write(f"for pid in $old; do kill -TERM -$pid || true; done; echo 1 >{cgroup.kill}")
+        cgroup.move_in(process)
+    servers.write_script(
+        f"for pid in $old; do kill -TERM -$pid || true; done; echo 1 >{cgroup.kill}"
+    )
     assert servers.deliver(app.push("1"), "d-1") == 1
     wait_until(lambda: servers.web.fcgiwrap.poll() is not None)
     assert app.cli.json("show", "1")["status"] == "running"
@@ -143,4 +149,5 @@ def test_started_from_within_the_service_it_ends_with_it_and_the_next_run_finish
 
 
 def children(pid: int) -> list[int]:
+    """Return the child processes of a process."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

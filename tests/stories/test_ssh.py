@@ -1,4 +1,4 @@
-"""A deployment that somebody started over ssh: what ends it, and what does not."""
+"""A deployment that was started over ssh: a dropped connection does not end it, a signal does."""
 
 from __future__ import annotations
 
@@ -21,13 +21,20 @@ TERMINAL = ("-tt",)
 
 
 class Remote(App):
-    """An app that is deployed through a server; its build waits at a gate, and talks after it."""
+    """An app that is deployed over ssh; its build waits at a gate, then prints 3000 lines.
+
+    ``step`` and ``runner`` are process ids: of the build, and of the deployctl that runs it.
+    """
 
     gate: Gate
     server: Sshd
 
-    def deploy_there(self, *options: str, quiet: bool = False) -> subprocess.Popen[bytes]:
-        """``quiet``: nothing of the terminal is kept open, and a shell stands in between."""
+    def deploy_over_ssh(self, *options: str, quiet: bool = False) -> subprocess.Popen[bytes]:
+        """Start ``deployctl deploy app`` over ssh and wait until its build has reached the gate.
+
+        ``options`` are those of ssh(1). ``quiet``: a shell starts deployctl with its streams
+        redirected, so that deployctl does not hold the terminal open.
+        """
         self.gate.close()
         environment = [f"{name}={value}" for name, value in self.cli.env.items()]
         words = ["env", *environment, *self.cli.argv("deploy", "app")]
@@ -44,8 +51,8 @@ def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> Iterat
     made = Remote(tmp_path, upstream, write_config)
     made.release("1")
     made.gate = Gate(tmp_path)
-    chatter = "i=0; while [ $i -lt 3000 ]; do echo a line of many $i; i=$((i + 1)); done"
-    made.configure(stages=[{"name": "build", "run": [made.gate.command, chatter]}])
+    print_lines = "i=0; while [ $i -lt 3000 ]; do echo a line of many $i; i=$((i + 1)); done"
+    made.configure(stages=[{"name": "build", "run": [made.gate.command, print_lines]}])
     made.push("2")
     with sshd(tmp_path / "sshd") as made.server:
         yield made
@@ -53,27 +60,27 @@ def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> Iterat
 
 
 def _stat(pid: int) -> list[str]:
-    """proc_pid_stat(5) from the state on: state, parent, group, session, terminal."""
+    """Return fields of proc_pid_stat(5): state, parent, group, session, terminal and so on."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 @pytest.mark.parametrize(
     ("options", "quiet"),
     [(TERMINAL, False), (TERMINAL, True), ((), False)],
-    ids=["terminal", "terminal left alone", "pipes"],
+    ids=["terminal", "terminal, redirected", "pipes"],
 )
-def test_a_connection_that_drops_stops_no_deployment(
+def test_a_dropped_connection_does_not_stop_the_deployment(
     app: Remote, options: tuple[str, ...], quiet: bool
 ) -> None:
-    client = app.deploy_there(*options, quiet=quiet)
+    client = app.deploy_over_ssh(*options, quiet=quiet)
     assert (_stat(app.runner)[4] != "0") == bool(options)
-    session = int(_stat(app.runner)[1])
+    parent = int(_stat(app.runner)[1])
     client.kill()
     client.communicate()
     if options:
         wait_until(lambda: _stat(app.runner)[4] == "0")
     else:
-        wait_until(lambda: not is_running(session))
+        wait_until(lambda: not is_running(parent))
     app.gate.open()
     document = app.cli.wait_for(2)
     assert (document["status"], document["reason"]) == ("succeeded", None)
@@ -84,10 +91,10 @@ def test_a_connection_that_drops_stops_no_deployment(
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 @pytest.mark.parametrize("options", [TERMINAL, ()], ids=["terminal", "pipes"])
-def test_who_is_told_to_end_while_somebody_watches_ends(
+def test_a_signal_ends_the_deployment_while_the_connection_is_open(
     app: Remote, options: tuple[str, ...], number: signal.Signals
 ) -> None:
-    client = app.deploy_there(*options)
+    client = app.deploy_over_ssh(*options)
     os.kill(app.runner, number)
     done = finish(client)
     assert done.code == 130
@@ -102,7 +109,7 @@ def test_who_is_told_to_end_while_somebody_watches_ends(
 
 
 def test_it_can_be_cancelled_after_the_connection_dropped(app: Remote) -> None:
-    app.deploy_there(*TERMINAL).kill()
+    app.deploy_over_ssh(*TERMINAL).kill()
     wait_until(lambda: _stat(app.runner)[4] == "0")
     assert app.cli("cancel", "2").code == 0
     assert not is_running(app.step)

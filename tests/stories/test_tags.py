@@ -1,4 +1,4 @@
-"""A repo that follows tags: a pushed tag goes live, and nothing else does by itself."""
+"""A repo that follows tags: a pushed tag goes live, a pushed branch does not."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ def deployctl(config: Path) -> Deployctl:
 
 
 def deliver(config: Path, ref: str, after: str) -> str:
-    made = request(push(ref=ref, after=after), path="/app", number=ref)
-    return receive(made, load_webhook_config(str(config)), now=1.0, wake=lambda _: None).result
+    """Deliver a push of this ref; return the result in the answer."""
+    delivery = request(push(ref=ref, after=after), path="/app", number=ref)
+    return receive(delivery, load_webhook_config(str(config)), now=1.0, wake=lambda _: None).result
 
 
 def test_the_commit_of_an_annotated_tag_goes_live(
@@ -48,21 +49,21 @@ def test_the_commit_of_an_annotated_tag_goes_live(
     upstream.commit({"README": "more\n"}, "second")
     assert deliver(config, "refs/heads/main", upstream.head) == "ignored"
     assert deliver(config, "refs/tags/v1.0", "b" * 40) == "queued"
-    code, found = deployctl("run")
-    (deployment,) = found["deployments"]
+    code, document = deployctl("run")
+    (deployment,) = document["deployments"]
     assert (code, deployment["status"], deployment["ref"]) == (0, "succeeded", "refs/tags/v1.0")
     assert deployment["revision"] == tagged
 
 
-def test_the_newest_tag_that_fits_is_deployed_by_its_version(
+def test_of_the_tags_that_fit_the_pattern_the_highest_version_is_deployed(
     upstream: Upstream, deployctl: Deployctl
 ) -> None:
     for name in ("v1.10", "v1.9", "v1.11-rc1", "v1.11", "w2"):
         upstream.commit({"README": name}, name)
         upstream.tag(name)
     upstream.commit({"README": "more"}, "after all tags")
-    code, found = deployctl("deploy", "app")
-    assert (code, found["ref"], found["subject"]) == (0, "refs/tags/v1.11", "v1.11")
+    code, document = deployctl("deploy", "app")
+    assert (code, document["ref"], document["subject"]) == (0, "refs/tags/v1.11", "v1.11")
     assert deployctl("deploy", "app", "--if-changed")[1]["number"] == 1
     assert deployctl("deploy", "app", "-n")[1]["plan"][0].startswith("fetch refs/tags/v1.11 ")
 
@@ -71,15 +72,15 @@ def test_sync_deploys_the_newest_tag_too(upstream: Upstream, deployctl: Deployct
     tagged = upstream.head
     upstream.tag("v1.0")
     upstream.commit({"README": "more"}, "second")
-    code, found = deployctl("sync")
-    (deployment,) = found["deployments"]
+    code, document = deployctl("sync")
+    (deployment,) = document["deployments"]
     assert (code, deployment["ref"], deployment["revision"]) == (0, "refs/tags/v1.0", tagged)
     assert deployctl("sync") == (0, {"deployments": []})
     upstream.tag("v1.1")
     assert deployctl("sync")[1]["deployments"][0]["revision"] == upstream.head
 
 
-def test_a_tag_that_was_rolled_back_from_is_held_until_somebody_resumes(
+def test_a_tag_that_was_rolled_back_is_held_until_resume(
     upstream: Upstream, deployctl: Deployctl
 ) -> None:
     for name in ("v1.0", "v1.1"):
@@ -95,25 +96,25 @@ def test_a_tag_that_was_rolled_back_from_is_held_until_somebody_resumes(
     assert deployctl("sync")[1]["deployments"][0]["ref"] == "refs/tags/v1.1"
 
 
-def test_without_a_tag_that_fits_there_is_nothing_to_deploy(
+def test_nothing_is_deployed_if_no_tag_fits_the_pattern(
     upstream: Upstream, deployctl: Deployctl
 ) -> None:
     upstream.tag("w1")
-    code, found = deployctl("deploy", "app")
-    assert (code, found["error"]["message"]) == (
+    code, document = deployctl("deploy", "app")
+    assert (code, document["error"]["message"]) == (
         2,
         f"{upstream.url} has no tag that fits v*: push one, or set tags",
     )
     assert deployctl("sync") == (0, {"deployments": []})
 
 
-def test_what_is_followed_is_shown(deployctl: Deployctl) -> None:
+def test_status_shows_the_tags_that_are_followed(deployctl: Deployctl) -> None:
     (repo,) = deployctl("status")[1]["repos"]
     assert (repo["branch"], repo["tags"]) == (None, "v*")
 
 
-def test_a_person_may_say_which_tag(upstream: Upstream, deployctl: Deployctl) -> None:
+def test_the_option_ref_chooses_a_tag(upstream: Upstream, deployctl: Deployctl) -> None:
     upstream.tag("v1.0")
     upstream.tag("v2.0")
-    code, found = deployctl("deploy", "app", "--ref", "v1.0")
-    assert (code, found["ref"], found["revision"]) == (0, "refs/tags/v1.0", upstream.head)
+    code, document = deployctl("deploy", "app", "--ref", "v1.0")
+    assert (code, document["ref"], document["revision"]) == (0, "refs/tags/v1.0", upstream.head)

@@ -1,4 +1,4 @@
-"""What deployctl keeps is private, and what it deploys can be served, whatever the umask."""
+"""The state is private and releases can be read by other accounts, whatever the umask is."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tests.support.app import App
 from tests.support.bark import bark
 from tests.support.cli import finish
 from tests.support.deliveries import SECRET, push
-from tests.support.front import deliver
+from tests.support.deploy_cgi import deliver
 from tests.support.workers import wait_until
 
 
-def modes(place: Path) -> dict[str, int]:
-    """Every file and directory from there on down; a link has no mode of its own."""
-    found = [place, *place.rglob("*")]
+def modes(directory: Path) -> dict[str, int]:
+    """Return path and mode of all files and directories there; symlinks have no mode."""
+    paths = [directory, *directory.rglob("*")]
     return {
-        str(path.relative_to(place.parent)): stat.S_IMODE(path.stat().st_mode)
-        for path in found
+        str(path.relative_to(directory.parent)): stat.S_IMODE(path.stat().st_mode)
+        for path in paths
         if not path.is_symlink()
     }
 
@@ -40,10 +40,13 @@ def test_the_state_is_private_and_a_release_readable_whatever_the_umask(
         )
         app.push("1")
         body = json.dumps(push(after=app.upstream.head)).encode()
-        for number in (1, 2):  # the first one finds no state directory, and so leaves no copy
-            answered = deliver(app.cli, body, umask=umask, number=f"d-{number}")
-            assert answered.status == 202, answered
-            app.cli.wait_for(answered.document["deployment"])
+        for number in (
+            1,
+            2,
+        ):  # the first delivery finds no state directory, so no copy of the config is kept
+            response = deliver(app.cli, body, umask=umask, number=f"d-{number}")
+            assert response.status == 202, response
+            app.cli.wait_for(response.document["deployment"])
         assert app.live == "1"
         app.push("2")
         assert finish(app.cli.start("deploy", "app", umask=umask)).code == 0

@@ -1,4 +1,4 @@
-"""One repo called ``app`` on a machine of its own, seen through the command line."""
+"""A test repo called ``app``, with its upstream, its repos.yml and the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tests.support.cli import Cli, Done
 from tests.support.upstream import Upstream
 
-# A version that is empty fails its stage, one that is called bad fails its health check.
+# An empty file ``version`` fails the stage; one that contains ``bad`` fails the health check.
 USUAL: dict[str, Any] = {
     "stages": [{"name": "test", "run": "grep . version"}],
     "healthcheck": {"command": "! grep bad version", "deadline": 0.2, "interval": 0.1},
@@ -17,7 +17,7 @@ USUAL: dict[str, Any] = {
 
 
 class App:
-    """What is pushed, what is configured, what is live."""
+    """The repo ``app``: push to it, configure it, deploy it, and read what is live."""
 
     def __init__(
         self, directory: Path, upstream: Upstream, write_config: Callable[..., Path]
@@ -30,52 +30,60 @@ class App:
         self.cli = Cli(directory, self.configure())
 
     def configure(self, top: dict[str, Any] | None = None, **keys: Any) -> Path:
-        """Write repos.yml: the usual repo, or one with other keys (None: without that key)."""
+        """Write repos.yml with the repo ``app`` and return its path.
+
+        The repo has the keys of ``USUAL``, changed by ``keys``; a key whose value is None is left
+        out. ``top`` are keys of the top level.
+        """
         repo = {"url": self.upstream.url, **USUAL, **keys}
-        kept = {key: value for key, value in repo.items() if value is not None}
-        return self.write({"app": kept}, **(top or {}))
+        given = {key: value for key, value in repo.items() if value is not None}
+        return self.write({"app": given}, **(top or {}))
 
     def write(self, repos: dict[str, Any], **top: Any) -> Path:
-        """Write a repos.yml with these repos."""
+        """Write repos.yml with these repos and return its path."""
         return self._write_config(repos, **top)
 
     def push(self, version: str, message: str = "") -> str:
-        """Commit a version -> its sha."""
+        """Commit and push a file ``version`` with this text; return the commit's sha."""
         return self.upstream.commit({"version": f"{version}\n"}, message or f"Version {version}")
 
     def deploy(self, *words: str, code: int = 0) -> dict[str, Any]:
-        """Deploy -> the document, where it ends with this code."""
+        """Run ``deployctl deploy app``, assert its exit code, and return its JSON document."""
         document: dict[str, Any] = self.cli.json("deploy", "app", *words, code=code)
         return document
 
     def release(self, version: str) -> dict[str, Any]:
-        """Push a good version and deploy it."""
+        """Push a version, deploy it, and return the JSON document of the deployment."""
         self.push(version)
         return self.deploy()
 
     def refused(self, *words: str) -> str:
-        """What a call says that ends with 5."""
+        """Run a command that must end with exit code 5, and return its error message."""
         done: Done = self.cli(*words)
         assert done.code == 5, done
         return done.error
 
     @property
     def status(self) -> dict[str, Any]:
+        """The repo's entry of ``deployctl status --json``."""
         document: dict[str, Any] = self.cli.json("status", "app")["repos"][0]
         return document
 
     @property
     def live(self) -> str | None:
-        """The version that answers; None where nothing is live."""
+        """The live version: the text of its file ``version``, or None if there is none."""
         current = self.path / "current"
-        found = (current if current.is_symlink() else self.path) / "version"
-        return found.read_text().strip() if found.exists() else None
+        version = (current if current.is_symlink() else self.path) / "version"
+        return version.read_text().strip() if version.exists() else None
 
     def snapshot(self) -> list[tuple[str, float]]:
-        """Every file of the record and of what is deployed, with its time of change."""
-        places = [*self.path.rglob("*"), *self.state.rglob("*")]
+        """Return path and modification time of every file below the repo's path and the state.
+
+        Mirrors are left out.
+        """
+        paths = [*self.path.rglob("*"), *self.state.rglob("*")]
         return sorted(
-            (str(place), place.lstat().st_mtime)
-            for place in places
-            if "mirrors" not in place.parts and place.is_file()
+            (str(path), path.lstat().st_mtime)
+            for path in paths
+            if "mirrors" not in path.parts and path.is_file()
         )

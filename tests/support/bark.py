@@ -1,4 +1,4 @@
-"""A Bark server on loopback: https://github.com/Finb/bark-server, as far as POST /push goes."""
+"""A stand-in for a Bark push server: https://github.com/Finb/bark-server, POST /push only."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ KEY = "aKeyOfTheDevice1"
 
 
 class Bark(http.server.ThreadingHTTPServer):
-    """Keeps what it is sent; ``manners`` say how it answers, one by one, the last for ever."""
+    """A Bark server on loopback that keeps the messages that it receives.
+
+    ``behaviours`` are names of methods of ``_Push``: one for each request, in this order; the last
+    one is used for all further requests.
+    """
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, manners: tuple[str, ...]) -> None:
+    def __init__(self, behaviours: tuple[str, ...]) -> None:
         super().__init__(("127.0.0.1", 0), _Push)
-        self.manners = list(manners)
+        self.behaviours = list(behaviours)
         self.posts: list[tuple[str, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
-        self.asked = threading.Event()
-        self.over = threading.Event()
+        self.asked = threading.Event()  # set by the first request
+        self.stopping = threading.Event()
 
     @property
     def titles(self) -> list[str]:
@@ -41,15 +45,18 @@ class Bark(http.server.ThreadingHTTPServer):
 
 
 @contextmanager
-def bark(*manners: str) -> Iterator[Bark]:
-    """Manners: ``well`` (also where none is named), error, redirect, late, hang, trickle."""
-    with Bark(manners or ("well",)) as server:
+def bark(*behaviours: str) -> Iterator[Bark]:
+    """Run a Bark server until the block is left.
+
+    ``behaviours``: well (also if none is named), error, redirect, late, hang, trickle.
+    """
+    with Bark(behaviours or ("well",)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield server
         finally:
-            server.over.set()
+            server.stopping.set()
             server.shutdown()
             thread.join()
 
@@ -59,12 +66,12 @@ class _Push(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        manners = self.server.manners
-        manner = manners.pop(0) if len(manners) > 1 else manners[0]
+        behaviours = self.server.behaviours
+        behaviour = behaviours.pop(0) if len(behaviours) > 1 else behaviours[0]
         self.server.posts.append((self.path, json.loads(body)))
         self.server.headers.append(dict(self.headers))
         self.server.asked.set()
-        getattr(self, manner)()
+        getattr(self, behaviour)()
 
     def well(self) -> None:
         self._answer(200, {"code": 200, "message": "success"})
@@ -78,17 +85,17 @@ class _Push(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def late(self) -> None:
-        self.server.over.wait(4.3)
+        self.server.stopping.wait(4.3)
         self.well()
 
     def hang(self) -> None:
-        self.server.over.wait(60)
+        self.server.stopping.wait(60)
 
     def trickle(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", "1000")
         self.end_headers()
-        while not self.server.over.wait(0.1):
+        while not self.server.stopping.wait(0.1):
             self.wfile.write(b" ")
             self.wfile.flush()
 

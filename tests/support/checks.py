@@ -1,4 +1,4 @@
-"""What the doctor found, by its names."""
+"""Choose findings of ``deployctl check``, for tests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from deployctl.check.finding import Finding
 
 
 def about(document: dict[str, Any], check: str, repo: str | None = None) -> list[dict[str, Any]]:
-    """The findings of one check, of the machine or of one repo."""
+    """Return level, message and fix of the findings of one check.
+
+    ``document`` is what ``deployctl check --json`` printed; ``repo`` None: of the machine.
+    """
     return [
-        {name: each[name] for name in ("level", "message", "fix")}
-        for each in document["findings"]
-        if (each["check"], each["repo"]) == (check, repo)
+        {name: finding[name] for name in ("level", "message", "fix")}
+        for finding in document["findings"]
+        if (finding["check"], finding["repo"]) == (check, repo)
     ]
 
 
@@ -22,6 +25,6 @@ def levels(findings: Iterable[Finding]) -> list[str]:
 
 
 def only(findings: Iterable[Finding]) -> tuple[str, str, str | None]:
-    """The one finding: its level, what it says, what mends it."""
+    """Assert that there is exactly one finding; return its level, message and fix."""
     (finding,) = findings
     return finding.level, finding.message, finding.fix

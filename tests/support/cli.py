@@ -1,4 +1,4 @@
-"""deployctl as a person, a script or cron runs it: a process with an environment of its own."""
+"""Run deployctl as a process with an environment of its own, as a person or cron does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROGRAM = (sys.executable, "-m", "deployctl")
 
 @dataclass(frozen=True)
 class Done:
-    """How a call ended."""
+    """The result of a command that has ended: its exit code and its output."""
 
     code: int
     stdout: str
@@ -34,27 +34,27 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """The one document on stdout."""
+        """The JSON document on stdout."""
         return json.loads(self.stdout)
 
     @property
     def error(self) -> str:
-        """The one line on stderr, without the name in front."""
+        """The only line on stderr, without its prefix ``deployctl: ``."""
         (line,) = self.stderr.splitlines()
         assert line.startswith("deployctl: "), line
         return line.removeprefix("deployctl: ")
 
 
 class Cli:
-    """Calls with one repos.yml: ``cli("deploy", "app")``.
+    """The command line with a given repos.yml: ``cli("deploy", "app")`` runs a command.
 
-    ``through`` is a program, with its arguments, that starts them.
+    ``wrapper`` are words put before every command: a program that starts it, and its arguments.
     """
 
     def __init__(self, directory: Path, config: Path) -> None:
         self.directory = directory
         self.config = config
-        self.through: tuple[str, ...] = ()
+        self.wrapper: tuple[str, ...] = ()
         home = directory / "home"
         home.mkdir(exist_ok=True)
         self.env = {
@@ -78,13 +78,16 @@ class Cli:
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def json(self, *words: str, code: int = 0) -> Any:
-        """The document of a call that ends with this code."""
+        """Run a command with ``--json``, assert its exit code, and return its document."""
         done = self(*words, "--json")
         assert done.code == code, done
         return done.json
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
-        """A call that goes on meanwhile, leader of its own process group like a shell's job."""
+        """Start a command and return at once; it leads its own process group, like a shell's job.
+
+        ``options`` are those of ``subprocess.Popen``.
+        """
         return subprocess.Popen(
             self.argv(*words),
             **{
@@ -99,72 +102,78 @@ class Cli:
         )
 
     def argv(self, *words: str) -> list[str]:
-        return [*self.through, *PROGRAM, "-c", str(self.config), *words]
+        return [*self.wrapper, *PROGRAM, "-c", str(self.config), *words]
 
     def on_terminal(self, *words: str, columns: int = 60) -> str:
-        """What a call shows on a terminal of that width."""
+        """Run a command on a terminal of this width, and return all that it wrote there."""
         leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = self.start(*words, stdout=follower, stderr=follower, stdin=follower)
         os.close(follower)
-        shown = b""
+        output = b""
         try:
             while select.select([leader], [], [], 30)[0]:
-                shown += os.read(leader, 65536)
-        except OSError:  # Linux: nobody has the other end any more
+                output += os.read(leader, 65536)
+        except OSError:  # Linux fails with EIO once no process has the other end open
             pass
         finally:
             os.close(leader)
             process.wait()
-        return shown.decode().replace("\r\n", "\n")
+        return output.decode().replace("\r\n", "\n")
 
     def wait_for(self, number: int, status: str = "") -> dict[str, Any]:
-        """The deployment once it is in that status; without one, once it has ended."""
+        """Wait until the deployment has this status (empty: has ended), and return it."""
 
-        def found() -> bool:
+        def has_status() -> bool:
             done = self("show", str(number), "--json")
             now = done.json if done.code == 0 else {"status": None, "finished_at": None}
             return bool(now["status"] == status or (not status and now["finished_at"]))
 
-        wait_until(found)
+        wait_until(has_status)
         document: dict[str, Any] = self.json("show", str(number))
         return document
 
     def count(self) -> int:
-        """How many deployments the history has."""
+        """Return the number of deployments in the history."""
         return len(self.json("history", "-n", "1000")["deployments"])
 
 
 class Gate:
-    """A step that waits: ``command`` says that it has come and goes on when it may."""
+    """A step's command that waits until the test lets it go on.
+
+    ``command`` writes the process id of its shell to a file and waits for another file.
+    """
 
     def __init__(self, directory: Path, name: str = "gate") -> None:
-        self._come = directory / f"{name}.come"
+        self._reached = directory / f"{name}.reached"
         self._open = directory / f"{name}.open"
-        self.command = f"echo $$ > {self._come}; while [ ! -e {self._open} ]; do sleep 0.02; done"
+        self.command = (
+            f"echo $$ > {self._reached}; while [ ! -e {self._open} ]; do sleep 0.02; done"
+        )
 
     def wait(self) -> int:
-        """Until a step stands here -> its process id."""
-        wait_until(lambda: self._come.exists() and bool(self._come.read_text()))
-        return int(self._come.read_text())
+        """Wait until a step has reached the gate; return the process id of its shell."""
+        wait_until(lambda: self._reached.exists() and bool(self._reached.read_text()))
+        return int(self._reached.read_text())
 
     def open(self) -> None:
+        """Let the step that waits, and all later ones, go on."""
         self._open.touch()
 
     def close(self) -> None:
-        """For the next one that comes."""
+        """Make the next step wait."""
         self._open.unlink(missing_ok=True)
-        self._come.unlink(missing_ok=True)
+        self._reached.unlink(missing_ok=True)
 
 
 def finish(process: subprocess.Popen[bytes]) -> Done:
-    """Wait for what was started."""
+    """Wait for the end of a command that :meth:`Cli.start` started."""
     stdout, stderr = process.communicate(timeout=60)
     return Done(process.returncode, stdout.decode(), stderr.decode())
 
 
-def end(pid: int) -> None:
-    """End a process that a step left behind."""
+def kill(pid: int) -> None:
+    """Kill a process and wait until it has ended; do nothing if it does not exist."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -173,7 +182,7 @@ def end(pid: int) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
+    """Tell whether the process exists and is no zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -181,6 +190,6 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def settle(seconds: float) -> None:
-    """Give something that must not happen the time to happen."""
+def let_time_pass(seconds: float) -> None:
+    """Sleep: the test asserts next that something did not happen meanwhile."""
     time.sleep(seconds)

@@ -18,7 +18,10 @@ ZEROS = "0" * 40
 
 
 def push(**changes: Any) -> dict[str, Any]:
-    """The part of a push that matters; a change to None leaves the member out."""
+    """Return a push event: the members that deployctl reads.
+
+    ``changes`` replace members; None leaves the member out.
+    """
     document = {
         "ref": "refs/heads/main",
         "after": REVISION,
@@ -32,32 +35,39 @@ def push(**changes: Any) -> dict[str, Any]:
 
 
 def signature(body: bytes, secret: str = SECRET) -> str:
+    """Return the value of GitHub's header X-Hub-Signature-256 for this body."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def headers(
     body: bytes, *, secret: str | None = SECRET, event: str = "push", number: str | None = "d-1"
 ) -> dict[str, str]:
-    """The headers of a delivery; ``secret`` None: not signed, ``number`` None: without an id."""
-    found = {"content-type": "application/json", "content-length": str(len(body))}
-    found["x-github-event"] = event
+    """Return the headers of a delivery, with lower-case names.
+
+    ``secret`` None: not signed. ``number`` is the delivery's id; None: without one.
+    """
+    made = {"content-type": "application/json", "content-length": str(len(body))}
+    made["x-github-event"] = event
     if number is not None:
-        found["x-github-delivery"] = number
+        made["x-github-delivery"] = number
     if secret is not None:
-        found["x-hub-signature-256"] = signature(body, secret)
-    return found
+        made["x-hub-signature-256"] = signature(body, secret)
+    return made
 
 
 def request(
     document: Mapping[str, Any] | bytes, *, path: str = "", method: str = "POST", **about: Any
 ) -> Request:
-    """A signed delivery; what is in ``about`` goes to :func:`headers`."""
+    """Return a signed delivery as a request; ``about`` are arguments for :func:`headers`."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return Request(method, path, headers(body, **about), io.BytesIO(body))
 
 
 def webhook_config(state_dir: object, **repos: Mapping[str, Any]) -> WebhookConfig:
-    """A checked config; each repo is main of octo/Hello-World with SECRET unless it says more."""
+    """Return the config that the webhook reads.
+
+    Each repo follows main of octo/Hello-World with SECRET, but for the keys given here.
+    """
     usual = {
         "branch": "main",
         "tags": None,

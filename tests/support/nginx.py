@@ -1,4 +1,4 @@
-"""nginx in front of fcgiwrap in front of a CGI program, as people run deploy.cgi."""
+"""Start nginx and fcgiwrap, which runs a CGI program: the usual way to run deploy.cgi."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.support.paths import DEPLOY_CGI
-from tests.support.servers import Response, exchange, free_port, installed, stop, wait
+from tests.support.servers import (
+    Response,
+    free_port,
+    installed_program,
+    send_request,
+    stop,
+    wait_for_start,
+)
 
 NGINX_CONF = """
 daemon off;
@@ -55,10 +62,11 @@ http {{
 
 
 class WebServer:
-    """Both servers, started; ``script`` is the CGI program, ``directives`` go to its location.
+    """A running nginx and a running fcgiwrap.
 
-    ``locations`` are more of those; ``{sockets}/fcgi`` in them is the socket of fcgiwrap.
-    ``http`` is what else there is to serve: upstreams and servers.
+    ``script`` is the CGI program (None: deploy.cgi), ``directives`` are added to its location.
+    ``locations`` are further locations; ``{sockets}/fcgi`` in them is the socket of fcgiwrap.
+    ``http`` is added to nginx's block ``http``: upstreams and servers.
     """
 
     def __init__(
@@ -75,7 +83,7 @@ class WebServer:
         self.config = config
         self.directives = directives
         self.http = http
-        self.script = script or _front(directory)
+        self.script = script or _write_deploy_cgi(directory)
         # The path of a Unix socket has at most 107 bytes; that of a test's directory may have more.
         self.sockets = tempfile.mkdtemp(prefix="deployctl-")
         self.locations = locations.replace("{sockets}", self.sockets)
@@ -89,8 +97,8 @@ class WebServer:
         body: bytes | Iterable[bytes] = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """One request over a connection of its own; an iterable body is sent chunked."""
-        return exchange(("127.0.0.1", self.port), method, path, body, headers)
+        """Send one request and return the response; a body that is no ``bytes`` is sent chunked."""
+        return send_request(("127.0.0.1", self.port), method, path, body, headers)
 
     def stop(self) -> None:
         for process in (self.nginx, self.fcgiwrap):
@@ -100,24 +108,24 @@ class WebServer:
     def _start_fcgiwrap(self) -> subprocess.Popen[bytes]:
         with open(self.directory / "fcgiwrap.log", "wb") as log:
             process = subprocess.Popen(
-                [installed("fcgiwrap"), "-f", "-c", "4", "-s", f"unix:{self.sockets}/fcgi"],
+                [installed_program("fcgiwrap"), "-f", "-c", "4", "-s", f"unix:{self.sockets}/fcgi"],
                 env={"PATH": os.defpath},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        wait(lambda: os.path.exists(f"{self.sockets}/fcgi"), process)
+        wait_for_start(lambda: os.path.exists(f"{self.sockets}/fcgi"), process)
         return process
 
     def _start_nginx(self) -> subprocess.Popen[bytes]:
-        """Another program may take the free port before nginx does: then on another one."""
+        """Start nginx on a free port; try another port where a program took it before nginx."""
         for _ in range(5):
             self.port = free_port()
             self.token = secrets.token_hex(8)
             process = self._run_nginx()
             with contextlib.suppress(ChildProcessError):
-                wait(self._is_alive, process)
+                wait_for_start(self._is_alive, process)
                 return process
         raise AssertionError((self.directory / "error.log").read_text())
 
@@ -126,7 +134,7 @@ class WebServer:
         conf.write_text(NGINX_CONF.format(**vars(self)))
         log = str(self.directory / "error.log")
         return subprocess.Popen(
-            [installed("nginx"), "-p", str(self.directory), "-c", str(conf), "-e", log],
+            [installed_program("nginx"), "-p", str(self.directory), "-c", str(conf), "-e", log],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -139,8 +147,8 @@ class WebServer:
             return False
 
 
-def _front(directory: Path) -> Path:
-    """deploy.cgi as an installation leaves it: run by the interpreter of this environment."""
+def _write_deploy_cgi(directory: Path) -> Path:
+    """Write a script that runs deploy.cgi with the interpreter of the tests; return its path."""
     script = directory / "deploy.cgi"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{DEPLOY_CGI}"\n')
     script.chmod(0o755)

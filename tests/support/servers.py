@@ -1,4 +1,4 @@
-"""What the servers that tests start on loopback have in common."""
+"""Start servers on loopback, stop them, and send them requests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-# The system's own, and those that tests/run only unpacks, as they exclude each other.
+# Where servers are: the system's, and those that tests/run only unpacks, as Debian cannot have
+# both inetd and xinetd installed.
 PROGRAMS = ("/usr/sbin", f"{sys.prefix}/unpacked/usr/sbin")
 
 
 class Response:
-    """What the client got; header names in lower case."""
+    """An HTTP response; its header names are in lower case."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -26,14 +27,17 @@ class Response:
         self.body = body
 
 
-def exchange(
+def send_request(
     address: tuple[str, int],
     method: str,
     path: str,
     body: bytes | Iterable[bytes] = b"",
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """One request over a connection of its own; an iterable body is sent chunked."""
+    """Send one request over a new connection and return the response.
+
+    A body that is no ``bytes`` is sent chunked.
+    """
     connection = http.client.HTTPConnection(*address, timeout=30)
     try:
         connection.request(method, path, body, headers or {})
@@ -43,7 +47,8 @@ def exchange(
         connection.close()
 
 
-def installed(program: str) -> str:
+def installed_program(program: str) -> str:
+    """Return the path of a program; fail where it is not installed."""
     path = os.pathsep.join([os.environ.get("PATH", ""), *PROGRAMS])
     found = shutil.which(program, path=path)
     assert found, f"{program} is missing: bash tests/run"
@@ -51,13 +56,17 @@ def installed(program: str) -> str:
 
 
 def free_port(address: str = "127.0.0.1") -> int:
+    """Return a TCP port that is free now; another program may take it at any time."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
-def wait(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    """Until it is ready; ChildProcessError where the process ended instead."""
+def wait_for_start(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Wait until ``ready`` returns true, at most 20 seconds.
+
+    Raise ChildProcessError where the process ends or is not ready in time.
+    """
     deadline = time.monotonic() + 20
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -67,7 +76,7 @@ def wait(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """The whole group: the children of some servers outlive their first process."""
+    """End the whole process group: the children of some servers outlive their first process."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     process.wait(timeout=10)

@@ -1,4 +1,4 @@
-"""A small real service, restarted by the classic script that leaves it in the background."""
+"""A small HTTP service to deploy, with a script that restarts it in the background."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 
 
 class Service:
-    """What a repo with these files serves; ``run`` is its shared directory with the pid."""
+    """The service in the files of a repo; ``run`` is its shared directory with the file ``pid``.
+
+    ``/ping`` answers 500 where the version begins with ``bad``; other paths answer the version.
+    """
 
     def __init__(self, run: Path) -> None:
         with socket.socket() as probe:
@@ -47,10 +50,11 @@ class Service:
 
     @staticmethod
     def files(version: str) -> dict[str, str | None]:
+        """Return the files of the repo for this version, for :meth:`Upstream.commit`."""
         return {"app.sh": RESTART, "server.py": SERVER, "version": f"{version}\n"}
 
     def answer(self) -> str:
-        """What a visitor sees."""
+        """Return what the running service answers: its version."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=10) as response:
             return str(response.read().decode())
 

@@ -1,4 +1,4 @@
-"""A disk of a few megabytes that a test may fill."""
+"""A file system of a few megabytes that a test may fill."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ BLOCK = 4096
 
 
 @contextlib.contextmanager
-def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
-    """A file system in memory, mounted there; skips where that cannot be had."""
+def small_disk(directory: Path, megabytes: int) -> Iterator[Path]:
+    """Make the directory, mount a tmpfs on it, and unmount it at the end of the block.
+
+    The test is skipped where this account cannot mount one.
+    """
     if os.geteuid() != 0:
         pytest.skip("mounting takes root")
-    place.mkdir()
+    directory.mkdir()
     options = f"size={megabytes}m,mode=0755"
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "deployctl-test", str(place)],
+        ["mount", "-t", "tmpfs", "-o", options, "deployctl-test", str(directory)],
         check=False,
         capture_output=True,
         text=True,
@@ -29,21 +32,21 @@ def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
     if done.returncode != 0:
         pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
     try:
-        yield place
+        yield directory
     finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
-def fill(place: Path) -> Path:
-    """Leave not one block -> the file that has them all."""
-    path = place / "full"
+def fill(directory: Path) -> Path:
+    """Write a file until no block of the file system is free; return its path."""
+    path = directory / "full"
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
             file.write(b"x" * BLOCK)
     return path
 
 
-def free(place: Path) -> int:
-    """Bytes."""
-    status = os.statvfs(place)
+def free_bytes(directory: Path) -> int:
+    """Return how many bytes of the file system are free."""
+    status = os.statvfs(directory)
     return status.f_bavail * status.f_frsize

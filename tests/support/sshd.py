@@ -1,4 +1,4 @@
-"""A real ssh server on loopback, and a client of it."""
+"""Run a real ssh server on loopback, and clients of it."""
 
 from __future__ import annotations
 
@@ -10,37 +10,41 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.support.servers import free_port, installed
+from tests.support.servers import free_port, installed_program
 from tests.support.workers import wait_until
 
 
 class Sshd:
-    """``url`` leads git to a path on it, ``start`` runs a command through it."""
+    """A running ssh server, which accepts the key in the file ``key``.
+
+    ``known_host`` is its line for a known_hosts file, ``authorized`` the file of accepted keys.
+    """
 
     def __init__(self, directory: Path, port: int) -> None:
         self.port = port
         self.key = directory / "key"
         self.authorized = directory / "authorized"
-        host = " ".join((directory / "host.pub").read_text().split()[:2])
-        self.known_host = f"[127.0.0.1]:{port} {host}\n"
-        self._known = directory / "known"
-        self._known.write_text(self.known_host)
+        host_key = " ".join((directory / "host.pub").read_text().split()[:2])
+        self.known_host = f"[127.0.0.1]:{port} {host_key}\n"
+        self._known_hosts = directory / "known"
+        self._known_hosts.write_text(self.known_host)
 
     def url(self, path: Path) -> str:
+        """Return the URL with which git reaches a repository at this path."""
         return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
 
     def start(self, words: Sequence[str], *options: str) -> subprocess.Popen[bytes]:
-        """A client that runs these words there; its options go in front."""
+        """Start an ssh client that runs a command there; ``options`` are those of ssh(1)."""
         settings = {
             "BatchMode": "yes",
             "IdentitiesOnly": "yes",
-            "UserKnownHostsFile": f'"{self._known}"',
+            "UserKnownHostsFile": f'"{self._known_hosts}"',
             "IdentityFile": f'"{self.key}"',
         }
-        asked = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-        who, command = f"{getpass.getuser()}@127.0.0.1", shlex.join(words)
+        fixed = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        account, command = f"{getpass.getuser()}@127.0.0.1", shlex.join(words)
         return subprocess.Popen(
-            ["ssh", "-F", "/dev/null", *asked, "-p", str(self.port), *options, who, command],
+            ["ssh", "-F", "/dev/null", *fixed, "-p", str(self.port), *options, account, command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -50,7 +54,7 @@ class Sshd:
 
 @contextlib.contextmanager
 def sshd(directory: Path) -> Iterator[Sshd]:
-    """A server of our own on a free port of loopback, for our own account."""
+    """Run an ssh server on a free port of loopback, for the account that runs the tests."""
     directory.mkdir()
     for name in ("host", "key"):
         subprocess.run(
@@ -63,14 +67,14 @@ def sshd(directory: Path) -> Iterator[Sshd]:
         f'AuthorizedKeysFile "{directory}/authorized"\nStrictModes no\nUsePAM no\n'
         "PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
     )
-    command = [installed("sshd"), "-D", "-e", "-f", str(directory / "config")]
+    command = [installed_program("sshd"), "-D", "-e", "-f", str(directory / "config")]
     if os.geteuid() == 0 and not os.path.isdir("/run/sshd"):
-        # Root's server wants that directory: it gets one in a mount namespace of its own.
+        # sshd started by root needs that directory: make it in a mount namespace of its own.
         script = 'mount -t tmpfs tmpfs /run && mkdir /run/sshd && exec "$@"'
         command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
     log = directory / "log"
-    with log.open("wb") as written:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=written)
+    with log.open("wb") as stderr:
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
     try:
         wait_until(lambda: server.poll() is not None or "listening on" in log.read_text())
         assert server.poll() is None, log.read_text()

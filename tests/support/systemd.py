@@ -1,4 +1,4 @@
-"""Stand-ins for systemd, which runs as process 1 or not at all, and the cgroups it would use."""
+"""Stand-ins for systemd, which tests cannot run as process 1; and real cgroups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 
 from tests.support.workers import wait_until
 
-# As the real one: it returns once the command runs, which gets a session of its own.
+# Like the real one it starts the command in a session of its own and returns at once. It writes
+# the arguments that it was given to {log}, one a line.
 SYSTEMD_RUN = """#!/bin/sh
 for word; do printf '%s\\n' "$word"; done >>{log}
 while [ "$1" != -- ]; do shift; done
@@ -26,30 +27,32 @@ exec setsid --fork "$@" </dev/null >/dev/null 2>&1
 
 
 def units(script: str) -> dict[str, str]:
-    """What ``setup systemd`` writes: the text of each unit, by its name."""
+    """Return the text of each unit in the script that ``setup systemd`` prints, by its name."""
     found = re.findall(r"(?ms)^cat >/etc/systemd/system/(\S+) <<'END'\n(.*?)^END$", script)
     return dict(found)
 
 
 def settings(unit: str, name: str) -> list[str]:
+    """Return the values of all settings of this name in the text of a unit."""
     return re.findall(rf"(?m)^{name}=(.*)$", unit)
 
 
 class PathUnit:
-    """Does what systemd.path(5) says of DirectoryNotEmpty=: a loop in the place of systemd.
+    """A stand-in for a path unit with DirectoryNotEmpty= (systemd.path(5)).
 
-    What it starts is the ExecStart lines as they are printed, one after the other; systemd-run is
-    a stand-in too. ``runs`` are the words that it was given each time.
+    A thread looks into the watched directory every 10 milliseconds. While the directory is not
+    empty it runs the ExecStart lines that ``setup systemd`` printed, one after the other, with a
+    stand-in for systemd-run. ``words`` are all arguments that the latter was given so far.
     """
 
     def __init__(self, directory: Path, script: str) -> None:
-        found = units(script)
-        (self.watched,) = settings(found["deployctl.path"], "DirectoryNotEmpty")
-        self._lines = settings(found["deployctl.service"], "ExecStart")
-        self._program = directory / "systemd-run"
+        texts = units(script)
+        (self.watched,) = settings(texts["deployctl.path"], "DirectoryNotEmpty")
+        self._lines = settings(texts["deployctl.service"], "ExecStart")
+        self._systemd_run = directory / "systemd-run"
         self._log = directory / "systemd-run.log"
-        self._program.write_text(SYSTEMD_RUN.format(log=self._log))
-        self._program.chmod(0o755)
+        self._systemd_run.write_text(SYSTEMD_RUN.format(log=self._log))
+        self._systemd_run.chmod(0o755)
         self._stopped = threading.Event()
         self._loop = threading.Thread(target=self._watch)
 
@@ -73,29 +76,32 @@ class PathUnit:
             time.sleep(0.01)
 
     def start_service(self) -> None:
+        """Run the ExecStart lines of deployctl.service, each to its end."""
         for line in self._lines:
             program, *words = shlex.split(line.removeprefix("+"))
             if program == "/usr/bin/systemd-run":
-                program = str(self._program)
+                program = str(self._systemd_run)
             subprocess.run([program, *words], check=True, env={"PATH": os.defpath}, cwd="/")
 
 
 class Cgroup:
-    """A real one: what systemd puts a service into, and empties when that is stopped."""
+    """A real cgroup. systemd runs each service in one, and kills all processes in it to stop it."""
 
     def __init__(self, parent: Path) -> None:
         self.path = parent / f"deployctl-test-{uuid.uuid4().hex}"
         self.path.mkdir()
 
-    def take(self, pid: int) -> None:
+    def move_in(self, pid: int) -> None:
+        """Move a process into the cgroup."""
         (self.path / "cgroup.procs").write_text(f"{pid}\n")
 
     @property
     def kill(self) -> Path:
-        """Who writes 1 into this file ends all that is in it: cgroups(7)."""
+        """The file to write 1 into, which kills all processes of the cgroup: cgroups(7)."""
         return self.path / "cgroup.kill"
 
     def remove(self) -> None:
+        """Kill all processes of the cgroup and remove it."""
         self.kill.write_text("1\n")
         wait_until(lambda: not (self.path / "cgroup.procs").read_text())
         self.path.rmdir()
@@ -103,6 +109,7 @@ class Cgroup:
 
 @pytest.fixture
 def cgroup() -> Iterator[Cgroup]:
+    """An empty cgroup; the test is skipped where none can be made."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     parents = [Path(words[1]) for words in mounts if words[2] == "cgroup2"]
     try:

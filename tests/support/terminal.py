@@ -1,4 +1,4 @@
-"""A terminal as a person sits at: a program runs in it, and what it shows can be read."""
+"""Run a program in a terminal, and read what the terminal shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ import pyte
 
 
 class Terminal:
-    """Its screen holds what an xterm's would; nothing is read but while something is waited for."""
+    """A terminal with a program in it; its screen shows what an xterm would show.
+
+    The program's output is read only inside :meth:`wait_for` and :meth:`finish`.
+    """
 
     def __init__(
         self,
@@ -43,30 +46,34 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """What can be read on it, without the blanks behind and below."""
+        """The lines on the screen, without blanks at their ends and empty lines at the bottom."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip().split("\n")
 
     @property
     def cursor(self) -> tuple[int, int]:
-        """Column and row, from 0."""
+        """Column and row of the cursor, counted from 0."""
         return self._screen.cursor.x, self._screen.cursor.y
 
     def colour(self, text: str) -> str:
-        """That of the first place where the text stands."""
+        """Return the foreground colour of the text where it first appears on the screen."""
         for row, line in enumerate(self._screen.display):
             if text in line:
                 return str(self._screen.buffer[row][line.index(text)].fg)
         raise AssertionError(f"{text!r} is not on {self.lines}")
 
     def wait_for(self, text: str, *, gone: bool = False) -> list[str]:
-        """Until the text is there, or is not, -> all lines."""
-        until = time.monotonic() + 30
+        """Wait until the screen shows the text (``gone``: no longer shows it); return all lines.
+
+        It fails after 30 seconds.
+        """
+        deadline = time.monotonic() + 30
         while (text in "\n".join(self.lines)) == gone:
-            assert time.monotonic() < until, self.lines
+            assert time.monotonic() < deadline, self.lines
             self._read()
         return self.lines
 
     def press(self, keys: bytes) -> None:
+        """Type these characters."""
         os.write(self._leader, keys)
 
     def resize(self, columns: int, rows: int) -> None:
@@ -74,13 +81,13 @@ class Terminal:
         _set_size(self._leader, columns, rows)
 
     def finish(self) -> int:
-        """Read on until the program has ended -> its exit code."""
+        """Read until the program has ended; return its exit code."""
         while self._read():
             pass
         return self.process.wait(timeout=30)
 
     def hang_up(self) -> None:
-        """What a connection that drops does to it."""
+        """Close the terminal, as a dropped connection does; the kernel sends SIGHUP."""
         if self._leader >= 0:
             os.close(self._leader)
             self._leader = -1
@@ -100,12 +107,12 @@ class Terminal:
         self.hang_up()
 
     def _read(self) -> bool:
-        """What comes within a moment; False at the end."""
+        """Read what is there within 0.1 seconds; return False at the end of the output."""
         if not select.select([self._leader], [], [], 0.1)[0]:
             return True
         try:
             data = os.read(self._leader, 65536)
-        except OSError:  # Linux: nobody has the other end any more
+        except OSError:  # Linux fails with EIO once no process has the other end open
             return False
         self.written += data
         self._stream.feed(data)

@@ -1,4 +1,4 @@
-"""The programs that deployers start: real ones with a home of their own, and stand-ins."""
+"""The programs that deployers call: real ones with an isolated home, and stand-ins."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from pathlib import Path
 from deployctl.system.environment import PATH
 from tests.support.cli import is_running
 from tests.support.paths import ROOT
-from tests.support.servers import installed, stop, wait
+from tests.support.servers import installed_program, stop, wait_for_start
 from tests.support.workers import wait_until
 
 DOWNLOADED = ROOT / ".cache" / "tools"
-PLACES = (f"{sys.prefix}/bin", f"{DOWNLOADED}/pm2/node_modules/.bin", os.environ["PATH"], PATH)
+# Where real programs are looked for, in this order.
+PROGRAM_PATHS = (
+    f"{sys.prefix}/bin",
+    f"{DOWNLOADED}/pm2/node_modules/.bin",
+    os.environ["PATH"],
+    PATH,
+)
 STAND_IN = """#!{python}
 import json, os, sys
 with open({log!r}, "a") as log:
@@ -64,7 +70,7 @@ http {{
 
 
 class Tools:
-    """A directory that comes first on the PATH of the steps, and a home for what is in it."""
+    """A directory that is first on the PATH of the steps, and a home directory for its programs."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "tools"
@@ -79,7 +85,7 @@ class Tools:
 
     @property
     def env(self) -> dict[str, str]:
-        """For ``env`` of a repo: nothing is written to the account's home or downloaded."""
+        """The key ``env`` for a repo: programs use only this home, and download nothing."""
         assert DOWNLOADED.is_dir(), f"{DOWNLOADED} is missing: bash tests/run"
         return {
             "HOME": str(self.home),
@@ -93,23 +99,24 @@ class Tools:
         }
 
     def link(self, *names: str) -> None:
-        """Put real programs there."""
+        """Put links to real programs into the directory."""
         for name in names:
-            found = shutil.which(name, path=os.pathsep.join(PLACES))
+            found = shutil.which(name, path=os.pathsep.join(PROGRAM_PATHS))
             assert found, f"{name} is missing: bash tests/run"
             (self.bin / name).symlink_to(found)
 
     def stand_in(self, name: str, then: str = "") -> None:
-        """Put a program there that writes down how it was called, and does this then."""
+        """Put in a program that logs its arguments and then runs the Python code ``then``."""
         self.write(name, STAND_IN.format(python=sys.executable, log=str(self.log), **locals()))
 
     def write(self, name: str, script: str) -> None:
+        """Put an executable script into the directory."""
         path = self.bin / name
         path.write_text(script)
         path.chmod(0o755)
 
     def calls(self) -> list[str]:
-        """How the stand-ins were called since the last time, in order."""
+        """Return the calls of stand-ins since the last call of this method: name and arguments."""
         if not self.log.exists():
             return []
         calls = [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -117,7 +124,7 @@ class Tools:
         return [" ".join(words[:-1]) for words in calls]
 
     def stop(self) -> None:
-        """End pm2's daemon, which ends its processes."""
+        """End pm2's daemon and with it the processes that it runs; remove the sockets."""
         with contextlib.suppress(OSError, ValueError):
             pid = int((self.sockets / "pm2" / "pm2.pid").read_text())
             os.kill(pid, signal.SIGTERM)
@@ -126,7 +133,10 @@ class Tools:
 
 
 class Supervisor:
-    """supervisord, with the programs that are described; ``supervisorctl`` finds it by itself."""
+    """A running supervisord; ``programs`` are sections of its configuration.
+
+    ``supervisorctl`` on the PATH of the steps finds its configuration by itself.
+    """
 
     def __init__(self, tools: Tools, programs: str) -> None:
         self.directory = tools.directory / "supervisor"
@@ -138,33 +148,35 @@ class Supervisor:
         socket = tools.sockets / "supervisor"
         conf.write_text(SUPERVISORD.format(**vars(self), socket=socket) + programs)
         self.process = _start(["supervisord", "-n", "-s", "-c", str(conf)], {"PATH": PATH})
-        wait(socket.exists, self.process)
+        wait_for_start(socket.exists, self.process)
 
     def stop(self) -> None:
         stop(self.process)
 
 
 class Nginx:
-    """nginx with a master process; ``nginx`` on the steps' PATH is the one that controls it."""
+    """A running nginx with a master process; ``nginx`` on the PATH of the steps controls it."""
 
     def __init__(self, tools: Tools, port: int, include: Path) -> None:
         directory = tools.directory / "nginx"
         directory.mkdir()
         conf = directory / "nginx.conf"
-        # Its workers have to read what the test wrote.
+        # The test's files belong to root: the workers must run as root to read them.
         user = "user root;" if os.geteuid() == 0 else ""
         conf.write_text(NGINX.format(**locals()))
-        own = ["-p", str(directory), "-c", str(conf), "-e", str(directory / "error.log")]
-        tools.write("nginx", f'#!/bin/sh\nexec {installed("nginx")} {" ".join(own)} "$@"\n')
-        self.process = _start(["nginx", *own, "-g", "daemon off;"], {"PATH": PATH})
-        wait((directory / "pid").exists, self.process)
+        options = ["-p", str(directory), "-c", str(conf), "-e", str(directory / "error.log")]
+        tools.write(
+            "nginx", f'#!/bin/sh\nexec {installed_program("nginx")} {" ".join(options)} "$@"\n'
+        )
+        self.process = _start(["nginx", *options, "-g", "daemon off;"], {"PATH": PATH})
+        wait_for_start((directory / "pid").exists, self.process)
 
     def stop(self) -> None:
         stop(self.process)
 
 
 def _start(argv: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    program = shutil.which(argv[0], path=os.pathsep.join(PLACES))
+    program = shutil.which(argv[0], path=os.pathsep.join(PROGRAM_PATHS))
     assert program, f"{argv[0]} is missing: bash tests/run"
     return subprocess.Popen(
         [program, *argv[1:]],

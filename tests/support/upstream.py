@@ -1,4 +1,4 @@
-"""A real git repository to deploy from."""
+"""Make a real git repository to deploy from."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ class Upstream:
 
     @property
     def head(self) -> str:
-        """The sha of what is checked out in the clone."""
+        """The sha of the commit that is checked out in the clone."""
         return git(self.work, "rev-parse", "HEAD")
 
     def commit(self, files: Mapping[str, str | None] | None = None, message: str = "change") -> str:
-        """Write these files (None: remove it; a ``#!`` file is executable), commit, push -> sha."""
+        """Write these files, commit and push; return the sha.
+
+        A file whose text is None is removed; one that begins with ``#!`` is executable.
+        """
         for name, text in (files or {}).items():
             _write(self.work / name, text)
         git(self.work, "add", "--all")
@@ -36,25 +39,27 @@ class Upstream:
         return self.head
 
     def branch(self, name: str) -> None:
-        """Go on with this branch, a new one from here where there is none."""
+        """Switch the clone to this branch; create it here if it does not exist."""
         exists = name in git(self.work, "branch", "--format=%(refname:short)").splitlines()
         git(self.work, "switch", "-q", *(() if exists else ("--create",)), name)
 
     def tag(self, name: str) -> None:
+        """Make an annotated tag of the current commit and push it."""
         git(self.work, "tag", "-m", name, name)
         self.push(name)
 
     def rewind(self, revision: str) -> None:
-        """Move the branch back to an earlier commit and force-push that."""
+        """Set the branch to an earlier commit and force-push it."""
         git(self.work, "reset", "-q", "--hard", revision)
         self.push()
 
     def push(self, ref: str = "HEAD") -> None:
+        """Force-push a ref of the clone to the bare repository."""
         git(self.work, "push", "-q", "--force", "origin", ref)
 
 
 def git(directory: Path, *words: str) -> str:
-    """Run git there -> what it printed; its complaint is the error's."""
+    """Run git in this directory and return its stdout; fail with its stderr."""
     done = subprocess.run(
         ["git", *words], cwd=directory, check=False, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""A stand-in for the worker, started as the real one is, that tells how it was started."""
+"""A stub for the worker that reports how it was started; and waiting for a condition."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ os.rename({report!r} + ".new", {report!r})
 time.sleep({seconds})
 open({report!r} + ".end", "w").close()
 """
-FRONT = """#!{python}
+DEPLOY_CGI = """#!{python}
 import sys
 sys.path.insert(0, {root!r})
 from deployctl.system import wake
@@ -41,7 +41,10 @@ exec(open({script!r}).read())
 
 
 class StubWorker:
-    """A package ``deployctl`` below ``directory`` whose ``run`` reports and sleeps."""
+    """A package ``deployctl`` below ``directory`` that stands in for the real one.
+
+    Every command writes a report of its process to ``path`` and sleeps for so many seconds.
+    """
 
     def __init__(self, directory: Path, seconds: float = 0) -> None:
         self.package = directory / "stub" / "deployctl"
@@ -52,11 +55,11 @@ class StubWorker:
             PROGRAM.format(report=str(self.path), seconds=seconds)
         )
 
-    def front(self, directory: Path) -> Path:
-        """deploy.cgi as an installation leaves it, except that it starts this worker."""
+    def write_deploy_cgi(self, directory: Path) -> Path:
+        """Write a deploy.cgi that starts this worker instead of the real one; return its path."""
         path = directory / "deploy.cgi"
         path.write_text(
-            FRONT.format(
+            DEPLOY_CGI.format(
                 python=sys.executable,
                 root=str(ROOT),
                 package=str(self.package),
@@ -67,17 +70,19 @@ class StubWorker:
         return path
 
     def report(self) -> dict[str, Any]:
-        """What it said when it was started, as soon as it does."""
+        """Wait until the worker was started, and return its report."""
         wait_until(self.path.exists)
         document: dict[str, Any] = json.loads(self.path.read_text())
         return document
 
     def has_ended(self) -> bool:
+        """Tell whether the worker was started and has slept to its end."""
         return Path(f"{self.path}.end").exists()
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until the condition returns true; fail after so many seconds."""
     deadline = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)

@@ -1,7 +1,8 @@
-"""The fault sweep: the real program, failed at every call that changes something.
+"""The fault sweep: run the real program with a fault at each system call that changes something.
 
-``python -m tests.sweep`` runs a deployment (a rollback, a delivery, ...) once to count the system
-calls with which it and all it starts change files or processes. Then it runs the same again for
-each of them, with the fault of the day at that one: killed, out of space, input/output error. After
-each it lets the next ``deployctl run`` repair, and holds what it finds to the invariants.
+``python -m tests.sweep`` runs an operation (a deployment, a rollback, a delivery, ...) once, and
+counts the system calls with which its processes change files or processes. Then it runs the
+operation once for each of these calls, with a fault there: the process is killed, or the call fails
+with ENOSPC or EIO. After each of these runs ``deployctl run`` must repair, and the invariants are
+checked.
 """

@@ -1,6 +1,6 @@
-"""``python -m tests.sweep``: all points, every Nth, or the mutants: each of them must be caught.
+"""Run the fault sweep at all points or at every Nth, or check that it catches the mutants.
 
-All points take about four hours on two cores; ``--every 60`` four minutes.
+All points take about four hours on two cores; ``--every 60`` takes four minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import git  # noqa: F401 - loaded once here and not in each of some thousand processes
+import git  # noqa: F401 - imported once, and not in each of thousands of forked processes
 
 import deployctl.cli  # noqa: F401
 from tests.conftest import ENVIRONMENT
@@ -28,13 +28,13 @@ from tests.sweep.mutants import MUTANTS, Mutant
 from tests.sweep.points import OPERATIONS, attempt, count
 from tests.sweep.scene import Scene
 
-_PROGRESS = 500  # points
+_PROGRESS = 500  # points between two lines of progress
 _STRATEGIES = ("releases", "in_place")
 
 
 @dataclass(frozen=True)
-class Task:
-    """One point: the Nth call of an operation."""
+class Point:
+    """The Nth call of an operation, with a kind of fault."""
 
     strategy: str
     operation: str
@@ -47,7 +47,7 @@ class Task:
 
 @dataclass
 class Tally:
-    """What came of the points of one operation and kind."""
+    """The results of all points with one strategy, operation and kind of fault."""
 
     points: int = 0
     tried: int = 0
@@ -55,15 +55,16 @@ class Tally:
     examples: list[str] = field(default_factory=list)
 
 
-class Bench:
-    """A process's own scenes, built when the first task wants them."""
+class Scenes:
+    """The scenes of one worker process, each built when the first point needs it."""
 
     def __init__(self, directory: str, mutant: Mutant | None = None) -> None:
         self._directory = Path(tempfile.mkdtemp(dir=directory))
         self._mutant = mutant
         self._scenes: dict[str, Scene] = {}
 
-    def scene(self, strategy: str) -> Scene:
+    def get(self, strategy: str) -> Scene:
+        """Return the scene for this strategy."""
         if strategy not in self._scenes:
             made = Scene(self._directory / strategy, strategy)
             made.build()
@@ -72,58 +73,63 @@ class Bench:
         return self._scenes[strategy]
 
     def calls(self, strategy: str, operation: str, kind: str) -> tuple[str, ...]:
-        """Those at which the fault can strike, in their order."""
-        return count(self.scene(strategy), OPERATIONS[operation], KINDS[kind]).calls
+        """Return the names of the calls at which this fault can be injected, in their order."""
+        return count(self.get(strategy), OPERATIONS[operation], KINDS[kind]).calls
 
-    def try_out(self, task: Task) -> tuple[Task, str, list[str]]:
-        fault = Fault(KINDS[task.kind], task.number)
+    def run(self, point: Point) -> tuple[Point, str, list[str]]:
+        """Run the operation with the fault; return the point, the faulted call, and violations."""
+        fault = Fault(KINDS[point.kind], point.number)
         try:
-            ran, violations = attempt(self.scene(task.strategy), OPERATIONS[task.operation], fault)
-        except Exception as error:  # noqa: BLE001 - a sweep that stops at one point tries no other
-            return task, "", [f"the sweep itself failed: {error!r}"]
-        return task, ran.struck or "", violations
+            result, violations = attempt(
+                self.get(point.strategy), OPERATIONS[point.operation], fault
+            )
+        except Exception as error:  # noqa: BLE001 - go on with the other points
+            return point, "", [f"the sweep itself failed: {error!r}"]
+        return point, result.faulted_call or "", violations
 
 
-_benches: list[Bench] = []  # of this process
+_scenes: list[Scenes] = []  # of this worker process
 
 
 def _start_worker(directory: str) -> None:
-    _benches[:] = [Bench(directory)]
+    _scenes[:] = [Scenes(directory)]
 
 
-def _work(task: Task) -> tuple[Task, str, list[str]]:
-    return _benches[0].try_out(task)
+def _work(point: Point) -> tuple[Point, str, list[str]]:
+    return _scenes[0].run(point)
 
 
 def sweep(arguments: argparse.Namespace, directory: str) -> int:
-    """Try the points -> 1 where something was not as it must be."""
+    """Try the chosen points; return the exit code: 1 if there was a violation, else 0."""
     seed = arguments.seed if arguments.seed is not None else int(time.time())
     print(f"seed {seed}, every {arguments.every}", flush=True)
     choose = random.Random(seed)
     tallies: dict[tuple[str, str, str], Tally] = {}
-    tasks: list[Task] = []
-    planner = Bench(directory)
-    for which in itertools.product(arguments.strategy, arguments.operation, arguments.kind):
-        tallies[which] = Tally(len(planner.calls(*which)))
+    chosen: list[Point] = []
+    planner = Scenes(directory)
+    for combination in itertools.product(arguments.strategy, arguments.operation, arguments.kind):
+        tallies[combination] = Tally(len(planner.calls(*combination)))
         first = choose.randint(1, arguments.every)
-        tasks += [Task(*which, n) for n in range(first, tallies[which].points + 1, arguments.every)]
-    choose.shuffle(tasks)
+        numbers = range(first, tallies[combination].points + 1, arguments.every)
+        chosen += [Point(*combination, number) for number in numbers]
+    choose.shuffle(chosen)
     context = multiprocessing.get_context("fork")
     with context.Pool(arguments.jobs, _start_worker, (directory,)) as pool:
-        results = pool.imap_unordered(_work, tasks)
-        for done, (task, struck, violations) in enumerate(results, start=1):
+        results = pool.imap_unordered(_work, chosen)
+        for done, (point, call, violations) in enumerate(results, start=1):
             if done % _PROGRESS == 0:
-                print(f"{done} of {len(tasks)} points", flush=True)
-            _note(tallies[task.strategy, task.operation, task.kind], task, struck, violations)
+                print(f"{done} of {len(chosen)} points", flush=True)
+            tally = tallies[point.strategy, point.operation, point.kind]
+            _add_result(tally, point, call, violations)
     return _report(tallies)
 
 
-def _note(tally: Tally, task: Task, struck: str, violations: list[str]) -> None:
+def _add_result(tally: Tally, point: Point, call: str, violations: list[str]) -> None:
     tally.tried += 1
     if violations:
         tally.violated += 1
-        told = "\n".join(f"    {each[:600]}" for each in violations[:4])
-        print(f"VIOLATION: {task} ({struck})\n{told}", flush=True)
+        lines = "\n".join(f"    {violation[:600]}" for violation in violations[:4])
+        print(f"VIOLATION: {point} ({call})\n{lines}", flush=True)
 
 
 def _report(tallies: dict[tuple[str, str, str], Tally]) -> int:
@@ -138,21 +144,22 @@ def _report(tallies: dict[tuple[str, str, str], Tally]) -> int:
     return 1 if total["violated"] else 0
 
 
-def hunt(mutants: Iterable[Mutant], directory: str) -> int:
-    """Each mutant must be caught -> 1 where one was not."""
-    return max([0 if _is_caught(mutant, Bench(directory, mutant)) else 1 for mutant in mutants])
+def check_mutants(mutants: Iterable[Mutant], directory: str) -> int:
+    """Run the sweep on each mutant; return the exit code: 1 if one was not caught, else 0."""
+    return max([0 if _is_caught(mutant, Scenes(directory, mutant)) else 1 for mutant in mutants])
 
 
-def _is_caught(mutant: Mutant, bench: Bench) -> bool:
-    scene, operation = bench.scene("releases"), OPERATIONS[mutant.operation]
+def _is_caught(mutant: Mutant, scenes: Scenes) -> bool:
+    scene, operation = scenes.get("releases"), OPERATIONS[mutant.operation]
     kind = replace(KINDS["crash"], calls=mutant.calls or KINDS["crash"].calls)
     numbers = list(range(1, len(count(scene, operation, kind).calls) + 1))
     random.Random(mutant.name).shuffle(numbers)
     for tried, number in enumerate(numbers, start=1):
-        ran, violations = attempt(scene, operation, Fault(kind, number))
-        shown = next((each for each in violations if each.startswith(mutant.shows)), None)
-        if shown is not None:
-            print(f"{mutant.name}: caught at point {tried}, at {ran.struck}\n    {shown[:200]}")
+        result, violations = attempt(scene, operation, Fault(kind, number))
+        found = next((each for each in violations if each.startswith(mutant.violation)), None)
+        if found is not None:
+            call = result.faulted_call
+            print(f"{mutant.name}: caught at point {tried}, at {call}\n    {found[:200]}")
             return True
     print(f"{mutant.name}: ESCAPED {len(numbers)} points")
     return False
@@ -161,24 +168,29 @@ def _is_caught(mutant: Mutant, bench: Bench) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sweep", description=__doc__)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="try each Nth point")
-    parser.add_argument("--seed", type=int, help="which points of a sample")
+    parser.add_argument("--seed", type=int, help="chooses the points of a sample")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--directory", help="where to work (default: the system's for such files)")
+    parser.add_argument("--directory", help="where to work (default: that for temporary files)")
     parser.add_argument(
-        "--mutants", nargs="*", choices=[*MUTANTS], help="see that mistakes are caught"
+        "--mutants",
+        nargs="*",
+        choices=[*MUTANTS],
+        help="check that these (or all) are caught",
     )
-    for name, known in (
+    for name, choices in (
         ("strategy", _STRATEGIES), ("operation", tuple(OPERATIONS)), ("kind", tuple(KINDS)),
     ):  # fmt: skip
-        parser.add_argument(f"--{name}", nargs="+", choices=known, default=known)
+        parser.add_argument(f"--{name}", nargs="+", choices=choices, default=choices)
     arguments = parser.parse_args()
-    obstacle = kernel.why_not()
+    obstacle = kernel.obstacle()
     if obstacle is not None:
         parser.error(obstacle)
     os.environ.update(ENVIRONMENT)
     with tempfile.TemporaryDirectory(prefix="sweep-", dir=arguments.directory) as directory:
         if arguments.mutants is not None:
-            return hunt([MUTANTS[name] for name in arguments.mutants or MUTANTS], directory)
+            return check_mutants(
+                [MUTANTS[name] for name in arguments.mutants or MUTANTS], directory
+            )
         return sweep(arguments, directory)
 
 

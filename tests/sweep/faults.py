@@ -1,4 +1,4 @@
-"""Run something with one fault in it, and know what became of all its processes."""
+"""Run a process tree with one fault in it, and wait for, find or kill its processes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from dataclasses import dataclass
 from deployctl.system.process_tree import MARKER
 from tests.sweep import kernel
 
-_SUBREAPER = 36  # prctl(2)
-_PATIENCE = 60.0  # seconds
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, prctl(2)
+_TIMEOUT = 60.0  # seconds
 
-# The calls that need room on a disk, and those that a broken disk fails.
-_TAKE_ROOM = frozenset(
+# The calls that can fail with ENOSPC, and those that can fail with EIO.
+_CAN_FAIL_WITH_ENOSPC = frozenset(
     (
         *("write", "pwrite64", "writev", "sendfile", "copy_file_range", "ftruncate", "openat"),
         *("mkdir", "mkdirat", "symlink", "symlinkat", "link", "linkat", "rename", "renameat"),
         *("renameat2",),
     )
 )
-_TOUCH_THE_DISK = _TAKE_ROOM | frozenset(
+_CAN_FAIL_WITH_EIO = _CAN_FAIL_WITH_ENOSPC | frozenset(
     ("fsync", "fdatasync", "syncfs", "unlink", "unlinkat", "rmdir", "truncate")
 )
 
@@ -37,8 +37,9 @@ _TOUCH_THE_DISK = _TAKE_ROOM | frozenset(
 class Kind:
     """A kind of fault.
 
-    ``error`` is what the call fails with, 0: its process is killed. ``everywhere``: not that call
-    alone but every later one too (the disk stays full), or not that process alone but all of them.
+    ``error`` is the errno with which the call fails; 0: its process is killed instead.
+    ``everywhere``: every later call fails, too (the disk stays full); or, where ``error`` is 0, all
+    processes are killed. ``calls`` are the names of the calls that can meet this fault.
     """
 
     name: str
@@ -46,11 +47,11 @@ class Kind:
     everywhere: bool = False
     calls: frozenset[str] = frozenset(kernel.CALLS.values())
 
-    def concerns(self, asked: kernel.Asked) -> bool:
-        """Whether the call is one of those that this fault can meet."""
-        if asked.name not in self.calls:
+    def applies_to(self, call: kernel.PendingCall) -> bool:
+        """Tell whether this call can meet this fault."""
+        if call.name not in self.calls:
             return False
-        return not self.error or not asked.file or _is_on_disk(asked.file)
+        return not self.error or not call.file or _is_on_disk(call.file)
 
 
 KINDS = {
@@ -58,39 +59,39 @@ KINDS = {
     for kind in (
         Kind("kill"),
         Kind("crash", everywhere=True),
-        Kind("nospace", errno.ENOSPC, calls=_TAKE_ROOM),
-        Kind("full", errno.ENOSPC, everywhere=True, calls=_TAKE_ROOM),
-        Kind("ioerror", errno.EIO, calls=_TOUCH_THE_DISK),
-        Kind("broken", errno.EIO, everywhere=True, calls=_TOUCH_THE_DISK),
+        Kind("nospace", errno.ENOSPC, calls=_CAN_FAIL_WITH_ENOSPC),
+        Kind("full", errno.ENOSPC, everywhere=True, calls=_CAN_FAIL_WITH_ENOSPC),
+        Kind("ioerror", errno.EIO, calls=_CAN_FAIL_WITH_EIO),
+        Kind("broken", errno.EIO, everywhere=True, calls=_CAN_FAIL_WITH_EIO),
     )
 }
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault at the Nth call that it concerns."""
+    """A fault at the Nth call that it applies to; ``number`` is N, from 1."""
 
     kind: Kind
     number: int
 
     @property
-    def stays(self) -> bool:
-        """Whether it meets the calls after that one, too."""
+    def persists(self) -> bool:
+        """Tell whether the calls after that one fail, too."""
         return self.kind.everywhere and bool(self.kind.error)
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What became of it: the status of the first process, its output, the calls in their order.
+class Run:
+    """The result of a run: exit status and output of its first process, and the calls in order.
 
-    ``struck`` is the call that met the fault, None: it was over before; ``in_a_step``: it was made
-    by a command of the operator, or by one just being started.
+    ``faulted_call`` is the call that met the fault; None: the run ended before. ``in_a_step`` tells
+    whether that call was made by a step's command, or was an execve.
     """
 
     status: int
     output: bytes
     calls: tuple[str, ...]
-    struck: str | None
+    faulted_call: str | None
     in_a_step: bool
 
     @property
@@ -98,8 +99,12 @@ class Ran:
         return self.status == -signal.SIGKILL
 
 
-class Machine:
-    """A process tree with a fault in it; its questions are answered until the block is left."""
+class ProcessTree:
+    """A process tree whose calls are counted and can be made to fail.
+
+    Use it as a context manager: a thread answers for the calls until the block is left, which kills
+    all processes. ``only_first``: only the calls of the first process count.
+    """
 
     def __init__(self, fault: Fault | None, kind: Kind, *, only_first: bool) -> None:
         self._fault = fault
@@ -107,79 +112,80 @@ class Machine:
         self._only_first = only_first
         self._first = 0
         self._calls: list[str] = []
-        self._struck: str | None = None
+        self._faulted_call: str | None = None
         self._in_a_step = False
         self._listener = -1
-        self._striking = threading.Lock()
+        self._injecting = threading.Lock()
         self._serving = threading.Thread(target=self._serve)
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> ProcessTree:
         adopt_orphans()
         return self
 
     def __exit__(self, *_: object) -> None:
-        end_all_below()
+        kill_descendants()
         self._serving.join()
         os.close(self._listener)
         reap()
 
-    def run(self, work: Callable[[], int]) -> Ran:
-        """Let a child do the work -> how that ended; others of the tree may live on."""
-        ours, theirs = socket.socketpair()
+    def run(self, work: Callable[[], int]) -> Run:
+        """Run ``work`` in a child process and return its result; its descendants may still run."""
+        own_end, child_end = socket.socketpair()
         reading, writing = os.pipe()
         self._first = os.fork()
         if not self._first:
             os.close(reading)
-            _be_the_first(theirs, writing, work)
-        theirs.close()
+            _run_first(child_end, writing, work)
+        child_end.close()
         os.close(writing)
-        with ours:
-            _, (self._listener, *_), _, _ = socket.recv_fds(ours, 1, 1)
+        with own_end:
+            _, (self._listener, *_), _, _ = socket.recv_fds(own_end, 1, 1)
         self._serving.start()
         output = _read_all(reading)
         status = os.waitstatus_to_exitcode(os.waitpid(self._first, 0)[1])
-        with self._striking:  # a crash has ended all of them before anybody looks
+        with self._injecting:  # wait until a fault has killed all the processes that it kills
             pass
-        return Ran(status, output, tuple(self._calls), self._struck, self._in_a_step)
+        return Run(status, output, tuple(self._calls), self._faulted_call, self._in_a_step)
 
     def wait(self) -> None:
-        """Until the last process of the tree is gone."""
-        self._serving.join(_PATIENCE)
+        """Wait until the last process of the tree has ended; TimeoutError after 60 seconds."""
+        self._serving.join(_TIMEOUT)
         if self._serving.is_alive():
-            raise TimeoutError(f"not over after {_PATIENCE} s")
+            raise TimeoutError(f"not over after {_TIMEOUT} s")
 
     def _serve(self) -> None:
+        """Answer for the calls until no process with the filter is left."""
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         while True:
             events = poll.poll()
             if any(event & (select.POLLHUP | select.POLLERR) for _, event in events):
                 return
-            if events and (asked := kernel.receive(self._listener)):
-                self._answer(asked)
+            if events and (call := kernel.next_call(self._listener)):
+                self._answer(call)
 
-    def _answer(self, asked: kernel.Asked) -> None:
-        if (self._only_first and asked.pid != self._first) or not self._kind.concerns(asked):
-            kernel.go_on(self._listener, asked)
+    def _answer(self, call: kernel.PendingCall) -> None:
+        if (self._only_first and call.pid != self._first) or not self._kind.applies_to(call):
+            kernel.go_on(self._listener, call)
             return
-        self._calls.append(asked.name)
+        self._calls.append(call.name)
         fault, number = self._fault, len(self._calls)
-        if fault and (number == fault.number or (number > fault.number and fault.stays)):
-            with self._striking:
-                self._strike(fault.kind, asked)
+        if fault and (number == fault.number or (number > fault.number and fault.persists)):
+            with self._injecting:
+                self._inject(fault.kind, call)
         else:
-            kernel.go_on(self._listener, asked)
+            kernel.go_on(self._listener, call)
 
-    def _strike(self, kind: Kind, asked: kernel.Asked) -> None:
-        if self._struck is None:
-            self._struck = f"{asked.name} {asked.file}".strip()
-            self._in_a_step = asked.name == "execve" or _is_step(asked.pid)
+    def _inject(self, kind: Kind, call: kernel.PendingCall) -> None:
+        if self._faulted_call is None:
+            self._faulted_call = f"{call.name} {call.file}".strip()
+            self._in_a_step = call.name == "execve" or _is_step(call.pid)
         if kind.error:
-            kernel.fail(self._listener, asked, kind.error)
+            kernel.fail(self._listener, call, kind.error)
         elif kind.everywhere:
-            end_all_below()
+            kill_descendants()
         else:
-            _kill(asked.pid)
+            _kill(call.pid)
 
 
 def _is_on_disk(file: str) -> bool:
@@ -187,6 +193,10 @@ def _is_on_disk(file: str) -> bool:
 
 
 def _is_step(pid: int) -> bool:
+    """Tell whether the process belongs to a step, by the variable that deployctl sets for steps.
+
+    Helpers have that variable, too, with a value that begins with ``helper-``.
+    """
     with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
         return any(
             entry.startswith(f"{MARKER}=".encode()) and b"=helper-" not in entry
@@ -195,13 +205,13 @@ def _is_step(pid: int) -> bool:
     return False
 
 
-def _be_the_first(connection: socket.socket, output: int, work: Callable[[], int]) -> None:
+def _run_first(connection: socket.socket, output: int, work: Callable[[], int]) -> None:
     status = 99
     try:
         os.setsid()
         os.dup2(output, 1)
         os.dup2(output, 2)
-        kernel.submit(connection)
+        kernel.install_filter(connection)
         connection.close()
         status = work()
     except SystemExit as ended:
@@ -216,33 +226,33 @@ def _read_all(reading: int) -> bytes:
 
 
 def adopt_orphans() -> None:
-    """Whatever loses its parent becomes our child, so that nothing can get away."""
+    """Make orphans of this process tree children of this process, so that all can be found."""
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
-def end_all_below() -> None:
-    """Kill all that came from this process, until nothing is left that could fork."""
-    until = time.monotonic() + _PATIENCE
-    while living := [pid for pid in descendants() if _lives(pid)]:
-        for pid in living:
+def kill_descendants() -> None:
+    """Kill all descendants of this process, until none is left that could fork."""
+    deadline = time.monotonic() + _TIMEOUT
+    while alive := [pid for pid in descendants() if _is_alive(pid)]:
+        for pid in alive:
             _kill(pid)
-        if time.monotonic() > until:
-            raise TimeoutError(f"cannot end {living}")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"cannot end {alive}")
         time.sleep(0.001)
 
 
-def none_left_alive(patience: float) -> bool:
-    """Wait so many seconds for all that came from this process to end -> whether they did."""
-    until = time.monotonic() + patience
-    while any(map(_lives, descendants())):
-        if time.monotonic() > until:
+def wait_for_descendants(seconds: float) -> bool:
+    """Wait for all descendants of this process to end; tell whether they did in this time."""
+    deadline = time.monotonic() + seconds
+    while any(map(_is_alive, descendants())):
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.005)
     return True
 
 
 def descendants() -> Iterator[int]:
-    """Every process below this one."""
+    """Yield the process ids of all descendants of this process, also of zombies."""
     waiting = [os.getpid()]
     while waiting:
         children = _children(waiting.pop())
@@ -259,7 +269,8 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
+    """Tell whether the process exists and is no zombie (Z) and not dead (X)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
@@ -273,7 +284,7 @@ def _kill(pid: int) -> None:
 
 
 def reap() -> None:
-    """Take leave of the dead that became our children."""
+    """Wait for all children that have ended, so that no zombie is left."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

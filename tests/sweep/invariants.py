@@ -1,6 +1,6 @@
-"""What must be true whatever happened: at once, after the next run, and after the one behind that.
+"""Check the invariants: before a repair, after the next run, and after one more run.
 
-The names I1 to I7 are those of the README's guarantees turned into questions to the disk.
+The names I1 to I7 stand for the README's guarantees, as they can be checked on the disk.
 """
 
 from __future__ import annotations
@@ -14,59 +14,65 @@ from deployctl.system.process_tree import MARKER
 from tests.sweep.faults import descendants
 from tests.sweep.scene import FILES, Scene
 
-_LEFT_BEHIND = (".lock", ".new", ".index", "-journal", ".tmp")
-_UNTOUCHED = frozenset(("stamps", "body"))
+# How names of files end that must not remain.
+_TEMPORARY_SUFFIXES = (".lock", ".new", ".index", "-journal", ".tmp")
+# Files of the sweep itself, which snapshots leave out.
+_OWN_FILES = frozenset(("stamps", "body"))
 
 
-def at_once(scene: Scene) -> Iterator[str]:
-    """What a visitor meets while nobody has repaired anything: a whole release, old or new."""
+def before_repair(scene: Scene) -> Iterator[str]:
+    """Yield violations right after the fault: a complete release, old or new, must be live."""
     if scene.strategy == "releases":
-        yield from _live_is_whole(scene)
+        yield from _live_is_complete(scene)
 
 
 def after_repair(scene: Scene) -> Iterator[str]:
-    """One run later: all is decided, what is live is what the record says, nothing is left over."""
+    """Yield violations after a run.
+
+    All deployments must have ended, the record must be right about what is live, and no temporary
+    file and no process may be left.
+    """
     if scene.strategy == "releases" or not _is_degraded(scene):
-        yield from _live_is_whole(scene)
+        yield from _live_is_complete(scene)
     for number, status in scene.rows("SELECT number, status FROM deployments"):
         if status in ("queued", "running"):
             yield f"I3: #{number} is still {status}"
-    yield from _record_tells_what_is_live(scene)
+    yield from _record_is_right_about_live(scene)
     yield from _releases_are_recorded(scene)
-    yield from _nothing_is_left_behind(scene)
+    yield from _no_temporary_file_is_left(scene)
     yield from _no_process_is_left()
     yield from _steps_never_overlapped(scene)
     yield from _state_is_private(scene)
 
 
-def _live_is_whole(scene: Scene) -> Iterator[str]:
+def _live_is_complete(scene: Scene) -> Iterator[str]:
     live = scene.live
     if live not in scene.revisions:
         yield f"I2: {live} is live"
         return
     root = scene.app / "current" if scene.strategy == "releases" else scene.app
     version = f"{scene.revisions.index(live) + 1}\n"
-    wanted = {f"lib/{number % 5}/{number}": f"{number}\n" for number in range(FILES)}
-    wanted |= {"version": version, "built": version}
+    expected = {f"lib/{number % 5}/{number}": f"{number}\n" for number in range(FILES)}
+    expected |= {"version": version, "built": version}
     if scene.strategy == "releases" and not (root / ".complete").exists():
         yield f"I2: {os.readlink(root)} is live and not complete"
-    for name, text in wanted.items():
+    for name, text in expected.items():
         found = _text(root / name)
         if found != text:
             yield f"I2: {name} of what is live is {found!r}, not {text!r}"
 
 
-def _record_tells_what_is_live(scene: Scene) -> Iterator[str]:
-    question = (
+def _record_is_right_about_live(scene: Scene) -> Iterator[str]:
+    query = (
         "SELECT revision FROM deployments WHERE status = 'succeeded' ORDER BY number DESC LIMIT 1"
     )
-    ((recorded,),) = scene.rows(question)
+    ((recorded,),) = scene.rows(query)
     if recorded != scene.live and not _is_degraded(scene):
         yield f"I2: {scene.live} is live, and the record says {recorded}"
 
 
 def _is_degraded(scene: Scene) -> bool:
-    """Said loudly, and a person's to mend: going back failed, too."""
+    """Tell whether a rollback failed, too: the status says so, and a person must repair it."""
     return bool(scene.rows("SELECT 1 FROM deployments WHERE status = 'degraded'"))
 
 
@@ -78,13 +84,13 @@ def _releases_are_recorded(scene: Scene) -> Iterator[str]:
             yield f"I6: releases on disk {sorted(on_disk)}, recorded {sorted(map(str, recorded))}"
 
 
-def _nothing_is_left_behind(scene: Scene) -> Iterator[str]:
+def _no_temporary_file_is_left(scene: Scene) -> Iterator[str]:
     locks = scene.state / "locks"
-    for place, directories, files in os.walk(scene.now):
+    for directory, directories, files in os.walk(scene.root):
         for name in (*directories, *files):
-            path = Path(place, name)
-            if name.endswith(_LEFT_BEHIND) and path.parent != locks:
-                yield f"I6: {path.relative_to(scene.now)} was left behind"
+            path = Path(directory, name)
+            if name.endswith(_TEMPORARY_SUFFIXES) and path.parent != locks:
+                yield f"I6: {path.relative_to(scene.root)} was left behind"
 
 
 def _no_process_is_left() -> Iterator[str]:
@@ -99,30 +105,31 @@ def _no_process_is_left() -> Iterator[str]:
 
 def _steps_never_overlapped(scene: Scene) -> Iterator[str]:
     running = ""
-    for line in (_text(scene.now / "stamps") or "").splitlines():
-        word, _, who = line.partition(" ")
+    for line in (_text(scene.root / "stamps") or "").splitlines():
+        word, _, shell = line.partition(" ")
         if word == "start":
-            running = who
-        elif who != running:
-            yield f"I7: a step of {who} went on while one of {running} ran"
+            running = shell
+        elif shell != running:
+            yield f"I7: the step of process {shell} went on while that of {running} ran"
 
 
 def _state_is_private(scene: Scene) -> Iterator[str]:
-    for place, directories, files in os.walk(scene.state):
+    for directory, directories, files in os.walk(scene.state):
         for name in (*directories, *files):
-            mode = os.lstat(os.path.join(place, name)).st_mode
+            mode = os.lstat(os.path.join(directory, name)).st_mode
             if mode & 0o077 and not stat.S_ISLNK(mode):
                 yield f"P9: {name} has mode {stat.S_IMODE(mode):04o}"
 
 
 def snapshot(scene: Scene) -> dict[str, tuple[int, ...]]:
-    """Every file with the times of its last change; two of them tell whether anything happened."""
-    found: dict[str, tuple[int, ...]] = {}
-    for place, _, files in os.walk(scene.now):
-        for name in sorted(set(files) - _UNTOUCHED):
-            status = os.lstat(os.path.join(place, name))
-            found[os.path.join(place, name)] = (status.st_mtime_ns, status.st_size, status.st_ino)
-    return found
+    """Return modification time, size and inode of every file, to compare with a later snapshot."""
+    states: dict[str, tuple[int, ...]] = {}
+    for directory, _, files in os.walk(scene.root):
+        for name in sorted(set(files) - _OWN_FILES):
+            status = os.lstat(os.path.join(directory, name))
+            path = os.path.join(directory, name)
+            states[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
+    return states
 
 
 def _text(path: Path) -> str | None:

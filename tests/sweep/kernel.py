@@ -1,7 +1,8 @@
-"""The kernel's part: each counted call of a process tree asks us first (seccomp_unotify(2)).
+"""Stop a process tree at each system call that counts, with seccomp (seccomp_unotify(2)).
 
-One filter is laid on a process and on all that it starts; each counted call waits until we say:
-go on, fail with this error, or we kill who made it. Linux >= 5.5, x86-64; no root needed.
+A filter is installed in a process and inherited by all that it starts. Each call that counts waits
+until the supervising process answers: go on, or fail with this error; or kills the process that
+made it. Needs Linux >= 5.5 on x86-64, and no root.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# What changes something that outlives the process: files and their names, processes, signals.
+# The calls that count, by number: those that change something that outlives the process, which are
+# files and their names, processes, and signals.
 CALLS = {
     1: "write",
     18: "pwrite64",
@@ -54,18 +56,18 @@ CALLS = {
     435: "clone3",
 }
 _OPENAT = 257
-_MAKES = os.O_CREAT | os.O_TRUNC
+_MAY_CHANGE = os.O_CREAT | os.O_TRUNC
 
 _SECCOMP = 317
 _SET_MODE_FILTER, _NEW_LISTENER = 1, 8
 _NO_NEW_PRIVS = 38
-_ASK, _ALLOW = 0x7FC00000, 0x7FFF0000
+_NOTIFY, _ALLOW = 0x7FC00000, 0x7FFF0000
 _X86_64 = 0xC000003E
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _CONTINUE = 1
 
 # struct seccomp_notif: id, pid, flags, nr, arch, instruction pointer, six arguments.
-_ASKED = struct.Struct("=QIIiIQ6Q")
+_NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 # struct seccomp_notif_resp: id, value, error, flags.
 _ANSWER = struct.Struct("=QqiI")
 
@@ -79,8 +81,8 @@ class _Program(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A call that waits for our answer."""
+class PendingCall:
+    """A system call that waits for an answer; ``id`` is the kernel's number for it."""
 
     id: int
     pid: int
@@ -89,8 +91,11 @@ class Asked:
 
     @property
     def file(self) -> str:
-        """What a call about an open file is about; ``pipe:[7]`` and the like too; else empty."""
-        if self.name not in _ABOUT_OPEN_FILES:
+        """The file that the call's descriptor refers to, as in /proc/PID/fd: also ``pipe:[7]``.
+
+        Empty for calls that take no file descriptor.
+        """
+        if self.name not in _TAKE_FILE_DESCRIPTOR:
             return ""
         try:
             return os.readlink(f"/proc/{self.pid}/fd/{self.arguments[0]}")
@@ -98,7 +103,7 @@ class Asked:
             return ""
 
 
-_ABOUT_OPEN_FILES = frozenset(
+_TAKE_FILE_DESCRIPTOR = frozenset(
     (
         *("write", "pwrite64", "writev", "sendfile", "fsync", "fdatasync", "ftruncate"),
         *("fchmod", "syncfs", "copy_file_range"),
@@ -106,18 +111,21 @@ _ABOUT_OPEN_FILES = frozenset(
 )
 
 
-def why_not() -> str | None:
-    """What keeps the sweep from running here; None: nothing."""
+def obstacle() -> str | None:
+    """Return why the sweep cannot run on this machine, or None if it can."""
     if platform.machine() != "x86_64" or sys.platform != "linux":
         return "the sweep knows the system calls of Linux on x86-64 only"
     sizes = ctypes.create_string_buffer(6)
     if ctypes.CDLL(None).syscall(_SECCOMP, 3, 0, sizes) != 0:
-        return "this kernel lets nobody be asked about system calls (seccomp)"
+        return "this kernel has no seccomp notifications"
     return None
 
 
-def submit(connection: socket.socket) -> None:
-    """From here on this process and all that it starts ask; who is asked gets the listener."""
+def install_filter(connection: socket.socket) -> None:
+    """Install the filter in this process, and send its listener over the connection.
+
+    The listener is the file descriptor from which calls are read. Raise OSError.
+    """
     library = ctypes.CDLL(None, use_errno=True)
     code = b"".join(_instructions())
     program = _Program(len(code) // 8, code)
@@ -131,49 +139,51 @@ def submit(connection: socket.socket) -> None:
 
 
 def _instructions() -> Iterator[bytes]:
-    """Ask about the calls of the table; of openat only about those that may change a file."""
+    """Yield the filter: notify for the calls in CALLS, for openat only if it may change a file."""
     others = [number for number in CALLS if number != _OPENAT]
     yield _instruction(_LOAD, _AT_ARCH)
     yield _instruction(_JUMP_EQUAL, _X86_64, 1, 0)
     yield _instruction(_RETURN, _ALLOW)
     yield _instruction(_LOAD, _AT_NUMBER)
-    for place, number in enumerate(others):
-        yield _instruction(_JUMP_EQUAL, number, len(others) - place + 3, 0)
+    for index, number in enumerate(others):
+        yield _instruction(_JUMP_EQUAL, number, len(others) - index + 3, 0)
     yield _instruction(_JUMP_EQUAL, _OPENAT, 0, 2)
     yield _instruction(_LOAD, _AT_FLAGS)
-    yield _instruction(_JUMP_SET, _MAKES, 1, 0)
+    yield _instruction(_JUMP_SET, _MAY_CHANGE, 1, 0)
     yield _instruction(_RETURN, _ALLOW)
-    yield _instruction(_RETURN, _ASK)
+    yield _instruction(_RETURN, _NOTIFY)
 
 
 def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("=HBBI", code, if_true, if_false, operand)
 
 
-def receive(listener: int) -> Asked | None:
-    """The next call that waits; None where its process died meanwhile."""
-    buffer = bytearray(_ASKED.size)
+def next_call(listener: int) -> PendingCall | None:
+    """Return the next call that waits; None where its process has ended meanwhile."""
+    buffer = bytearray(_NOTIFICATION.size)
     try:
         fcntl.ioctl(listener, _RECEIVE, buffer)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EINTR):
             return None
         raise
-    number, pid, _, call, _, _, *arguments = _ASKED.unpack(buffer)
-    return Asked(number, pid, CALLS[call], tuple(arguments))
+    id_, pid, _, number, _, _, *arguments = _NOTIFICATION.unpack(buffer)
+    return PendingCall(id_, pid, CALLS[number], tuple(arguments))
 
 
-def go_on(listener: int, asked: Asked) -> None:
-    _answer(listener, _ANSWER.pack(asked.id, 0, 0, _CONTINUE))
+def go_on(listener: int, call: PendingCall) -> None:
+    """Let the call run."""
+    _answer(listener, _ANSWER.pack(call.id, 0, 0, _CONTINUE))
 
 
-def fail(listener: int, asked: Asked, error: int) -> None:
-    _answer(listener, _ANSWER.pack(asked.id, -1, -error, 0))
+def fail(listener: int, call: PendingCall, error: int) -> None:
+    """Let the call fail with this errno."""
+    _answer(listener, _ANSWER.pack(call.id, -1, -error, 0))
 
 
 def _answer(listener: int, answer: bytes) -> None:
     try:
         fcntl.ioctl(listener, _SEND, bytearray(answer))
     except OSError as error:
-        if error.errno != errno.ENOENT:  # it was killed while it waited
+        if error.errno != errno.ENOENT:  # the process was killed while the call waited
             raise

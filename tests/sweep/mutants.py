@@ -1,4 +1,4 @@
-"""The program with mistakes that others have made: a sweep that finds none of them is no proof."""
+"""Mistakes that other programs have made, built into deployctl: the sweep must catch each."""
 
 from __future__ import annotations
 
@@ -18,26 +18,29 @@ from deployctl.webhook.receive import Answer
 
 @dataclass(frozen=True)
 class Mutant:
-    """A mistake; the operation that must show it, as which violation; the points may be few."""
+    """A mistake, the operation that must reveal it, and the beginning of the violation's text.
+
+    ``calls`` limits the points that are tried to these calls; empty: all.
+    """
 
     name: str
     patch: Callable[[], None]
     operation: str
-    shows: str
+    violation: str
     calls: frozenset[str] = frozenset()
 
 
 def _replace(where: Any, name: str, by: Any) -> None:
-    assert hasattr(where, name), f"{where} has no {name} to be mistaken in"
+    assert hasattr(where, name), f"{where} has no {name} to replace"
     setattr(where, name, by)
 
 
 def _nothing(*_: object) -> None:
-    """What the mistaken program forgets to do."""
+    """Stand in for a function that the mutant does not call."""
 
 
 def _unlink_and_symlink() -> None:
-    """As many deploy scripts switch: for a moment nothing is live."""
+    """Switch as many deploy scripts do: for a short time nothing is live."""
 
     def point(self: Releases, link: str) -> None:
         remove(self.current)
@@ -48,33 +51,35 @@ def _unlink_and_symlink() -> None:
 
 
 def _answer_before_the_commit() -> None:
-    honest = cgi.serve
+    """Answer 202 before the delivery is stored."""
+    original = cgi.serve
 
     def serve(
         config: str | None, environ: Mapping[str, str], stdin: BinaryIO, stdout: BinaryIO
     ) -> None:
         stdout.write(b"Status: 202 Accepted\r\n\r\n" + Answer(202, "queued", "").body())
         stdout.flush()
-        honest(config, environ, stdin, stdout)
+        original(config, environ, stdin, stdout)
 
     _replace(cgi, "serve", serve)
 
 
 def _no_recovery() -> None:
+    """Never repair after a crash."""
     _replace(worker, "recover_all", _nothing)
     _replace(worker, "recover", _nothing)
 
 
-def _what_exists_is_complete() -> None:
-    """A directory of the right name is taken for a release that was built."""
-    honest = Releases.prepare
+def _exists_is_complete() -> None:
+    """Take a directory with the right name for a release that was built."""
+    original = Releases.prepare
 
     def new_name(_self: Releases, number: int, revision: str) -> str:
         return f"{number}-{revision[:12]}"
 
     def prepare(self: Releases, number: int, revision: str, name: str | None) -> list[str]:
-        there = os.path.isdir(self.directory(name))
-        return [] if there else honest(self, number, revision, name)
+        exists = os.path.isdir(self.directory(name))
+        return [] if exists else original(self, number, revision, name)
 
     _replace(Releases, "new_name", new_name)
     _replace(Releases, "prepare", prepare)
@@ -82,7 +87,7 @@ def _what_exists_is_complete() -> None:
 
 
 def _lock_files() -> None:
-    """A lock that is a file which must not exist: it outlives whoever made it."""
+    """Lock by the existence of a file, which remains when the process that made it is killed."""
 
     def lock(self: Any, _how: int) -> bool:
         try:
@@ -106,12 +111,12 @@ MUTANTS = {
     mutant.name: mutant
     for mutant in (
         Mutant(
-            "unlink-symlink", _unlink_and_symlink, "deploy", "at once: I2: None is live",
+            "unlink-symlink", _unlink_and_symlink, "deploy", "before repair: I2: None is live",
             frozenset(("symlink",)),
         ),
         Mutant("answer-first", _answer_before_the_commit, "accept", "I1"),
         Mutant("no-recovery", _no_recovery, "deploy", "after run: I3"),
-        Mutant("exists-is-complete", _what_exists_is_complete, "run", "I3"),
+        Mutant("exists-is-complete", _exists_is_complete, "run", "I3"),
         Mutant("lock-files", _lock_files, "run", "after run: I3"),
     )
 }  # fmt: skip

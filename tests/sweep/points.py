@@ -1,4 +1,4 @@
-"""One point of the sweep: begin, run with the fault, look, repair, look, run again, look."""
+"""Try one point of the sweep: run an operation with a fault, repair, and check the invariants."""
 
 from __future__ import annotations
 
@@ -9,22 +9,35 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tests.sweep import invariants
-from tests.sweep.faults import Fault, Kind, Machine, Ran, end_all_below, none_left_alive, reap
+from tests.sweep.faults import (
+    Fault,
+    Kind,
+    ProcessTree,
+    Run,
+    kill_descendants,
+    reap,
+    wait_for_descendants,
+)
 from tests.sweep.scene import Scene, Work
 
-# What died is begun again by recovery and succeeds; what lives on may say that it failed.
-_WELL = frozenset(("succeeded", "superseded"))
-_FAILED = frozenset(("failed", "rolled_back", "cancelled"))
-_PATIENCE = 15.0  # seconds; a worker that the call started ends by itself
+# A deployment whose process was killed is run once more by the recovery, and succeeds. A process in
+# which a call failed goes on, and may end the deployment as failed.
+_SUCCESS = frozenset(("succeeded", "superseded"))
+_FAILURE = frozenset(("failed", "rolled_back", "cancelled"))
+_TIMEOUT = 15.0  # seconds for a worker that the operation started to end by itself
 _ACCEPTED = re.compile(rb"Status: 2\d\d ")
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What is swept: where it begins, what it does, which revision it brings (index)."""
+    """An operation to sweep: the scene's state that it starts from, and its command.
+
+    ``words`` are arguments of deployctl; without any it is a delivery to deploy.cgi. ``brings`` is
+    the index, in the scene's revisions, of the one that is live if it succeeds.
+    """
 
     name: str
-    beginning: str
+    state: str
     words: tuple[str, ...] = ()
     brings: int = -1
 
@@ -50,77 +63,81 @@ OPERATIONS = {
 }
 
 
-def count(scene: Scene, operation: Operation, kind: Kind) -> Ran:
-    """Run it without a fault -> the calls at which there could be one."""
-    scene.begin(operation.beginning)
-    with Machine(None, kind, only_first=operation.is_delivery) as machine:
-        return machine.run(operation.work(scene))
+def count(scene: Scene, operation: Operation, kind: Kind) -> Run:
+    """Run the operation without a fault; the result's calls are those that can meet one."""
+    scene.restore(operation.state)
+    with ProcessTree(None, kind, only_first=operation.is_delivery) as tree:
+        return tree.run(operation.work(scene))
 
 
-def attempt(scene: Scene, operation: Operation, fault: Fault) -> tuple[Ran, list[str]]:
-    """Run it with the fault -> how it ran, and each thing that is not as it must be."""
-    scene.begin(operation.beginning)
+def attempt(scene: Scene, operation: Operation, fault: Fault) -> tuple[Run, list[str]]:
+    """Run the operation with the fault; return the result of the run, and all violations."""
+    scene.restore(operation.state)
     with ExitStack() as stack:
         stack.callback(reap)
-        stack.callback(end_all_below)
-        machine = stack.enter_context(Machine(fault, fault.kind, only_first=operation.is_delivery))
-        ran = machine.run(operation.work(scene))
+        stack.callback(kill_descendants)
+        tree = ProcessTree(fault, fault.kind, only_first=operation.is_delivery)
+        stack.enter_context(tree)
+        result = tree.run(operation.work(scene))
         if operation.is_delivery:
-            machine.wait()
-        violations = list(_judge(scene, operation, fault, ran))
-    return ran, violations
+            tree.wait()
+        violations = list(_violations(scene, operation, fault, result))
+    return result, violations
 
 
-def _judge(scene: Scene, operation: Operation, fault: Fault, ran: Ran) -> Iterator[str]:
-    yield from (f"at once: {each}" for each in invariants.at_once(scene))
+def _violations(scene: Scene, operation: Operation, fault: Fault, result: Run) -> Iterator[str]:
+    yield from (f"before repair: {each}" for each in invariants.before_repair(scene))
     repaired = scene.deployctl("run")
-    if not none_left_alive(_PATIENCE):
-        yield f"P6: something was still at work {_PATIENCE:g} s after the run"
+    if not wait_for_descendants(_TIMEOUT):
+        yield f"P6: something was still at work {_TIMEOUT:g} s after the run"
     if repaired.code != 0:
         yield f"run ended with {repaired.code}: {repaired.output}"
     if repaired.code == -signal.SIGALRM:
-        return  # all that follows would wait for ever, too
+        return  # the run hung, and so would all further commands
     yield from (f"after run: {each}" for each in invariants.after_repair(scene))
-    yield from _outcome(scene, operation, fault, ran)
+    yield from _outcome(scene, operation, fault, result)
     before = invariants.snapshot(scene)
     scene.deployctl("run")
-    none_left_alive(_PATIENCE)
+    wait_for_descendants(_TIMEOUT)
     after = invariants.snapshot(scene)
     changed = sorted(
         name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
     )
     if changed:
         yield f"I4: a second run changed {changed}"
-    yield from _goes_on(scene)
+    yield from _next_deployment(scene)
 
 
-def _outcome(scene: Scene, operation: Operation, fault: Fault, ran: Ran) -> Iterator[str]:
-    """What was begun is finished, what was said is true."""
+def _outcome(scene: Scene, operation: Operation, fault: Fault, result: Run) -> Iterator[str]:
+    """Yield violations of the deployments of this operation: their ends, and what it promised."""
     rows = scene.rows("SELECT number, status FROM deployments WHERE number > 4")
-    said_yes = _ACCEPTED.search(ran.output) if operation.is_delivery else ran.status == 0
-    if said_yes and not rows and operation.name != "prune":
+    promised = _ACCEPTED.search(result.output) if operation.is_delivery else result.status == 0
+    if promised and not rows and operation.name != "prune":
         yield "I1: it was accepted and is lost"
     for number, status in rows:
-        if status not in _allowed(fault, ran):
+        if status not in _allowed(fault, result):
             yield f"I3: #{number} ended as {status}"
     if rows and rows[-1][1] == "succeeded":
         wanted = scene.revisions[operation.brings]
         if scene.live != wanted:
             yield f"I2: {scene.live} is live, not {wanted}"
-    elif said_yes and rows and not operation.is_delivery and operation.words[0] != "run":
+    elif promised and rows and not operation.is_delivery and operation.words[0] != "run":
         yield f"P7: it ended with 0, and #{rows[-1][0]} as {rows[-1][1]}"
 
 
-def _allowed(fault: Fault, ran: Ran) -> frozenset[str]:
-    """How it may end; that going back fails too only where a step or the whole disk was struck."""
-    if ran.was_killed:
-        return _WELL
-    lasting = fault.stays or ran.in_a_step
-    return _WELL | _FAILED | ({"degraded"} if lasting else set())
+def _allowed(fault: Fault, result: Run) -> frozenset[str]:
+    """Return the statuses with which a deployment may end after this fault.
+
+    ``degraded`` is allowed only if a step met the fault or the disk stays full or broken.
+    """
+    if result.was_killed:
+        return _SUCCESS
+    lasting = fault.persists or result.in_a_step
+    return _SUCCESS | _FAILURE | ({"degraded"} if lasting else set())
 
 
-def _goes_on(scene: Scene) -> Iterator[str]:
-    """No lock, no leftover keeps the next deployment from working."""
+def _next_deployment(scene: Scene) -> Iterator[str]:
+    """Deploy once more, and yield violations: no lock and no leftover may be in the way."""
     done = scene.deployctl("deploy", "app", "--force")
     if done.code != 0 or scene.live != scene.revisions[-1]:
         yield f"P5: the next deployment ended with {done.code}: {done.output}"

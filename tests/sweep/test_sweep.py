@@ -1,4 +1,4 @@
-"""A sample of the fault sweep (``python -m tests.sweep`` tries all points), and its mutants."""
+"""Run a sample of the fault sweep, and its mutants; ``python -m tests.sweep`` tries all points."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.sweep import kernel
 from tests.sweep.mutants import MUTANTS
 from tests.sweep.points import OPERATIONS
 
-EVERY = 150  # all points have been tried; these see to it that it stays so
+EVERY = 150  # a sample, which finds regressions: all points were tried by hand
 
 
 def sweep(directory: Path, *words: str) -> str:
-    """What a sweep says, where it finds nothing amiss."""
-    obstacle = kernel.why_not()
+    """Run the sweep, assert that it found no violation, and return its output."""
+    obstacle = kernel.obstacle()
     if obstacle is not None:
         pytest.skip(obstacle)
     done = subprocess.run(
@@ -46,5 +46,5 @@ def test_a_fault_anywhere_is_repaired_by_the_next_run(
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_program_with_a_mistake_in_it_is_caught(tmp_path: Path, mutant: str) -> None:
+def test_the_sweep_catches_the_mutant(tmp_path: Path, mutant: str) -> None:
     assert f"{mutant}: caught at point" in sweep(tmp_path, "--mutants", mutant)

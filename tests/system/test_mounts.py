@@ -7,7 +7,7 @@ import pytest
 from deployctl.system import mounts
 from tests.support.app import App
 from tests.support.deliveries import SECRET
-from tests.support.front import deliver
+from tests.support.deploy_cgi import deliver
 from tests.support.fuse import mounted
 
 

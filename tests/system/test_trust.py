@@ -17,7 +17,7 @@ from deployctl.system.trust import account_name
 from deployctl.values.secret import Secret
 from tests.conftest import WriteConfig
 from tests.support.app import App
-from tests.support.front import deliver
+from tests.support.deploy_cgi import deliver
 
 NOBODY = 65534
 ME = account_name(os.geteuid())

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import WriteConfig
+from tests.support.cgi_hosts import CGI_HOSTS, CgiHost
 from tests.support.deliveries import REVISION, SECRET, headers, push
-from tests.support.hosts import HOSTS, Host
 from tests.support.readme import snippet
-from tests.support.servers import Response, installed
+from tests.support.servers import Response, installed_program
 from tests.support.workers import StubWorker
 
 
@@ -25,20 +25,20 @@ def worker(tmp_path: Path) -> StubWorker:
     return StubWorker(tmp_path, seconds=3)
 
 
-@pytest.fixture(params=HOSTS, ids=lambda kind: kind.__name__)
+@pytest.fixture(params=CGI_HOSTS, ids=lambda kind: kind.__name__)
 def host(
     request: pytest.FixtureRequest, tmp_path: Path, worker: StubWorker, write_config: WriteConfig
-) -> Iterator[Host]:
+) -> Iterator[CgiHost]:
     config = write_config({"app": {"id": 1296269, "webhook_secret": SECRET}})
     directory = tmp_path / "host"
     directory.mkdir()
-    started: Host = request.param(directory, config, worker)
+    started: CgiHost = request.param(directory, config, worker)
     yield started
     started.stop()
 
 
 def post(
-    host: Host,
+    host: CgiHost,
     document: dict[str, Any] | None = None,
     *,
     path: str = "",
@@ -51,7 +51,7 @@ def post(
 
 
 def test_a_push_is_stored_and_answered_and_its_worker_inherits_nothing_of_the_request(
-    host: Host, worker: StubWorker, tmp_path: Path
+    host: CgiHost, worker: StubWorker, tmp_path: Path
 ) -> None:
     response = post(host, extra={"Proxy": "http://192.0.2.1:3128"})
     assert not worker.has_ended()
@@ -74,7 +74,7 @@ def test_a_push_is_stored_and_answered_and_its_worker_inherits_nothing_of_the_re
     assert report["argv"] == ["--config", host.config, "run"]
 
 
-def test_a_refused_delivery_of_any_size_is_answered(host: Host) -> None:
+def test_a_refused_delivery_of_any_size_is_answered(host: CgiHost) -> None:
     large, too_large = push(padding="x" * 900_000), push(padding="x" * 3_000_000)
     statuses = [
         post(host, large, secret="wrong").status,
@@ -87,13 +87,13 @@ def test_a_refused_delivery_of_any_size_is_answered(host: Host) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
-def test_only_post_is_allowed(host: Host, method: str) -> None:
+def test_only_post_is_allowed(host: CgiHost, method: str) -> None:
     body = b"x" * 200_000 if method == "PUT" else b""
     response = host.request(method, body=body)
     assert (response.status, response.headers["allow"]) == (405, "POST")
 
 
-def test_a_chunked_body_is_read_if_the_host_supports_chunks(host: Host) -> None:
+def test_a_chunked_body_is_read_if_the_host_supports_chunks(host: CgiHost) -> None:
     body = json.dumps(push(padding="x" * 200_000)).encode()
     sent = headers(body)
     del sent["content-length"]
@@ -108,7 +108,7 @@ def test_systemd_accepts_the_units_of_the_readme_without_warnings(tmp_path: Path
     units[0].write_text(snippet("systemd.socket", {}))
     units[1].write_text(snippet("systemd.service", program))
     done = subprocess.run(
-        [installed("systemd-analyze"), "verify", *units],
+        [installed_program("systemd-analyze"), "verify", *units],
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -13,7 +13,7 @@ from deployctl.releases.layout import layout_of
 from deployctl.store.database import prepare_state_dir
 from deployctl.values.deployment import Live
 from deployctl.values.repo import Repo
-from tests.support.projects import add_submodule, keep_in_lfs, library, push_lfs, record
+from tests.support.projects import add_submodule, keep_in_lfs, library, push_lfs, update_submodule
 from tests.support.upstream import Upstream, git
 
 MAIN = "refs/heads/main"
@@ -59,7 +59,7 @@ def test_submodules_move_with_the_checkout_and_are_restored_offline(
     assert site.text("lib/lib.txt") == "lib 1\n"
     assert git(site.path, "status", "--porcelain") == ""
     lib.commit({"lib.txt": None, "new.txt": "new\n"})
-    record(upstream, "lib", lib)
+    update_submodule(upstream, "lib", lib)
     site.deploy(2)
     assert (site.text("lib/new.txt"), (site.path / "lib/lib.txt").exists()) == ("new\n", False)
     shutil.rmtree(lib.bare)
@@ -74,7 +74,7 @@ def test_changes_in_a_submodule_are_saved_before_they_are_overwritten(
     site.deploy(1)
     (site.path / "lib/lib.txt").write_text("by hand\n")
     lib.commit({"lib.txt": "lib 2\n"})
-    record(upstream, "lib", lib)
+    update_submodule(upstream, "lib", lib)
     (message,) = site.deploy(2)
     ref = "refs/deployctl/saved/2"
     assert message == (
@@ -102,7 +102,7 @@ def test_an_existing_clone_with_submodules_is_adopted(
     git(tmp_path, *allowed, "clone", "-q", "--recurse-submodules", upstream.url, "blog")
     assert (site.path / "lib/.git").is_file()
     lib.commit({"lib.txt": "lib 2\n"})
-    record(upstream, "lib", lib)
+    update_submodule(upstream, "lib", lib)
     assert site.deploy(1) == []
     assert site.text("lib/lib.txt") == "lib 2\n"
 

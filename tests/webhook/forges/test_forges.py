@@ -231,7 +231,7 @@ def test_a_test_delivery_is_read_as_a_ping(
     assert (event.kind, event.pushes) == ("ping", [])
 
 
-@pytest.mark.parametrize(("forge", "changes", "document"), cases("others"))
+@pytest.mark.parametrize(("forge", "changes", "document"), cases("other_events"))
 def test_another_event_is_not_read_as_a_push(
     forge: Forge, changes: dict[str, str], document: Document
 ) -> None:
@@ -246,7 +246,7 @@ def test_another_event_is_not_read_as_a_push(
     [
         pytest.param(forge, document, id=f"{forge.name}-{index}")
         for forge in FORGES
-        for index, document in enumerate(forge.types)
+        for index, document in enumerate(forge.malformed)
     ],
 )
 def test_a_value_of_the_wrong_type_is_malformed(forge: Forge, document: Document) -> None:

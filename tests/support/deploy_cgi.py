@@ -1,4 +1,4 @@
-"""deploy.cgi as a web server starts it, for one delivery."""
+"""Run deploy.cgi for one delivery, as a web server does (CGI)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from tests.support.paths import ROOT
 
 
 @dataclass(frozen=True)
-class Answered:
-    """The status and the object of an answer."""
+class CgiResponse:
+    """The HTTP status and the JSON object of a response of deploy.cgi."""
 
     status: int
     document: Mapping[str, Any]
 
 
-def deliver(cli: Cli, body: bytes | None = None, *, umask: int = 0o022, **about: Any) -> Answered:
-    """A push by CGI, or another body; what is in ``about`` goes to the headers of GitHub."""
+def deliver(
+    cli: Cli, body: bytes | None = None, *, umask: int = 0o022, **about: Any
+) -> CgiResponse:
+    """Run deploy.cgi with a push of GitHub, or with this body, and return its response.
+
+    ``about`` are arguments for :func:`tests.support.deliveries.headers`.
+    """
     body = json.dumps(push()).encode() if body is None else body
     variables = {"REQUEST_METHOD": "POST", "GATEWAY_INTERFACE": "CGI/1.1", "PATH_INFO": ""}
     for name, value in headers(body, **about).items():
@@ -41,4 +46,4 @@ def deliver(cli: Cli, body: bytes | None = None, *, umask: int = 0o022, **about:
     )
     head, _, document = done.stdout.partition(b"\r\n\r\n")
     (status,) = (line for line in head.splitlines() if line.startswith(b"Status: "))
-    return Answered(int(status.split()[1]), json.loads(document))
+    return CgiResponse(int(status.split()[1]), json.loads(document))

@@ -1,4 +1,4 @@
-"""A web server that is not well and says why, as a health check meets it."""
+"""A web server that answers 500 to every health check."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def unwell(
-    say: Callable[[http.server.BaseHTTPRequestHandler], str],
+def failing_server(
+    explain: Callable[[http.server.BaseHTTPRequestHandler], str],
     headers: Mapping[str, str] | None = None,
 ) -> Iterator[int]:
-    """Answers 500 to whatever is asked, with what ``say`` makes of the request -> its port."""
+    """Run a server on loopback that answers 500 to every GET; yield its port.
+
+    ``explain`` makes the body from the request; ``headers`` are added to the response.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -21,10 +24,10 @@ def unwell(
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(say(self).encode())
+            self.wfile.write(explain(self).encode())
 
         def log_message(self, *_: object) -> None:
-            """Not on the tests' stderr."""
+            """Write no request to the stderr of the tests."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -1,4 +1,4 @@
-"""Programs other than nginx that run deploy.cgi, set up as the README or ``setup`` says."""
+"""Servers other than nginx that run deploy.cgi, configured as the README or ``setup`` says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from deployctl.config.load import load
 from deployctl.manual.setup.installation import Installation, installation
 from deployctl.manual.setup.topics import inetd, xinetd
 from tests.support.readme import snippet
-from tests.support.servers import Response, exchange, free_port, installed, stop, wait
+from tests.support.servers import (
+    Response,
+    free_port,
+    installed_program,
+    send_request,
+    stop,
+    wait_for_start,
+)
 from tests.support.workers import StubWorker
 
 APACHE = """
@@ -40,10 +47,11 @@ server.errorlog = "{directory}/error.log"
 """
 
 
-class Host(ABC):
-    """One such program, started on an address of its own below 127/8: no other can be there.
+class CgiHost(ABC):
+    """A running server that starts deploy.cgi for each request.
 
-    ``worker`` is what the webhook starts; ``log`` is what the program said.
+    It listens on a random address of 127.0.0.0/8, so that no other program has its port. ``worker``
+    is the worker that deploy.cgi starts; ``log`` returns what the server wrote to its logs.
     """
 
     path = "/deploy.cgi"
@@ -54,7 +62,7 @@ class Host(ABC):
         self.config = str(config)
         self.scripts = directory / "scripts"
         self.scripts.mkdir()
-        worker.front(self.scripts)
+        worker.write_deploy_cgi(self.scripts)
         self.ip = "127." + ".".join(str(secrets.randbelow(254) + 1) for _ in range(3))
         self.port = free_port(self.ip)
         self.address = f"{self.ip}:{self.port}"
@@ -69,8 +77,11 @@ class Host(ABC):
         body: bytes | Iterable[bytes] = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """One request; ``path`` is what follows the script's name. An iterable body is chunked."""
-        return exchange((self.ip, self.port), method, self.path + path, body, headers)
+        """Send one request and return the response.
+
+        ``path`` is what follows the script's name. A body that is no ``bytes`` is sent chunked.
+        """
+        return send_request((self.ip, self.port), method, self.path + path, body, headers)
 
     def log(self) -> str:
         return "".join(path.read_text() for path in self.directory.glob("*.log"))
@@ -81,17 +92,18 @@ class Host(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Write the program's configuration -> how to run it in the foreground."""
+        """Write the server's configuration; return the command that runs it in the foreground."""
 
     @property
-    def places(self) -> dict[str, str]:
-        """What stands in the README -> what is there in this test."""
+    def replacements(self) -> dict[str, str]:
+        """Paths that the README shows -> the paths that this test has in their place."""
         return {
             "/opt/deployctl/bin": str(self.scripts),
             "/etc/deployctl/repos.yml": self.config,
         }
 
     def write(self, text: str) -> str:
+        """Write the server's configuration file and return its path."""
         path = self.directory / "conf"
         path.write_text(text)
         return str(path)
@@ -108,7 +120,7 @@ class Host(ABC):
                 start_new_session=True,
             )
         try:
-            wait(self._is_alive, process)
+            wait_for_start(self._is_alive, process)
         except ChildProcessError as error:
             shutil.rmtree(self.sockets)
             raise AssertionError(self.log()) from error
@@ -121,7 +133,7 @@ class Host(ABC):
             return False
 
 
-class Apache(Host):
+class Apache(CgiHost):
     mpm: str
     cgi: str
 
@@ -129,8 +141,8 @@ class Apache(Host):
         base = APACHE.format(
             modules="/usr/lib/apache2/modules", mpm=self.mpm, cgi=self.cgi, **vars(self)
         )
-        conf = self.write(base + snippet("apache", self.places))
-        return [*_not_as_root(), installed("apache2"), "-f", conf, "-D", "FOREGROUND"]
+        conf = self.write(base + snippet("apache", self.replacements))
+        return [*_not_as_root(), installed_program("apache2"), "-f", conf, "-D", "FOREGROUND"]
 
 
 class ApacheEvent(Apache):
@@ -141,66 +153,73 @@ class ApachePrefork(Apache):
     mpm, cgi = "prefork", "cgi"
 
 
-class Lighttpd(Host):
+class Lighttpd(CgiHost):
     def command(self) -> list[str]:
-        conf = self.write(LIGHTTPD.format(**vars(self)) + snippet("lighttpd", self.places))
-        return [installed("lighttpd"), "-D", "-f", conf]
+        conf = self.write(LIGHTTPD.format(**vars(self)) + snippet("lighttpd", self.replacements))
+        return [installed_program("lighttpd"), "-D", "-f", conf]
 
 
-class Busybox(Host):
+class Busybox(CgiHost):
     path = "/cgi-bin/deploy.cgi"
     takes_chunks = False
 
     def command(self) -> list[str]:
-        home = {"/srv/hooks": str(self.directory), "127.0.0.1:8008": self.address}
-        return ["/bin/sh", "-euc", snippet("busybox", {**self.places, **home})]
+        own = {"/srv/hooks": str(self.directory), "127.0.0.1:8008": self.address}
+        return ["/bin/sh", "-euc", snippet("busybox", {**self.replacements, **own})]
 
 
-class OpenbsdInetd(Host):
+class OpenbsdInetd(CgiHost):
     def command(self) -> list[str]:
         line = inetd(_installation(self)).replace("127.0.0.1:8008", self.address)
-        return [installed("inetd"), "-i", self.write(line)]
+        return [installed_program("inetd"), "-i", self.write(line)]
 
 
-class Xinetd(Host):
+class Xinetd(CgiHost):
     def command(self) -> list[str]:
         service = xinetd(_installation(self)).replace("127.0.0.1", self.ip)
         conf = self.write(service.replace("8008", str(self.port)))
         log, pid = self.directory / "xinetd.log", self.directory / "pid"
-        words = ["-dontfork", "-f", conf, "-filelog", str(log), "-pidfile", str(pid)]
-        return [installed("xinetd"), *words]
+        options = ["-dontfork", "-f", conf, "-filelog", str(log), "-pidfile", str(pid)]
+        return [installed_program("xinetd"), *options]
 
 
-class SystemdSocket(Host):
-    """As systemd's own process 1 would do it, of which tests have none."""
+class SystemdSocket(CgiHost):
+    """systemd-socket-activate(1) with the settings of the units in the README.
+
+    It stands in for systemd's process 1, which the tests do not have.
+    """
 
     def command(self) -> list[str]:
         socket = _settings(snippet("systemd.socket", {"127.0.0.1:8008": self.address}))
-        service = _settings(snippet("systemd.service", self.places))
+        service = _settings(snippet("systemd.service", self.replacements))
         assert socket["Accept"] == "yes"
         assert service["StandardInput"] == service["StandardOutput"] == "socket"
-        words = ["--accept", "--inetd", "--listen", socket["ListenStream"]]
-        program = installed("systemd-socket-activate")
-        return [program, *words, "--setenv", service["Environment"], service["ExecStart"]]
+        options = ["--accept", "--inetd", "--listen", socket["ListenStream"]]
+        program = installed_program("systemd-socket-activate")
+        return [program, *options, "--setenv", service["Environment"], service["ExecStart"]]
 
 
-HOSTS = (ApacheEvent, ApachePrefork, Lighttpd, Busybox, OpenbsdInetd, Xinetd, SystemdSocket)
+CGI_HOSTS = (ApacheEvent, ApachePrefork, Lighttpd, Busybox, OpenbsdInetd, Xinetd, SystemdSocket)
 
 
 def _settings(unit: str) -> dict[str, str]:
+    """Return the settings of a systemd unit by their names."""
     lines = [line.partition("=") for line in unit.splitlines() if not line.startswith("#")]
     return {name: value for name, is_setting, value in lines if is_setting}
 
 
-def _installation(host: Host) -> Installation:
-    """As ``deployctl setup`` sees it, but for the front that starts the stand-in for a worker."""
+def _installation(host: CgiHost) -> Installation:
+    """Return what ``deployctl setup`` knows, with the deploy.cgi that starts the stub worker."""
     here = installation(load(host.config))
     return dataclasses.replace(here, cgi=str(host.scripts / "deploy.cgi"))
 
 
 def _not_as_root() -> list[str]:
-    """Apache refuses to run programs as root, and no other account may look into tmp_path."""
+    """Return words that start Apache as another account than root, where the tests run as root.
+
+    Apache refuses to run programs as root. The other account may read tmp_path by a capability.
+    """
     if os.geteuid() != 0:
         return []
-    change = ["--reuid=65534", "--regid=65534", "--clear-groups"]
-    return ["setpriv", *change, "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    account = ["--reuid=65534", "--regid=65534", "--clear-groups"]
+    return ["setpriv", *account, "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
