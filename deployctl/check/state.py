@@ -45,7 +45,7 @@ def _missing_directory(directory: str) -> Finding:
     error = why_not_makeable(directory)
     if error is None:
         return ok("state", f"{directory} will be made by the first deployment")
-    user = shlex.quote(environment.account().user)
+    user = shlex.quote(environment.current_account().user)
     fix = f"sudo install -d -m 700 -o {user} {shlex.quote(directory)}"
     return fail("state", f"cannot create {directory}: {error.strerror}", fix)
 

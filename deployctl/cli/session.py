@@ -154,9 +154,9 @@ limit_option = click.option(
 
 def current_origin(now: float) -> Origin:
     """Return who runs this command (the actor) and from where: ``ssh`` or ``cli``."""
-    from deployctl.system.environment import account
+    from deployctl.system.environment import current_account
 
-    actor = storable_text(os.environ.get("SUDO_USER") or account().user)
+    actor = storable_text(os.environ.get("SUDO_USER") or current_account().user)
     # "ssh HOST COMMAND" has no terminal. A person who logged in first has one, and counts as cli.
     remote = "SSH_CONNECTION" in os.environ and "SSH_TTY" not in os.environ
     return Origin(actor=actor, trigger="ssh" if remote else "cli", now=now)

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from deployctl.config.readers import Key, Table
+from deployctl.config.readers import Key, KeyTable
 from deployctl.config.shapes import Shape
 
 
 def keys_shape(
-    table: Table,
+    table: KeyTable,
     values: type | None = None,
     required: Collection[str] = (),
     **extra: Any,

@@ -18,7 +18,7 @@ from deployctl.config import shapes
 from deployctl.config.complaints import ComplaintError, Reading, suggest
 from deployctl.config.shapes import Reader, shaped
 from deployctl.config.yaml_tree import List, Map, Node, Scalar
-from deployctl.values.secret import Secret, is_of_request
+from deployctl.values.secret import Secret, is_set_by_web_server
 from deployctl.values.text import GB, KB, MB
 from deployctl.values.times import parse_duration
 
@@ -48,11 +48,11 @@ class Key:
 
 
 # The keys of one section, by name.
-Table = Mapping[str, Key]
+KeyTable = Mapping[str, Key]
 
 
 def read_keys(
-    node: Node, table: Table, reading: Reading, required: Collection[str] = ()
+    node: Node, table: KeyTable, reading: Reading, required: Collection[str] = ()
 ) -> dict[str, Any]:
     """Read a mapping with known keys; return ``{key: value}`` of the keys without a fault.
 
@@ -71,7 +71,7 @@ def read_keys(
     return {key: value for key, value in values.items() if value is not None}
 
 
-def by_field_name(values: Mapping[str, Any], table: Table) -> dict[str, Any]:
+def by_field_name(values: Mapping[str, Any], table: KeyTable) -> dict[str, Any]:
     """Return the values by the names that the dataclass's fields have."""
     return {table[key].field or key: value for key, value in values.items()}
 
@@ -278,7 +278,7 @@ def secret(node: Node, reading: Reading) -> Secret:
     kind, _, rest = value.partition(":")
     if kind == "env" and not _VARIABLE.fullmatch(rest):
         raise ComplaintError(node, "wanted the name of a variable after env:")
-    if kind == "env" and is_of_request(rest):
+    if kind == "env" and is_set_by_web_server(rest):
         raise ComplaintError(
             node, "web servers set that variable from the request: use another name"
         )

@@ -19,7 +19,7 @@ from deployctl.config.key_shapes import keys_shape
 from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.readers import (
     Key,
-    Table,
+    KeyTable,
     boolean,
     choice,
     defined_name,
@@ -194,22 +194,22 @@ def repo_entry(node: Node, reading: Reading) -> RepoEntry:
     return RepoEntry(keys, read_keys(node, REPO_KEYS, reading))
 
 
-DEPLOYER_KEYS: Table = {
+DEPLOYER_KEYS: KeyTable = {
     "stages": Key(stages, "stages to run before the switch"),
     "restart": Key(commands_or_none, "commands to run after the switch"),
 }
 
-CHANNEL_KEYS: Table = {
+CHANNEL_KEYS: KeyTable = {
     "url": Key(channel_url, "an Apprise URL, or the secret that holds it"),
     "timeout": Key(timeout, "how long sending one notice may take"),
 }
 
-NOTIFY_KEYS: Table = {
+NOTIFY_KEYS: KeyTable = {
     "channel": Key(defined_name("channels"), "the name of a channel"),
     "on": Key(one_or_more(choice(*EVENTS)), "the events that it gets notices of"),
 }
 
-REPO_KEYS: Table = {
+REPO_KEYS: KeyTable = {
     "url": Key(git_url, "where git fetches from"),
     "path": Key(deploy_path, "where it is deployed"),
     "branch": Key(branch, "the branch that is deployed"),
@@ -261,7 +261,7 @@ REPO_KEYS: Table = {
     "notify": Key(notify, "which channels get notices, and of which events"),
 }
 
-TOP_KEYS: Table = {
+TOP_KEYS: KeyTable = {
     "state_dir": Key(path, "where the database, logs and mirrors are kept"),
     "max_running": Key(whole_number(1, 1000), "how many deployments run at a time"),
     "max_body": Key(size(MAX_BODY), "how large a webhook's body may be"),

@@ -8,7 +8,7 @@ from deployctl.config.complaints import ComplaintError, Reading
 from deployctl.config.key_shapes import exactly_one_of, keys_shape
 from deployctl.config.readers import (
     Key,
-    Table,
+    KeyTable,
     boolean,
     by_field_name,
     choice,
@@ -99,13 +99,13 @@ def _stage_names(node: Node) -> list[Scalar]:
     return [name for name in names if isinstance(name, Scalar)]
 
 
-WHEN_KEYS: Table = {
+WHEN_KEYS: KeyTable = {
     "branch": Key(one_or_more(line), "branches (or tags) by name or pattern, such as release/*"),
     "paths": Key(one_or_more(watch_pattern), "paths, as in gitignore: one of them has changed"),
     "task": Key(one_or_more(choice("deploy", "rollback")), "deploy, or rollback, or both"),
 }
 
-STAGE_KEYS: Table = {
+STAGE_KEYS: KeyTable = {
     "name": Key(stage_name, "what the stage is called in status, history and logs"),
     "run": Key(commands, "the command or commands to run", "steps"),
     "timeout": Key(timeout, "how long each of its commands may take"),

@@ -11,7 +11,7 @@ from deployctl.deploy.limits import limits_of, low_priority_prefix
 from deployctl.deploy.stages import WhenFacts, run_stages
 from deployctl.errors import DeployctlError, RefusedError, UsageError
 from deployctl.releases.caches import copy_caches
-from deployctl.releases.choose import choose_target, find_release
+from deployctl.releases.choose import find_release, rollback_target
 from deployctl.releases.release_config import config_of_release, config_of_revision
 from deployctl.releases.room import require_room
 from deployctl.store import deployments, releases
@@ -147,14 +147,16 @@ def _choose_and_record_release(attempt: Attempt) -> ReleaseRecord:
     """
     site, live = attempt.site, attempt.previous
     try:
-        chosen = choose_target(site, attempt.deployment.rollback_to)
+        chosen = rollback_target(site, attempt.deployment.rollback_to)
     except UsageError as error:
         # Not a usage error now: the command that queued this rollback may have ended long ago.
         raise RefusedError(str(error)) from None
     attempt.deployment = replace(attempt.deployment, revision=chosen.revision, release=chosen.name)
     undone = None
     if live is not None:
-        undone = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+        undone = deployments.find_that_made_live(
+            site.db, site.repo.name, live.revision, live.release
+        )
     expected = attempt.deployment.rollback_of
     if expected is not None and expected != (undone.number if undone else None):
         raise RefusedError(f"#{expected}, which this rollback was to undo, is not live any more")

@@ -11,7 +11,7 @@ from deployctl.deploy.attempt import Attempt, Outcome, reread
 from deployctl.deploy.journal import last_line
 from deployctl.errors import StoreError
 from deployctl.notices import outbox
-from deployctl.releases.prune import make_room
+from deployctl.releases.prune import remove_surplus_from_disk
 from deployctl.store import deliveries, deployments, freezes, probations, releases
 from deployctl.store.freezes import Hold
 from deployctl.system.clock import current_instant
@@ -39,7 +39,7 @@ def conclude(attempt: Attempt, outcome: Outcome) -> Deployment:
     try:
         return site.db.write(record, urgent=True)
     except StoreError:
-        make_room(site)
+        remove_surplus_from_disk(site)
         return site.db.write(record, urgent=True)
 
 

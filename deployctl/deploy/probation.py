@@ -16,7 +16,7 @@ from deployctl.deploy.probe import LiveRelease, probe, single_try
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
 from deployctl.output.page import refresh_page
-from deployctl.releases.choose import default_target
+from deployctl.releases.choose import default_rollback_target
 from deployctl.releases.release_config import config_of_live
 from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments, freezes, probations, releases
@@ -25,7 +25,7 @@ from deployctl.store.freezes import describe_lock
 from deployctl.store.probations import Probation
 from deployctl.system.clock import Instant, current_instant
 from deployctl.system.leftovers import end_steps
-from deployctl.system.locks import repo_lock, step_note
+from deployctl.system.locks import repo_lock, step_note_path
 from deployctl.system.process import command_text
 from deployctl.system.signals import interruptible
 from deployctl.values.deployment import Deployment, Failure
@@ -103,7 +103,7 @@ def _check(runtime: Runtime, site: Site, probation: Probation) -> None:
         return
     if _has_runnable(site):
         return
-    end_steps(step_note(db.state_dir, name))  # of an earlier check whose process died
+    end_steps(step_note_path(db.state_dir, name))  # of an earlier check whose process died
     subject = _live_on_probation(site, _restart_if_clock_went_back(db, probation))
     if subject is None:
         _end(db, probation)
@@ -143,7 +143,9 @@ def _live_on_probation(site: Site, probation: Probation) -> _LiveOnProbation | N
     live = site.layout.live()
     if live is None:
         return None
-    made_live_by = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    made_live_by = deployments.find_that_made_live(
+        site.db, site.repo.name, live.revision, live.release
+    )
     if made_live_by is None or made_live_by.number != probation.deployment:
         return None
     config = config_of_live(site, live.revision, live.release)
@@ -161,7 +163,7 @@ def _check_health(subject: _LiveOnProbation) -> Failure | None:
     a single lost request is no failure.
     """
     site, whole = subject.release.site, subject.release.healthcheck
-    note = step_note(site.db.state_dir, site.repo.name)
+    note = step_note_path(site.db.state_dir, site.repo.name)
     for decides, healthcheck in enumerate((single_try(whole), whole)):
         result = probe(
             replace(subject.release, healthcheck=healthcheck),
@@ -238,7 +240,7 @@ def _reason_against_rollback(site: Site) -> str | None:
         return describe_lock(name, lock)
     if not site.repo.auto_rollback:
         return "auto_rollback is off: the failed release stays live"
-    if default_target(site, releases.of_repo(site.db, name)) is None:
+    if default_rollback_target(site, releases.of_repo(site.db, name)) is None:
         return "there is no earlier good release to go back to"
     return None
 

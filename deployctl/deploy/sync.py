@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deployctl.errors import DeployctlError, UsageError
-from deployctl.releases.site import Site, Tip, remote_tip
+from deployctl.releases.site import RemoteTip, Site, remote_tip
 from deployctl.store import checks, deployments, freezes, queue, revisions
 
 
@@ -43,7 +43,7 @@ def queue_changes(site: Site, actor: str, now: float) -> RemoteAnswer:
     return RemoteAnswer(True)
 
 
-def _is_held(site: Site, tip: Tip) -> bool:
+def _is_held(site: Site, tip: RemoteTip) -> bool:
     """Tell whether the tip is held.
 
     If the tip of the branch is not held, the branch has moved since a hold was set: all holds of
@@ -56,7 +56,7 @@ def _is_held(site: Site, tip: Tip) -> bool:
     return held
 
 
-def _needs_deployment(site: Site, tip: Tip) -> bool:
+def _needs_deployment(site: Site, tip: RemoteTip) -> bool:
     """Tell whether nothing that is live, queued or running covers the tip.
 
     A queued deployment that may run fetches the tip itself; one that waits for checks waits for
@@ -76,7 +76,7 @@ def _needs_deployment(site: Site, tip: Tip) -> bool:
     return not revisions.is_settled(db, name, tip.revision)
 
 
-def _queue(site: Site, tip: Tip, actor: str, now: float) -> None:
+def _queue(site: Site, tip: RemoteTip, actor: str, now: float) -> None:
     """Queue a deployment of the tip.
 
     With ``on: ci_success`` it depends on the checks of the forge, as far as they are recorded: if

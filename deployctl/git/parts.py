@@ -36,7 +36,7 @@ class Part:
     @property
     def settings(self) -> list[str]:
         """Return arguments for git that make it write LFS files in place of pointers."""
-        return lfs.settings(self.mirror) if self.pointers else []
+        return lfs.git_arguments(self.mirror) if self.pointers else []
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Parts:
     told: tuple[str, ...]
 
 
-def gather(mirror: Mirror, revision: str, repository: Repository | None = None) -> Parts:
+def fetch_parts(mirror: Mirror, revision: str, repository: Repository | None = None) -> Parts:
     """Fetch everything that the commit consists of into mirrors on this machine.
 
     ``repository`` has the commit already; None: the mirror has it. Raise :class:`GitError` if a
@@ -59,7 +59,7 @@ def gather(mirror: Mirror, revision: str, repository: Repository | None = None) 
     return Parts(parts, tuple(warnings))
 
 
-def write(parts: Parts, directory: str) -> None:
+def write_parts(parts: Parts, directory: str) -> None:
     """Write all parts into an empty directory."""
     for part in parts.all:
         target = os.path.join(directory, part.place)

@@ -6,7 +6,7 @@ import os
 import time
 
 from deployctl.output.log import read_log
-from deployctl.output.screen import Output, heading
+from deployctl.output.screen import Output, stage_heading
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.store.logs import log_path
@@ -61,7 +61,7 @@ class Follower:
                 self._show_until(stage.log_start)
                 self._output.begin_stage(stage)
                 self._stage_start = stage.log_start
-                self._offset += len(f"{heading(stage)}\n".encode())
+                self._offset += len(f"{stage_heading(stage)}\n".encode())
             self._show_until(min(stage.log_end or size, size))
             if stage.log_end is not None and self._offset >= stage.log_end:
                 self._output.end_stage(stage, "", None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployctl.errors import DeployctlError, UsageError
-from deployctl.releases.choose import default_target
+from deployctl.releases.choose import default_rollback_target
 from deployctl.releases.site import Site
 from deployctl.store import deployments, freezes, probations, releases
 from deployctl.store.database import Database
@@ -95,11 +95,11 @@ def status(site: Site) -> RepoStatus:
     live = target = made_live_by = problem = None
     try:
         live = site.layout.live()
-        target = default_target(site, releases.of_repo(db, name))
+        target = default_rollback_target(site, releases.of_repo(db, name))
     except DeployctlError as error:
         problem = str(error)
     if live is not None and live.revision is not None:
-        made_live_by = deployments.made_live(db, name, live.revision, live.release)
+        made_live_by = deployments.find_that_made_live(db, name, live.revision, live.release)
     return RepoStatus(
         site=site,
         live=live,

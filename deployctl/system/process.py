@@ -30,7 +30,7 @@ _STDERR_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """The result of a step.
 
     ``exit_code`` is None if a signal ended it; then ``signal`` is its name, such as ``SIGKILL``.
@@ -105,7 +105,7 @@ def run_step(
     *,
     write: Callable[[bytes], object],
     stop: int | None = None,
-) -> Outcome:
+) -> StepOutcome:
     """Run one step of the operator; pass stdout and stderr to ``write`` while it runs.
 
     All processes of the step are ended after a failure, after the timeout, if an exception is
@@ -127,7 +127,7 @@ def run_step(
     except CannotStartError as error:
         status, ending, detail = error.exit_code, "ended", error.reason
         output(f"{error}\n".encode(errors="backslashreplace"))
-    return Outcome(
+    return StepOutcome(
         exit_code=status if status >= 0 else None,
         signal=None if status >= 0 else _signal_name(-status),
         timed_out=ending == "late",

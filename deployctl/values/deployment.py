@@ -19,7 +19,7 @@ UNCHANGED = "unchanged"
 # [skip deploy]; its status is ``succeeded``. ``deployctl sync`` does not queue that commit again.
 IGNORED = "ignored"
 # The phases of deployments that succeeded without making anything live.
-IDLE = (UNCHANGED, IGNORED)
+PHASES_WITHOUT_EFFECT = (UNCHANGED, IGNORED)
 
 # The exit code of a command that waited for a deployment, by the deployment's status.
 EXIT_CODES = {

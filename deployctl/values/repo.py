@@ -15,7 +15,7 @@ from deployctl.values.text import MB
 REVISION, COMPLETE = "REVISION", ".complete"
 
 # The origin of the parts of a pipeline that repos.yml sets, in :attr:`Pipeline.origins`.
-OWN = "repos.yml"
+OPERATOR_FILE = "repos.yml"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ class Pipeline:
 
         They replace what other sources have set, but not what the operator has set in repos.yml.
         """
-        new = {key: value for key, value in values.items() if self.origins.get(key) != OWN}
+        new = {
+            key: value for key, value in values.items() if self.origins.get(key) != OPERATOR_FILE
+        }
         return replace(self, **new, origins={**self.origins, **dict.fromkeys(new, origin)})
 
 

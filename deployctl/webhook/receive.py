@@ -118,7 +118,7 @@ def _use_proof(
         return True
     proof, expires_at = candidate.event.single_use
     now = candidates.delivery.received_at
-    return deliveries.use_proof(connection, candidate.repo.name, proof, expires_at, now)
+    return deliveries.use_proof_once(connection, candidate.repo.name, proof, expires_at, now)
 
 
 def _decide_one(

@@ -73,7 +73,7 @@ def _move_submodule(root: str, part: Part, number: int) -> list[str]:
     directory = os.path.join(root, part.place)
     if os.path.realpath(directory) != os.path.join(os.path.realpath(root), part.place):
         raise GitError(f"{directory} is behind a symlink: remove that, then deploy again")
-    settings = lfs.settings(part.mirror) if part.mirror.repo.lfs else ()
+    settings = lfs.git_arguments(part.mirror) if part.mirror.repo.lfs else ()
     inner = Checkout(directory, settings)
     if not inner.exists():
         inner.create()
@@ -85,6 +85,6 @@ def _move_submodule(root: str, part: Part, number: int) -> list[str]:
 
 
 def _write_lfs_files(checkout: Checkout, part: Part) -> None:
-    if lfs.left(checkout.path, part.pointers):
+    if lfs.unreplaced_pointers(checkout.path, part.pointers):
         checkout.fill_pointers()
         lfs.refuse_pointers(checkout.path, part.pointers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from deployctl.system import lean
 from deployctl.webhook.forges.githublike import read_event
-from deployctl.webhook.forges.proof import from_base64, texts_match, token_matches
+from deployctl.webhook.forges.proof import decode_base64, texts_match, token_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def read(delivery: Delivery) -> Event:
     event = read_event(kind, name, None, delivery.document)
     token = delivery.headers.get(HEADER, "").encode("utf-8", "surrogateescape")
     # Only a signature is for a single use: a sender of the password can make any delivery anyway.
-    if _is_recent(delivery) and len(from_base64(token)) == _SIGNATURE_SIZE:
+    if _is_recent(delivery) and len(decode_base64(token)) == _SIGNATURE_SIZE:
         key = lean.sha256(_stamp(delivery).encode() + b" " + token).hexdigest()
         event.single_use = (key, int(_stamp(delivery)) / 1000 + TOLERANCE)
     return event

@@ -36,11 +36,11 @@ def basic_password_matches(given: str, secret: bytes) -> bool:
     scheme, _, credentials = given.partition(" ")
     if scheme.lower() != "basic":
         return False
-    password = from_base64(credentials).partition(b":")[2]
+    password = decode_base64(credentials).partition(b":")[2]
     return token_matches(password.decode("utf-8", "surrogateescape"), secret)
 
 
-def from_base64(text: str | bytes) -> bytes:
+def decode_base64(text: str | bytes) -> bytes:
     """Return the bytes that a base64 text stands for; no bytes where it is not base64."""
     from binascii import Error, a2b_base64
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from deployctl.system import lean
 from deployctl.webhook.forges.event import Event
 from deployctl.webhook.forges.fields import make_push, nested, set_actor, text
-from deployctl.webhook.forges.proof import from_base64, texts_match
+from deployctl.webhook.forges.proof import decode_base64, texts_match
 from deployctl.webhook.payload import member
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ _KINDS: dict[str, Kind] = {"push": "push", "ping": "ping"}
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
     """Tell whether one of the signatures fits and the time stamp is recent."""
-    key = from_base64(secret[len(PREFIX) :]) if secret.startswith(PREFIX) else b""
+    key = decode_base64(secret[len(PREFIX) :]) if secret.startswith(PREFIX) else b""
     return verify_with_key(delivery, key)
 
 
