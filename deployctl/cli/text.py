@@ -236,7 +236,7 @@ def _failure_lines(deployment: Deployment) -> Iterator[str]:
     if failure.command:
         yield _labelled("command", one_line(failure.command))
     if failure.tail:
-        lines = "first lines:" if failure.is_of_answer else "last lines:"
+        lines = "first lines:" if failure.tail_is_url_answer else "last lines:"
         yield "evidence:" if is_section(failure.tail) else lines
         yield from (f"  {line}" for line in escape_controls(failure.tail).splitlines())
 

@@ -76,6 +76,10 @@ def _repo(name: str, entry: RepoEntry, deployers: dict[str, Deployer]) -> Repo:
     deployer = entry.values.get("deployer", "none")
     of_deployer = {key: value for key, value in vars(deployers[deployer]).items() if value}
     of_repo = {key: entry.values[key] for key in PIPELINE_KEYS if key in entry.values}
-    pipeline = Pipeline().over(of_deployer, f"deployer {deployer}").over(of_repo, OPERATOR_FILE)
+    pipeline = (
+        Pipeline()
+        .with_values_of(of_deployer, f"deployer {deployer}")
+        .with_values_of(of_repo, OPERATOR_FILE)
+    )
     others = {key: value for key, value in entry.values.items() if key not in of_repo}
     return Repo(**{"name": name, "pipeline": pipeline, **by_field_name(others, REPO_KEYS)})

@@ -201,7 +201,7 @@ class Attempt:
             env=step_environment(config.env, secrets, named),
             marker=self.marker,
             timeout=self.site.repo.timeout,
-            noted=step_note_path(self.site.config.state_dir, self.site.repo.name),
+            note_path=step_note_path(self.site.config.state_dir, self.site.repo.name),
         )
 
     def close(self) -> None:

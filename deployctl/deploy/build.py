@@ -40,7 +40,7 @@ def _prepare(attempt: Attempt, stage: StageJournal, number: int, revision: str) 
     site, layout = attempt.site, attempt.site.layout
     target = Target(number, revision, layout.new_name(number, revision))
     with site.db.writing() as connection:
-        config = attempt.need_config().stored()
+        config = attempt.need_config().to_record()
         releases.begin(connection, site.repo.name, number, target.name, revision, config)
     attempt.journal.note(release=target.name)
     attempt.target = target
@@ -129,7 +129,7 @@ def _prepare_removed_release(attempt: Attempt, stage: StageJournal, gone: Releas
     """Prepare a release that is no longer on disk once more, under its old number."""
     site = attempt.site
     stage.line(f"{gone.revision[:12]} is no longer on disk: building it again")
-    site.mirror.bring(gone.revision, f"refs/heads/{site.repo.branch}")
+    site.mirror.ensure_commit(gone.revision, f"refs/heads/{site.repo.branch}")
     attempt.config = config_of_revision(site, gone.revision)
     try:
         site.layout.discard(gone.number, gone.name)

@@ -66,7 +66,7 @@ class StageJournal:
 
         ``position`` is counted from 1 and stands in front of each line, as ``[1] ``.
         """
-        step = StepJournal(self, self._masker.another(), LastLines, f"[{position}] ")
+        step = StepJournal(self, self._masker.for_new_stream(), LastLines, f"[{position}] ")
         self._steps.append(step)
         return step
 
@@ -83,11 +83,11 @@ class StageJournal:
             self._log.raw(chunk)
             self._output.raw(chunk)
 
-    def begin_step(self, heading: str, *, beside: bool) -> int:
+    def begin_step(self, heading: str, *, parallel: bool) -> int:
         """Log and show that a step begins; return the offset in the log where its part begins.
 
         The offset is in bytes. ``heading`` is the line above its output, such as ``$ make``.
-        ``beside`` tells whether other steps run at the same time.
+        ``parallel`` tells whether other steps run at the same time.
         """
         heading = self._masker.mask_text(heading)
         with self._write_lock:
@@ -95,7 +95,7 @@ class StageJournal:
             start = self._log.position()
             self._log.line(heading)
             self._log.begin_step()
-            self._output.begin_step(heading, beside=beside)
+            self._output.begin_step(heading, parallel=parallel)
         return start
 
     def end_step(self, command: str, outcome: StepOutcome, start: int) -> StepRecord:
@@ -155,7 +155,7 @@ class StepJournal:
         """Log and show that a step begins, by its command as a person would type it."""
         self._last = self._last_lines()
         text = f"{self._prefix}{step_heading(command)}"
-        self._log_start = self._stage.begin_step(text, beside=bool(self._prefix))
+        self._log_start = self._stage.begin_step(text, parallel=bool(self._prefix))
 
     def output(self, chunk: bytes) -> None:
         """Write a chunk of output of the running step, with secrets masked.

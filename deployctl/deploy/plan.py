@@ -53,7 +53,7 @@ def rollback_plan(site: Site, target: ReleaseRecord) -> list[str]:
     """
     revision, gone = target.revision[:12], target.state == GONE
     if gone:
-        site.mirror.bring(target.revision, f"refs/heads/{site.repo.branch}")
+        site.mirror.ensure_commit(target.revision, f"refs/heads/{site.repo.branch}")
     config = config_of_revision(site, target.revision) if gone else config_of_release(site, target)
     directory = site.layout.directory(target.name if not gone else None)
     steps = [

@@ -74,7 +74,7 @@ def _is_due(runtime: Runtime, probation: Probation, now: Instant) -> bool:
     """
     db, repo = runtime.db, runtime.config.repos.get(probation.repo)
     lasts = repo.probation if repo else 0.0
-    if probation.since.until(now) < lasts:
+    if probation.since.seconds_until(now) < lasts:
         return not _rollback_was_tried(db, probation)
     if probation.failure is None or not lasts:
         _end(db, probation)
@@ -247,7 +247,7 @@ def _reason_against_rollback(site: Site) -> str | None:
 
 def _prefix(subject: _LiveOnProbation) -> str:
     """Return the beginning of a reason: which deployment, and how long it was live."""
-    passed = duration(subject.probation.since.until(current_instant()))
+    passed = duration(subject.probation.since.seconds_until(current_instant()))
     return f"in probation of #{subject.made_live_by.number} ({passed} after it went live):"
 
 

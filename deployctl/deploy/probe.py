@@ -51,8 +51,8 @@ def probe(
 
     The environment is that of the release; ``trigger`` and ``actor`` become DEPLOYCTL_TRIGGER and
     DEPLOYCTL_ACTOR. ``step_note`` is the path of the file that names the running command, for
-    recovery (``noted`` of StepContext). With ``with_evidence`` a failure has the evidence of the
-    health check in ``tail``. Secrets are masked in the result.
+    recovery (``note_path`` of StepContext). With ``with_evidence`` a failure has the evidence of
+    the health check in ``tail``. Secrets are masked in the result.
     """
     site, healthcheck = release.site, release.healthcheck
     secrets = reveal_secrets(release.config)
@@ -61,10 +61,10 @@ def probe(
     variables = {f"DEPLOYCTL_{name}": value or "" for name, value in facts.items()}
     env = step_environment(release.config.env, secrets, variables)
     directory = site.layout.live_directory()
-    context = StepContext(directory, env, f"check-{os.getpid()}", noted=step_note)
+    context = StepContext(directory, env, f"check-{os.getpid()}", note_path=step_note)
 
     def run_command(command: Command, timeout: float) -> StepOutcome:
-        return _run_masked(command, replace(context, timeout=timeout), masker.another())
+        return _run_masked(command, replace(context, timeout=timeout), masker.for_new_stream())
 
     result = check(healthcheck, run_command=run_command)
     if with_evidence and not result.ok:

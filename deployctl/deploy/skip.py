@@ -67,7 +67,7 @@ def _skip_unwatched(site: Site, live: str, revision: str) -> Skip | None:
     in deliveries are not used: they are wrong after a force push or after a lost delivery. Without
     ``watch`` in repos.yml only the paths below ``dir`` matter, as only these are deployed.
     """
-    watch, below = site.repo.watch, site.repo.below
+    watch, below = site.repo.watch, site.repo.subdirectory
     if not watch and not below:
         return None
     changed = site.mirror.changed_paths(live, revision)

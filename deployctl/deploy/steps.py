@@ -24,7 +24,7 @@ _LONGEST_PAUSE = 30.0  # seconds
 class StageContext(StepContext):
     """The context of each step of a stage, with the ``limits`` on its use of the machine.
 
-    Steps that run in parallel have a ``noted`` file each.
+    Steps that run in parallel have a ``note_path`` file each.
     """
 
     limits: Limits = NO_LIMITS
@@ -113,7 +113,8 @@ def run_parallel(
     """
     steps = [stage.parallel_step(position) for position in range(1, len(commands) + 1)]
     contexts = [
-        replace(context, noted=f"{context.noted}.{position}") for position, _ in enumerate(steps, 1)
+        replace(context, note_path=f"{context.note_path}.{position}")
+        for position, _ in enumerate(steps, 1)
     ]
     with _stop_descriptor() as stop, futures.ThreadPoolExecutor(len(commands)) as pool:
         running = [

@@ -90,7 +90,7 @@ def fetch(
 ) -> None:
     """Fetch the files of the pointers into the mirror's LFS storage, unless all are there."""
     if not all(_is_stored(mirror, pointer) for pointer in pointers):
-        below = _include_pattern(mirror.repo.below)
+        below = _include_pattern(mirror.repo.subdirectory)
         mirror.fetch_lfs(revision, _lfs_url(mirror.repo.url, repository, revision), below)
 
 

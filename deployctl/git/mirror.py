@@ -144,7 +144,7 @@ class Mirror(Repository):
             )  # fmt: skip
             sync_file_system(self.lfs_storage)
 
-    def bring(self, revision: str, ref: str) -> None:
+    def ensure_commit(self, revision: str, ref: str) -> None:
         """Fetch a commit unless it is here: first by its sha, then through ``ref``.
 
         Raise the GitError of the first attempt if both fail.

@@ -44,7 +44,7 @@ class Parts:
     """All parts of a commit, a repository before its submodules; ``told`` are warnings."""
 
     all: tuple[Part, ...]
-    told: tuple[str, ...]
+    messages: tuple[str, ...]
 
 
 def fetch_parts(mirror: Mirror, revision: str, repository: Repository | None = None) -> Parts:
@@ -97,7 +97,7 @@ class _Collector:
         self, mirror: Mirror, revision: str, place: str, repository: Repository
     ) -> Iterator[Part]:
         """Fetch a commit's LFS files and submodules; yield it, then the parts of its submodules."""
-        below = mirror.repo.below
+        below = mirror.repo.subdirectory
         listing = _deployed_files(repository, revision, below)
         pointers = lfs.find_pointers(repository, listing, below)
         if pointers and not mirror.repo.lfs:

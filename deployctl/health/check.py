@@ -18,7 +18,8 @@ class HealthResult:
     """The result of a health check of ``attempts`` tries, with details of the last try.
 
     ``tail`` is the end of a command's output, as :class:`StepOutcome` has it, or the beginning of
-    the body of an HTTP response. The fields after it are None or False unless the check is a command.
+    the body of an HTTP response. The fields after it are None or False unless the check is a
+    command.
     """
 
     ok: bool

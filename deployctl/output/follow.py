@@ -35,7 +35,7 @@ class Follower:
             self._number, self._offset, self._stage_start = deployment.number, 0, None
         # The size is read before the record, which then knows the stage of every byte up to it.
         size = _size(log_path(self._db.state_dir, deployment.number))
-        if self._output.in_place:
+        if self._output.draws_stages:
             self._show_stages(deployment.number, size)
         self._show_until(size)
 

@@ -14,11 +14,11 @@ class Output:
     """The interface for showing a running deployment; this class itself shows nothing.
 
     The worker uses this class itself, because nobody watches and the log file has everything.
-    Secrets are masked before they get here. ``in_place`` tells whether begin_stage and end_stage
-    draw the stages; where it is False, printing the lines of a log file shows the same.
+    Secrets are masked before they get here. ``draws_stages`` tells whether begin_stage and
+    end_stage draw the stages; where it is False, printing the lines of a log file shows the same.
     """
 
-    in_place = False
+    draws_stages = False
 
     def line(self, text: str) -> None:
         """Show one whole line of deployctl itself, without its line break."""
@@ -32,10 +32,10 @@ class Output:
     def begin_stage(self, stage: StageRecord) -> None:
         """Show that a stage begins; lines and output belong to it until end_stage."""
 
-    def begin_step(self, heading: str, *, beside: bool = False) -> None:
+    def begin_step(self, heading: str, *, parallel: bool = False) -> None:
         """Show the command of a step, whose output follows.
 
-        ``beside``: steps that began before are still running, and so may print as well.
+        ``parallel``: steps that began before are still running, and so may print as well.
         """
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
@@ -115,7 +115,7 @@ class Screen(Output):
     def begin_stage(self, stage: StageRecord) -> None:
         self.line(stage_heading(stage))
 
-    def begin_step(self, heading: str, *, beside: bool = False) -> None:
+    def begin_step(self, heading: str, *, parallel: bool = False) -> None:
         self.line(heading)
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:

@@ -120,7 +120,7 @@ def _on_probation(site: Site, made_live_by: Deployment | None) -> OnProbation | 
     if record is None or made_live_by is None or record.deployment != made_live_by.number:
         return None
     now = current_instant()
-    left = max(site.repo.probation - record.since.until(now), 0.0)
+    left = max(site.repo.probation - record.since.seconds_until(now), 0.0)
     if not left and (record.failure is None or not site.repo.probation):
         return None
     return OnProbation(record, now.wall + left, left)

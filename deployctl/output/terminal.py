@@ -33,7 +33,7 @@ class Terminal(Output):
     which prints a gigabyte costs a few repaints a second.
     """
 
-    in_place = True
+    draws_stages = True
 
     def __init__(self, stream: Stream, *, colours: bool) -> None:
         self._stream = stream
@@ -76,10 +76,10 @@ class Terminal(Output):
         with self._lock:
             self._begin(stage, "")
 
-    def begin_step(self, heading: str, *, beside: bool = False) -> None:
+    def begin_step(self, heading: str, *, parallel: bool = False) -> None:
         with self._lock:
             self._now = heading
-            if not beside:
+            if not parallel:
                 self._last = LastLines()
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:

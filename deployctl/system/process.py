@@ -88,7 +88,7 @@ class StepContext:
 
     ``directory`` is its working directory. ``marker`` gets into the environment of all its
     processes (see :mod:`deployctl.system.process_tree`). ``timeout`` is in seconds; None: no limit.
-    ``noted`` is the path of the note about the step that runs, for recovery after a crash (see
+    ``note_path`` is the path of the note about the step that runs, for recovery after a crash (see
     :mod:`deployctl.system.leftovers`); None: no note is written.
     """
 
@@ -96,7 +96,7 @@ class StepContext:
     env: Mapping[str, str]
     marker: str
     timeout: float | None = None
-    noted: str | None = None
+    note_path: str | None = None
 
 
 def run_step(
@@ -189,8 +189,8 @@ def _watch_step(
         process = spawn(argv, context.directory, env, umask=0o022)
         with Child(process, context.marker) as child:
             deliver()
-            if context.noted is not None:
-                write_note(context.noted, child.identity, context.marker)
+            if context.note_path is not None:
+                write_note(context.note_path, child.identity, context.marker)
             child.read(process.stdout, output)
             ending = "ended" if child.wait(until, stop) else "late"
             ending = "stopped" if child.stopped else ending

@@ -89,7 +89,7 @@ class Failure:
     tail: str = ""
 
     @property
-    def is_of_answer(self) -> bool:
+    def tail_is_url_answer(self) -> bool:
         """Tell whether ``tail`` is the beginning of a URL's answer, not the end of an output."""
         return self.stage in _HEALTH_CHECK_STAGES and self.command is None
 

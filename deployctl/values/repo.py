@@ -112,7 +112,7 @@ class Pipeline:
     env: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
-    def over(self, values: Mapping[str, Any], origin: str) -> Pipeline:
+    def with_values_of(self, values: Mapping[str, Any], origin: str) -> Pipeline:
         """Return a pipeline with the values of another source, ``origin``.
 
         They replace what other sources have set, but not what the operator has set in repos.yml.
@@ -194,7 +194,7 @@ class Repo:
     notify: tuple[Subscription, ...] = ()
 
     @property
-    def below(self) -> str:
+    def subdirectory(self) -> str:
         """``dir``, but empty if the whole repository is deployed."""
         return "" if self.dir == "." else self.dir
 

@@ -280,6 +280,6 @@ def test_submodules_that_stay_empty_are_warned_of(upstream: Upstream, tmp_path: 
     add_submodule(upstream, library(tmp_path, "lib"), "lib")
     mirror = mirror_of(tmp_path, upstream.url)
     parts = fetch_parts(mirror, mirror.fetch(MAIN))
-    assert parts.told == (
+    assert parts.messages == (
         "warning: submodules stay empty (lib): set submodules: true of blog in repos.yml",
     )

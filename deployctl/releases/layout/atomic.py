@@ -95,7 +95,7 @@ class Releases:
         for shared in self.repo.shared_files:
             self._link_shared_file(directory, shared)
         write_line(os.path.join(directory, REVISION), revision)
-        return list(parts.told)
+        return list(parts.messages)
 
     def complete(self, name: str | None, revision: str) -> None:
         directory = self.directory(name)

@@ -58,7 +58,7 @@ class InPlace:
 
     def adopt(self) -> str | None:
         head = self.checkout.head()
-        if head is None or self.checkout.is_ours():
+        if head is None or self.checkout.was_deployed_before():
             return None
         self.checkout.remove_stale_locks()
         self.checkout.keep(0, head)
@@ -71,7 +71,7 @@ class InPlace:
         self.checkout.receive(self.mirror.directory, revision)
         messages = self._move(number, revision, parts)
         self.checkout.keep(number, revision)
-        return [*parts.told, *messages]
+        return [*parts.messages, *messages]
 
     def complete(self, name: str | None, revision: str) -> None:
         """Do nothing: no mark is needed, and :meth:`switch` syncs the checkout."""

@@ -57,7 +57,7 @@ def remove_dropped(outer: Checkout, revision: str) -> None:
     kept = dict(repository.listing(revision).links())
     for path, _ in repository.listing(head).links():
         inner = Checkout(os.path.join(outer.path, path))
-        if path not in kept and inner.exists() and inner.is_ours():
+        if path not in kept and inner.exists() and inner.was_deployed_before():
             inner.leave()
 
 
