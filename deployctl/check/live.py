@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, fail, ok, split_advice, warn
-from deployctl.deploy.probe import LiveRelease, probe, single_try
+from deployctl.deploy.check_live import LiveRelease, probe, single_try
 from deployctl.git.mirror import Mirror
 from deployctl.releases.layout import Layout, layout_of
 from deployctl.releases.release_config import config_of_live

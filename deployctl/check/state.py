@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, fail, ok, split_advice, warn
 from deployctl.errors import StoreError
+from deployctl.releases.disk_space import free_bytes, shortage
 from deployctl.releases.layout.files import why_not_makeable
-from deployctl.releases.room import free_bytes, shortage
 from deployctl.store import deployments, releases
 from deployctl.store.database import FILE, Database
 from deployctl.system import environment

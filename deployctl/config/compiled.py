@@ -17,7 +17,7 @@ import os
 from deployctl import __version__
 from deployctl.config.locate import default_state_dir, read_config, resolve_path
 from deployctl.errors import ConfigError
-from deployctl.system.lean import JsonReader, sha256, to_json
+from deployctl.system.fast_imports import JsonReader, sha256, to_json
 from deployctl.system.trust import belongs_to_this_account
 from deployctl.values.secret import Secret
 

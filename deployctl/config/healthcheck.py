@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from deployctl.config import shapes
+from deployctl.config import json_schema_types
 from deployctl.config.commands import command
 from deployctl.config.complaints import ComplaintError, Reading
-from deployctl.config.key_shapes import exactly_one_of, keys_shape
+from deployctl.config.json_schema_keys import exactly_one_of, keys_shape
+from deployctl.config.json_schema_types import Reader, Shape, shaped
 from deployctl.config.readers import (
     Key,
     KeyTable,
@@ -21,7 +22,6 @@ from deployctl.config.readers import (
     text,
     whole_number,
 )
-from deployctl.config.shapes import Reader, Shape, shaped
 from deployctl.config.urls import health_url
 from deployctl.config.yaml_tree import Node
 from deployctl.values.repo import Evidence, HealthCheck
@@ -30,7 +30,7 @@ _timeout = duration()
 _URL_ONLY_KEYS = ("status", "contains", "headers")
 
 
-@shaped(shapes.PATH)
+@shaped(json_schema_types.PATH)
 def evidence_file(node: Node, reading: Reading) -> str:
     """Read the path of a file: ``/…`` and ``~/…`` become absolute, others are returned as written.
 
@@ -45,7 +45,7 @@ def evidence_file(node: Node, reading: Reading) -> str:
     return value
 
 
-@shaped(shapes.RELATIVE_PATH)
+@shaped(json_schema_types.RELATIVE_PATH)
 def file_in_release(node: Node, reading: Reading) -> str:
     """Read the path of a file for evidence in a project's own file: only inside the release."""
     if line(node, reading).startswith("~"):

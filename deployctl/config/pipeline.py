@@ -9,10 +9,10 @@ from __future__ import annotations
 from deployctl.config.commands import commands_or_none
 from deployctl.config.complaints import Reading
 from deployctl.config.healthcheck import healthcheck
-from deployctl.config.key_shapes import keys_shape
+from deployctl.config.json_schema_keys import keys_shape
+from deployctl.config.json_schema_types import shaped
 from deployctl.config.readers import Key, KeyTable, read_keys
 from deployctl.config.release_paths import cache
-from deployctl.config.shapes import shaped
 from deployctl.config.stages import stages
 from deployctl.config.yaml_tree import Node
 from deployctl.values.repo import Post

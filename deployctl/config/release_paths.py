@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from deployctl.config import shapes
+from deployctl.config import json_schema_types
 from deployctl.config.complaints import ComplaintError, Reading, printable
+from deployctl.config.json_schema_types import shaped
 from deployctl.config.readers import list_of, relative_path
-from deployctl.config.shapes import shaped
 from deployctl.config.yaml_tree import List, Node, Scalar
 from deployctl.values.repo import COMPLETE, REVISION
 
@@ -15,7 +15,7 @@ from deployctl.values.repo import COMPLETE, REVISION
 RELEASE_FILES = (REVISION, COMPLETE)
 
 
-@shaped(shapes.RELATIVE_PATH)
+@shaped(json_schema_types.RELATIVE_PATH)
 def path_in_release(node: Node, reading: Reading) -> str:
     """Read a path inside a release, normalised: not the release itself, none of RELEASE_FILES."""
     value = relative_path(node, reading)
@@ -24,7 +24,7 @@ def path_in_release(node: Node, reading: Reading) -> str:
     return value
 
 
-@shaped(shapes.list_of(shapes.RELATIVE_PATH))
+@shaped(json_schema_types.list_of(json_schema_types.RELATIVE_PATH))
 def cache(node: Node, reading: Reading) -> tuple[str, ...]:
     """Read a list of directories to cache.
 

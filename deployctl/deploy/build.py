@@ -12,8 +12,8 @@ from deployctl.deploy.stages import WhenFacts, run_stages
 from deployctl.errors import DeployctlError, RefusedError, UsageError
 from deployctl.releases.caches import copy_caches
 from deployctl.releases.choose import find_release, rollback_target
+from deployctl.releases.disk_space import require_room
 from deployctl.releases.release_config import config_of_release, config_of_revision
-from deployctl.releases.room import require_room
 from deployctl.store import deployments, releases
 from deployctl.store.releases import GONE, ReleaseRecord
 

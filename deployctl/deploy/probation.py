@@ -12,16 +12,16 @@ import time
 from dataclasses import dataclass, replace
 
 from deployctl.deploy.admission import Runtime
-from deployctl.deploy.probe import LiveRelease, probe, single_try
+from deployctl.deploy.check_live import LiveRelease, probe, single_try
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
 from deployctl.output.page import refresh_page
 from deployctl.releases.choose import default_rollback_target
 from deployctl.releases.release_config import config_of_live
 from deployctl.releases.site import Site, open_site
-from deployctl.store import deployments, freezes, probations, releases
+from deployctl.store import deployments, locks_and_holds, probations, releases
 from deployctl.store.database import Database
-from deployctl.store.freezes import describe_lock
+from deployctl.store.locks_and_holds import describe_lock
 from deployctl.store.probations import Probation
 from deployctl.system.clock import Instant, current_instant
 from deployctl.system.leftovers import end_steps
@@ -122,7 +122,7 @@ def _has_runnable(site: Site) -> bool:
     """
     db, name = site.db, site.repo.name
     waiting = any(deployment.awaits is None for deployment in deployments.queued(db, name))
-    return waiting and freezes.lock_of(db, name) is None
+    return waiting and locks_and_holds.lock_of(db, name) is None
 
 
 def _restart_if_clock_went_back(db: Database, probation: Probation) -> Probation:
@@ -235,7 +235,7 @@ def _record_failed(subject: _LiveOnProbation, failure: Failure) -> str | None:
 def _reason_against_rollback(site: Site) -> str | None:
     """Return why deployctl cannot roll back by itself, or None if it can."""
     name = site.repo.name
-    lock = freezes.lock_of(site.db, name)
+    lock = locks_and_holds.lock_of(site.db, name)
     if lock is not None:
         return describe_lock(name, lock)
     if not site.repo.auto_rollback:

@@ -13,8 +13,8 @@ from deployctl.deploy.foreground import refuse_if_locked, run_when_admitted, run
 from deployctl.errors import RefusedError, UsageError
 from deployctl.releases.choose import rollback_target
 from deployctl.releases.site import Site, remote_tip
-from deployctl.store import deployments, freezes, queue
-from deployctl.store.freezes import describe_hold
+from deployctl.store import deployments, locks_and_holds, queue
+from deployctl.store.locks_and_holds import describe_hold
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.system.wake import start_worker
 from deployctl.values.deployment import Deployment, Origin
@@ -144,13 +144,13 @@ def _refuse_if_held(site: Site, request: DeployRequest, ref: str) -> None:
     history.
     """
     name = site.repo.name
-    if request.force or freezes.hold_of(site.db, name) is None:
+    if request.force or locks_and_holds.hold_of(site.db, name) is None:
         return
     tip = site.mirror.remote_tip(ref)
-    if tip and ref == site.repo.branch_ref and freezes.hold_on(site.db, name, tip) is None:
+    if tip and ref == site.repo.branch_ref and locks_and_holds.hold_on(site.db, name, tip) is None:
         return  # the branch has moved: the deployment will lift all holds of the repo
     wanted = request.revision or tip
-    hold = freezes.hold_on(site.db, name, wanted) if wanted else None
+    hold = locks_and_holds.hold_on(site.db, name, wanted) if wanted else None
     if hold is not None:
         raise RefusedError(describe_hold(name, hold))
 

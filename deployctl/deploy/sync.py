@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.releases.site import RemoteTip, Site, remote_tip
-from deployctl.store import checks, deployments, freezes, queue, revisions
+from deployctl.store import checks, deployments, locks_and_holds, queue, revisions
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def _is_held(site: Site, tip: RemoteTip) -> bool:
     the repo are lifted.
     """
     db, repo = site.db, site.repo
-    held = freezes.hold_on(db, repo.name, tip.revision) is not None
-    if not held and tip.ref == repo.branch_ref and freezes.hold_of(db, repo.name):
-        freezes.lift_holds(db, repo.name)
+    held = locks_and_holds.hold_on(db, repo.name, tip.revision) is not None
+    if not held and tip.ref == repo.branch_ref and locks_and_holds.hold_of(db, repo.name):
+        locks_and_holds.lift_holds(db, repo.name)
     return held
 
 

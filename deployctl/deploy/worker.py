@@ -27,7 +27,7 @@ from deployctl.notices import outbox
 from deployctl.output.screen import Output
 from deployctl.releases.prune import prune, surplus
 from deployctl.releases.site import Site, open_site
-from deployctl.store import deliveries, deployments, freezes, probations, queue, reserve
+from deployctl.store import deliveries, deployments, locks_and_holds, probations, queue, reserve
 from deployctl.store.logs import prune_logs
 from deployctl.system.locks import repo_lock
 from deployctl.system.process_tree import identity
@@ -141,7 +141,7 @@ def _run_one(runtime: Runtime, number: int, name: str) -> Deployment | None:
     if name not in runtime.config.repos:
         reason = f"{name} is no longer in {runtime.config.path}"
         deployments.cancel_queued(runtime.db, number, reason, time.time())
-    elif freezes.lock_of(runtime.db, name) is None:
+    elif locks_and_holds.lock_of(runtime.db, name) is None:
         return _if_admitted(runtime, name, partial(run_queued, runtime, number=number))
     return None
 

@@ -10,8 +10,8 @@ import os
 import stat
 from collections.abc import Callable
 
-from deployctl.health.bounded import DeadlineExceeded, call_within
 from deployctl.health.check import HealthResult
+from deployctl.health.deadline import DeadlineExceeded, call_within
 from deployctl.system.command import Command
 from deployctl.system.process import LastLines, StepOutcome, command_text
 from deployctl.values.masking import escape_controls

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deployctl import __version__
-from deployctl.health.bounded import DeadlineExceeded, call_within
+from deployctl.health.deadline import DeadlineExceeded, call_within
 from deployctl.health.network_errors import (
     explain,
     explain_incomplete,

@@ -9,9 +9,9 @@ from typing import Any
 from deployctl.errors import DeployctlError, UsageError
 from deployctl.releases.choose import default_rollback_target
 from deployctl.releases.site import Site
-from deployctl.store import deployments, freezes, probations, releases
+from deployctl.store import deployments, locks_and_holds, probations, releases
 from deployctl.store.database import Database
-from deployctl.store.freezes import Hold, Lock
+from deployctl.store.locks_and_holds import Hold, Lock
 from deployctl.store.probations import Probation
 from deployctl.store.releases import ReleaseRecord
 from deployctl.system.clock import current_instant
@@ -107,8 +107,8 @@ def status(site: Site) -> RepoStatus:
         last=deployments.newest_finished(db, name),
         running=deployments.running(db, name),
         queued=deployments.queued(db, name),
-        hold=freezes.hold_of(db, name),
-        lock=freezes.lock_of(db, name),
+        hold=locks_and_holds.hold_of(db, name),
+        lock=locks_and_holds.lock_of(db, name),
         rollback_to=target,
         problem=problem,
         probation=_on_probation(site, made_live_by),

@@ -5,7 +5,7 @@ Every delivery loads this module, so it imports nothing that is slow to load.
 
 from __future__ import annotations
 
-from deployctl.store import deliveries, freezes
+from deployctl.store import deliveries, locks_and_holds
 from deployctl.store.queue import Order
 from deployctl.webhook.payload import printable
 
@@ -113,7 +113,7 @@ def _duplicate(case: Case) -> Decision | None:
 
 def _decide_push(case: Case, push: Push) -> Decision:
     repo = case.repo
-    if push.revision and freezes.hold_on(case.db, repo.name, push.revision):
+    if push.revision and locks_and_holds.hold_on(case.db, repo.name, push.revision):
         reason = f"{push.revision} is held: deployctl resume {repo.name} lets it through"
         return Decision("ignored", reason)
     if push.skips:

@@ -12,9 +12,9 @@ from deployctl.store import deliveries
 from deployctl.store.database import Database
 from deployctl.store.delivery_records import DeliveryRecord
 from deployctl.values.deployment import Origin
+from deployctl.webhook.candidates import follows
 from deployctl.webhook.decide import Case, Decision, decide
 from deployctl.webhook.forges.event import Event
-from deployctl.webhook.match import follows
 from deployctl.webhook.receive import queue_decision
 from deployctl.webhook.stored_form import event_from_json
 

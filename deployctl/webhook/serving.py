@@ -13,7 +13,7 @@ import time
 from deployctl.config.compiled import guess_state_dir, load_webhook_config
 from deployctl.config.locate import find_config
 from deployctl.errors import DeployctlError
-from deployctl.system.lean import signal
+from deployctl.system.fast_imports import signal
 from deployctl.system.trust import belongs_to_this_account
 from deployctl.system.wake import wake_worker
 from deployctl.webhook.receive import Answer, receive, unavailable

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from deployctl.errors import GitError
+from deployctl.git.complete_tree import fetch_parts, write_parts
 from deployctl.git.mirror import Mirror
-from deployctl.git.parts import fetch_parts, write_parts
 from deployctl.git.submodules import fault_of_url, submodule_url
 from tests.git.test_mirror import MAIN, mirror_of
 from tests.support.projects import add_submodule, library, update_submodule, write_submodule_entry

@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterator
 
 from deployctl.config.release_paths import parent_paths
 from deployctl.errors import LayoutError
+from deployctl.git.complete_tree import fetch_parts, write_parts
 from deployctl.git.mirror import Mirror
-from deployctl.git.parts import fetch_parts, write_parts
 from deployctl.releases.layout.files import (
     is_directory,
     make_directory,

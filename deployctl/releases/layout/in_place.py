@@ -8,8 +8,8 @@ from collections.abc import Collection
 from deployctl.errors import LayoutError
 from deployctl.git import lfs
 from deployctl.git.checkout import Checkout
+from deployctl.git.complete_tree import Parts, fetch_parts
 from deployctl.git.mirror import Mirror
-from deployctl.git.parts import Parts, fetch_parts
 from deployctl.releases.layout import nested
 from deployctl.system.durable import sync_file_system
 from deployctl.values.deployment import Live

@@ -10,7 +10,7 @@ import os
 from deployctl.errors import GitError
 from deployctl.git import lfs
 from deployctl.git.checkout import Checkout
-from deployctl.git.parts import Part, Parts
+from deployctl.git.complete_tree import Part, Parts
 
 
 def move(outer: Checkout, parts: Parts, number: int) -> list[str]:

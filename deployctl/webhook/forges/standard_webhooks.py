@@ -13,7 +13,7 @@ The specification defines only ``type`` and ``data`` of the JSON. A push is
 
 from __future__ import annotations
 
-from deployctl.system import lean
+from deployctl.system import fast_imports
 from deployctl.webhook.forges.event import Event
 from deployctl.webhook.forges.fields import make_push, nested, set_actor, text
 from deployctl.webhook.forges.proof import decode_base64, texts_match
@@ -54,7 +54,7 @@ def signature(key: bytes, message_id: str, stamp: str, body: bytes) -> str:
     from binascii import b2a_base64
 
     signed = f"{message_id}.{stamp}.".encode("utf-8", "surrogateescape") + body
-    return "v1," + b2a_base64(lean.hmac(key, signed), newline=False).decode()
+    return "v1," + b2a_base64(fast_imports.hmac(key, signed), newline=False).decode()
 
 
 def read(delivery: Delivery) -> Event:

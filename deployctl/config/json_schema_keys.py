@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from deployctl.config.json_schema_types import Shape
 from deployctl.config.readers import Key, KeyTable
-from deployctl.config.shapes import Shape
 
 
 def keys_shape(
