@@ -28,6 +28,7 @@ LAYERS = {
 }
 LAYER_NAMES = list(LAYERS)
 LAYER = {part: layer for layer, parts in LAYERS.items() for part in parts.split()}
+QUESTIONS = ("How", "What", "Where", "Whether", "Who", "Whoever", "Whose", "Why")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 
@@ -99,3 +100,17 @@ def test_a_function_has_at_most_40_lines(module: str) -> None:
         if (node.end_lineno or node.lineno) - node.lineno + 1 > MAX_FUNCTION_LINES
     ]
     assert long == []
+
+
+def test_the_top_of_the_package_can_be_read_as_a_table_of_contents() -> None:
+    entries = {path.name for path in (ROOT / "deployctl").iterdir()} - {"__pycache__"}
+    assert len(entries) <= 20
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_docstring_begins_with_what_a_thing_does_or_is(module: str) -> None:
+    """With a verb or a noun, and not with the word of a question that it would then answer."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(TREES[module]) if isinstance(node, documented)]
+    docstrings = [text for node in nodes if (text := ast.get_docstring(node))]
+    assert [text for text in docstrings if text.split()[0] in QUESTIONS] == []

@@ -33,7 +33,7 @@ def is_foreign(config: Config) -> bool:
 
 def account(config: Config) -> Iterator[Finding]:
     """Report the account: keys, known hosts and permissions are those of the one that runs this."""
-    me, error = environment.account(), _owner_error(config)
+    me, error = environment.current_account(), _owner_error(config)
     if error is not None:
         what = f"{config.state_dir} belongs to {error.owner} and this is {me.user}"
         fix = this_command_as(error.owner, config.path)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from deployctl.check.config import secret_faults
 from deployctl.check.finding import Finding, fail, ok, warn
-from deployctl.notices.messenger import why_unusable
+from deployctl.notices.messenger import url_error
 from deployctl.values.repo import Channel, Config, Repo
 
 _ADD_CHANNEL = "name a channel under channels and notify in repos.yml (its example shows both)"
@@ -35,6 +35,6 @@ def notify(config: Config, repo: Repo) -> Iterator[Finding]:
 
 
 def _unusable(channel: Channel) -> Iterator[Finding]:
-    reason = why_unusable(channel)
+    reason = url_error(channel)
     if reason is not None:
         yield fail("channels", f"{channel.name}: {reason}", f"deployctl notify {channel.name}")

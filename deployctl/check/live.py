@@ -7,14 +7,14 @@ import shlex
 from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, fail, ok, split_advice, warn
-from deployctl.deploy.probe import LiveRelease, probe, single_try
+from deployctl.deploy.check_live import LiveRelease, probe, single_try
 from deployctl.git.mirror import Mirror
 from deployctl.releases.layout import Layout, layout_of
 from deployctl.releases.release_config import config_of_live
 from deployctl.releases.site import open_site
 from deployctl.store import deployments
 from deployctl.store.database import Database
-from deployctl.system.environment import account
+from deployctl.system.environment import current_account
 from deployctl.values.repo import Config, HealthCheck, Repo
 
 
@@ -55,9 +55,9 @@ def health(config: Config, repo: Repo) -> Iterator[Finding]:
         if healthcheck is None:
             yield from _probation_without_check(repo)
             return
-        made_live_by = deployments.made_live(db, repo.name, found.revision, found.release)
+        made_live_by = deployments.find_that_made_live(db, repo.name, found.revision, found.release)
         release = LiveRelease(site, found, running, single_try(healthcheck), made_live_by)
-        result = probe(release, trigger="cli", actor=account().user)
+        result = probe(release, trigger="cli", actor=current_account().user)
     if result.ok:
         yield ok("health", result.message)
     else:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, fail, split_advice, warn
 from deployctl.errors import ConfigError
-from deployctl.system.trust import is_private_group, require_trust
+from deployctl.system.trust import is_private_group, require_unchangeable_by_others
 
 
 def changeable_by_others(check: str, path: str) -> Iterator[Finding]:
@@ -19,7 +19,7 @@ def changeable_by_others(check: str, path: str) -> Iterator[Finding]:
     read. OSError where there is no such file.
     """
     try:
-        require_trust(path, path, os.stat(path))
+        require_unchangeable_by_others(path, path, os.stat(path))
     except ConfigError as error:
         yield fail(check, *split_advice(str(error)))
 

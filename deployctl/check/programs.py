@@ -12,7 +12,7 @@ from deployctl.git.command import git
 from deployctl.git.remote import protocol
 from deployctl.system.command import Command
 from deployctl.system.environment import base_environment
-from deployctl.system.find_program import advice, first_word
+from deployctl.system.find_program import first_program, missing_program_advice
 from deployctl.system.process import run
 from deployctl.values.repo import Config, Repo
 from deployctl.values.text import as_configured
@@ -40,7 +40,12 @@ def step_programs(_config: Config, repo: Repo) -> Iterator[Finding]:
     for path, words in wanted.items():
         for word in missing(words, {**base_environment(), "PATH": path}):
             fix = f"install {word}, or set PATH under env of {repo.name}"
-            fix = advice(word, {**base_environment(), **repo.env, "PATH": path}, directory) or fix
+            fix = (
+                missing_program_advice(
+                    word, {**base_environment(), **repo.env, "PATH": path}, directory
+                )
+                or fix
+            )
             found.append(warn("programs", f"{word} is not on the PATH of the steps: {path}", fix))
     all_words = sorted(set().union(*wanted.values()))
     if all_words and not found:
@@ -83,4 +88,4 @@ def _by_path(repo: Repo) -> dict[str, set[str]]:
 
 
 def _add_programs(words: set[str], commands: Iterable[Command]) -> None:
-    words.update(word for command in commands if (word := first_word(command)) is not None)
+    words.update(word for command in commands if (word := first_program(command)) is not None)

@@ -14,7 +14,7 @@ from deployctl.check.finding import Finding, fail, ok
 from deployctl.check.permissions import changeable_by_others
 from deployctl.git.mirror import Mirror
 from deployctl.git.remote import protocol
-from deployctl.system.environment import account, base_environment
+from deployctl.system.environment import base_environment, current_account
 from deployctl.system.process import run
 from deployctl.values.repo import Config, Repo
 
@@ -79,7 +79,7 @@ def known_hosts(_config: Config, repo: Repo) -> Iterator[Finding]:
     host = ssh_host(repo.url)
     if host is None:
         return
-    own = repo.known_hosts or os.path.join(account().home, ".ssh", "known_hosts")
+    own = repo.known_hosts or os.path.join(current_account().home, ".ssh", "known_hosts")
     files = [path for path in (own, *_SYSTEM_KNOWN_HOSTS) if os.path.exists(path)]
     if not any(_is_known(host, path) for path in files):
         scan = f"{_keyscan(host)} >>{shlex.quote(own)}"

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from deployctl.check.finding import Finding, ok, warn
 from deployctl.manual.own_command import setup_command
-from deployctl.system.environment import account, base_environment
+from deployctl.system.environment import base_environment, current_account
 from deployctl.system.process import run
 from deployctl.system.wake import (
-    SECONDS_TO_ANSWER,
+    UNIT_TIMEOUT,
     method_without_unit,
     start_method,
-    unanswered_seconds,
     wake_dir,
+    wake_file_age,
 )
 from deployctl.values.repo import Config
 from deployctl.values.times import duration
@@ -72,7 +72,7 @@ def worker(config: Config, places: Places | None = None) -> Iterator[Finding]:
     one is reported by :func:`start`.
     """
     found = list(_starters(places or Places()))
-    me = account().user
+    me = current_account().user
     own = [starter for starter in found if starter.user in (None, me)]
     if own:
         yield ok(
@@ -158,7 +158,7 @@ def start(config: Config, machine: Machine | None = None) -> Iterator[Finding]:
     """
     machine, method = machine or Machine(), start_method(config.state_dir)
     setup = f"{setup_command('systemd', config.path)} | sudo sh"
-    age = unanswered_seconds(config.state_dir)
+    age = wake_file_age(config.state_dir)
     fault = age is not None and _why_inactive(config.state_dir, age, machine)
     if fault:
         yield warn("start", f"{fault}; until it is, {_METHODS[method_without_unit()]}", setup)
@@ -174,7 +174,7 @@ def _why_inactive(state_dir: str, age: float, machine: Machine) -> str | None:
 
     ``age`` is for how many seconds it has not reacted.
     """
-    if age > SECONDS_TO_ANSWER:
+    if age > UNIT_TIMEOUT:
         return f"{wake_dir(state_dir)}/now was left for {duration(age)}: {_UNIT} is not active"
     completed = run((*machine.is_active, _UNIT), env=base_environment(), timeout=_TIMEOUT, cwd="/")
     return None if completed.exit_code == 0 else f"{_UNIT} is not active"

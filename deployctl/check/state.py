@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from deployctl.check.finding import Finding, fail, ok, split_advice, warn
 from deployctl.errors import StoreError
+from deployctl.releases.disk_space import free_bytes, shortage
 from deployctl.releases.layout.files import why_not_makeable
-from deployctl.releases.room import free_bytes, shortage
 from deployctl.store import deployments, releases
 from deployctl.store.database import FILE, Database
 from deployctl.system import environment
@@ -45,7 +45,7 @@ def _missing_directory(directory: str) -> Finding:
     error = why_not_makeable(directory)
     if error is None:
         return ok("state", f"{directory} will be made by the first deployment")
-    user = shlex.quote(environment.account().user)
+    user = shlex.quote(environment.current_account().user)
     fix = f"sudo install -d -m 700 -o {user} {shlex.quote(directory)}"
     return fail("state", f"cannot create {directory}: {error.strerror}", fix)
 

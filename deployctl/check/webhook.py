@@ -8,7 +8,7 @@ from deployctl.check.finding import Finding, fail, ok, warn
 from deployctl.errors import ConfigError
 from deployctl.values.repo import Config, Repo
 from deployctl.webhook import forges
-from deployctl.webhook.forges.proof import from_base64
+from deployctl.webhook.forges.proof import decode_base64
 
 # 16 hexadecimal characters are 64 bits, which cannot be guessed over a network.
 _MIN_CHARACTERS = 16
@@ -43,7 +43,7 @@ def _secret_faults(repo: Repo) -> Iterator[Finding]:
             "set webhook_secret to file:PATH, the file made by: openssl rand -hex 32",
         )
     for value in _secret_values(repo):
-        if repo.forge == "sourcehut" and len(from_base64(value)) != _PUBLIC_KEY_BYTES:
+        if repo.forge == "sourcehut" and len(decode_base64(value)) != _PUBLIC_KEY_BYTES:
             what = "webhook_secret is not the public key of sr.ht, 32 bytes in base64"
             yield fail("webhook", what, _SEE_MANUAL)
         elif repo.forge == "standard-webhooks" and not _is_signing_secret(value):
@@ -56,7 +56,7 @@ def _secret_faults(repo: Repo) -> Iterator[Finding]:
 
 def _is_signing_secret(value: str) -> bool:
     encoded = value.removeprefix(_SIGNING_PREFIX)
-    return value.startswith(_SIGNING_PREFIX) and from_base64(encoded) != b""
+    return value.startswith(_SIGNING_PREFIX) and decode_base64(encoded) != b""
 
 
 def _weakness(repo: Repo) -> Iterator[Finding]:
@@ -64,7 +64,7 @@ def _weakness(repo: Repo) -> Iterator[Finding]:
 
     A signing token of GitLab (``whsec_``) has not the weakness of a secret token.
     """
-    weakness = forges.load(repo.forge).WEAKNESS if repo.forge else None
+    weakness = forges.load_forge(repo.forge).WEAKNESS if repo.forge else None
     signs = repo.forge == "gitlab" and all(
         value.startswith(_SIGNING_PREFIX) for value in _secret_values(repo)
     )

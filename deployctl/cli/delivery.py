@@ -69,7 +69,7 @@ def _show(session: Session, number: str) -> int:
 def _explain(session: Session, number: str) -> int:
     """Explain in a sentence why a delivery was deployed, or why not."""
     record = _find(session, number)
-    why, advice = explain.explain(session.db, record), explain.next_step(record)
+    why, advice = explain.explain_delivery(session.db, record), explain.suggested_action(record)
     document = {"id": record.id, "result": record.result, "explanation": why, "next": advice}
     session.answer(document, "\n".join(filter(None, (why, advice))))
     return 0
@@ -86,7 +86,7 @@ def _replay(session: Session, number: str) -> int:
     """
     record, origin = _find(session, number), current_origin(time.time())
     config = load_webhook_config(session.config.path)
-    replayed = replay.replay(session.db, config, record, origin)
+    replayed = replay.replay_delivery(session.db, config, record, origin)
     if any(delivery.deployment is not None for delivery in replayed):
         start_worker(session.config.path, session.config.state_dir, session.config.env_names)
     lines = [_replayed_line(delivery) for delivery in replayed]
@@ -119,7 +119,7 @@ def _send(session: Session, repo: str, url: str | None, action: str | None, to: 
         headers, body = send.make_control_message(
             known_repo, action, to, current_origin(time.time())
         )
-    sent = send.send(target, headers, body)
+    sent = send.post_delivery(target, headers, body)
     shown = json.dumps(sent.answer) if sent.answer else cut(text.one_line(sent.text), 300)
     session.answer(sent.to_json(), f"POST {sent.url}\n{sent.status} {shown}")
     if sent.answer is None:
@@ -183,7 +183,7 @@ def _record_lines(record: DeliveryRecord) -> list[str]:
     return lines
 
 
-def _replayed_line(replayed: replay.Replayed) -> str:
+def _replayed_line(replayed: replay.ReplayResult) -> str:
     became = f": deployment {replayed.deployment}" if replayed.deployment else ""
     result = f"{replayed.result} as delivery {replayed.delivery}"
     return f"{replayed.repo}: {result}{became} ({replayed.reason})"

@@ -13,7 +13,14 @@ import click
 from deployctl.cli import text
 from deployctl.cli.session import Session, current_origin, options, verbose_option
 from deployctl.cli.streams import print_message
-from deployctl.deploy.request import DeployRequest, Unchanged, deploy_here, detach, plan, unchanged
+from deployctl.deploy.request import (
+    DeployRequest,
+    Unchanged,
+    deploy_here,
+    deployment_plan,
+    find_unchanged,
+    queue_and_start_worker,
+)
 from deployctl.errors import DeployctlError, RefusedError, UsageError
 from deployctl.values.deployment import REFUSED
 
@@ -127,7 +134,7 @@ def _unless_unchanged(action: _Action) -> _Action:
     """Return an action that does nothing if ``--if-changed`` is given and nothing has changed."""
 
     def act_if_changed(session: Session, name: str, request: DeployRequest) -> _Answer:
-        live = unchanged(session.site(name), request)
+        live = find_unchanged(session.site(name), request)
         if live is None:
             return action(session, name, request)
         document = live.deployment.to_json() if live.deployment else None
@@ -149,14 +156,14 @@ def _deploy(session: Session, name: str, request: DeployRequest, *, verbose: boo
 
 
 def _queue(session: Session, name: str, request: DeployRequest) -> _Answer:
-    queued = detach(session.runtime(), session.site(name), request)
+    queued = queue_and_start_worker(session.runtime(), session.site(name), request)
     return _Answer(queued.to_json(), str(queued.number))
 
 
 def _print_plan(session: Session, name: str, request: DeployRequest) -> _Answer:
     site = session.site(name)
-    live = unchanged(site, request)
+    live = find_unchanged(site, request)
     if live is not None:
         return _Answer({"repo": name, "plan": []}, _nothing_to_do(name, live))
-    steps = plan(site, request)
+    steps = deployment_plan(site, request)
     return _Answer({"repo": name, "plan": steps}, "\n".join(map(text.one_line, steps)))

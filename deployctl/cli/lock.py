@@ -8,7 +8,7 @@ import click
 
 from deployctl.cli.session import Session, current_origin, options, storable_text
 from deployctl.errors import RefusedError
-from deployctl.store.freezes import Lock, describe_lock, lock_of, set_lock
+from deployctl.store.locks_and_holds import Lock, describe_lock, lock_of, set_lock
 
 
 @click.command("lock")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from deployctl.cli.session import Session, options
-from deployctl.store.freezes import holds_of, lift_holds
+from deployctl.store.locks_and_holds import holds_of, lift_holds
 
 
 @click.command("resume")

@@ -13,9 +13,9 @@ from deployctl.deploy.foreground import refuse_if_locked, run_when_admitted
 from deployctl.deploy.request import refuse_if_unusable, request_rollback
 from deployctl.errors import RefusedError
 from deployctl.releases.choose import (
-    candidates,
-    choose_target,
-    default_target,
+    default_rollback_target,
+    rollback_candidates,
+    rollback_target,
 )
 from deployctl.releases.site import Site, masker_of
 from deployctl.store import releases
@@ -50,7 +50,7 @@ def command(
     if listing:
         return _list_candidates(session, site)
     if check or dry_run:
-        return _show_plan(session, site, choose_target(site, to), check=check)
+        return _show_plan(session, site, rollback_target(site, to), check=check)
     refuse_if_locked(site)
     number = request_rollback(site, to, current_origin(time.time()))
     ended = run_when_admitted(session.runtime(verbose=verbose), site, number)
@@ -61,8 +61,8 @@ def command(
 
 
 def _list_candidates(session: Session, site: Site) -> int:
-    found = candidates(site)
-    default = default_target(site, releases.of_repo(site.db, site.repo.name))
+    found = rollback_candidates(site)
+    default = default_rollback_target(site, releases.of_repo(site.db, site.repo.name))
     lines = text.release_lines(found, default, time.time(), text.terminal_columns())
     document = {"releases": [_release_json(release, release == default) for release in found]}
     session.answer(document, "\n".join(lines) or f"{site.repo.name} has nothing to go back to")
@@ -72,8 +72,8 @@ def _list_candidates(session: Session, site: Site) -> int:
 def _show_plan(session: Session, site: Site, target: ReleaseRecord, *, check: bool) -> int:
     if check:
         refuse_if_unusable(site, target)
-    steps = "\n".join(map(text.one_line, plan.rollback(site, target)))
-    default = default_target(site, releases.of_repo(site.db, site.repo.name))
+    steps = "\n".join(map(text.one_line, plan.rollback_plan(site, target)))
+    default = default_rollback_target(site, releases.of_repo(site.db, site.repo.name))
     document = _release_json(target, target == default)
     if target.subject is not None:  # it may be older than the secret that it contains
         document["subject"] = masker_of(site.repo).mask_text(target.subject)

@@ -7,8 +7,8 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TextIO, TypeVar, cast
 
 import click
 
@@ -18,7 +18,6 @@ from deployctl.config.locate import find_config
 from deployctl.deploy.admission import Runtime
 from deployctl.errors import ForeignError, UsageError
 from deployctl.manual.own_command import this_command_as
-from deployctl.output.choice import display
 from deployctl.output.screen import Output, Screen, Stream
 from deployctl.releases.site import Site, find_repo, open_site
 from deployctl.store.database import Database
@@ -28,6 +27,8 @@ from deployctl.values.repo import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Values of TERM for terminals that cannot move their cursor (terminfo(5)), and TERM not set.
+_DUMB = ("", "dumb", "unknown")
 _MAX_LIMIT = 10**9  # SQLite takes a LIMIT of at most 64 bits
 
 
@@ -68,7 +69,7 @@ class Session:
         (unless ``verbose``), and a pipe or a file gets every line.
         """
         if self._output is None and not verbose:
-            self._output = Output() if quiet else display(self._stream, os.environ)
+            self._output = Output() if quiet else _output_for(self._stream, os.environ)
         return Runtime(self.config, self.db, self.plain_output())
 
     def close(self) -> None:
@@ -77,6 +78,19 @@ class Session:
 
     def answer(self, document: Any, text: str) -> None:
         answer(document, text, as_json=self.as_json)
+
+
+def _output_for(stream: TextIO, env: Mapping[str, str]) -> Output:
+    """Return the output for a stream: in place on a terminal, else in plain lines.
+
+    Plain lines are also chosen where a CI system records the terminal (``CI`` is set), and on a
+    terminal that cannot move its cursor.
+    """
+    if not stream.isatty() or env.get("CI") or env.get("TERM", "") in _DUMB:
+        return Screen(Stream(stream))
+    from deployctl.output.terminal import Terminal
+
+    return Terminal(Stream(stream), colours=not env.get("NO_COLOR"))  # https://no-color.org
 
 
 def answer(document: Any, text: str, *, as_json: bool) -> None:
@@ -154,9 +168,9 @@ limit_option = click.option(
 
 def current_origin(now: float) -> Origin:
     """Return who runs this command (the actor) and from where: ``ssh`` or ``cli``."""
-    from deployctl.system.environment import account
+    from deployctl.system.environment import current_account
 
-    actor = storable_text(os.environ.get("SUDO_USER") or account().user)
+    actor = storable_text(os.environ.get("SUDO_USER") or current_account().user)
     # "ssh HOST COMMAND" has no terminal. A person who logged in first has one, and counts as cli.
     remote = "SSH_CONNECTION" in os.environ and "SSH_TTY" not in os.environ
     return Origin(actor=actor, trigger="ssh" if remote else "cli", now=now)

@@ -39,8 +39,8 @@ def command(session: Session, repo: str | None, exit_code: bool, page: str | Non
 
 def _write_page(session: Session, page: str, statuses: list[RepoStatus], now: float) -> None:
     from deployctl.output.page import (  # imported only if a page was asked for: it takes time
-        with_recent,
+        with_recent_deployments,
         write_page,
     )
 
-    write_page(page, with_recent(session.db, statuses), now)
+    write_page(page, with_recent_deployments(session.db, statuses), now)

@@ -11,7 +11,7 @@ from textwrap import wrap
 from deployctl.check.finding import Finding
 from deployctl.output.status import OnProbation, RepoStatus
 from deployctl.store.releases import ReleaseRecord
-from deployctl.values.deployment import IDLE, Deployment, Failure, StageRecord
+from deployctl.values.deployment import PHASES_WITHOUT_EFFECT, Deployment, Failure, StageRecord
 from deployctl.values.masking import escape_controls
 from deployctl.values.text import columns_of, cut, in_bytes, is_section
 from deployctl.values.times import age, clock_time, duration, local
@@ -140,7 +140,7 @@ def _summary(findings: Sequence[Finding]) -> str:
 def _history_row(deployment: Deployment, with_repo: bool, narrow: bool) -> list[str]:
     time = local(deployment.started_at or deployment.queued_at)
     revision = deployment.revision or deployment.wanted_revision or "-"
-    idle = deployment.phase in IDLE
+    idle = deployment.phase in PHASES_WITHOUT_EFFECT
     about = (deployment.reason if idle else deployment.subject) or deployment.reason or ""
     prefix = "rollback: " if deployment.task == "rollback" else ""
     return [
@@ -236,7 +236,7 @@ def _failure_lines(deployment: Deployment) -> Iterator[str]:
     if failure.command:
         yield _labelled("command", one_line(failure.command))
     if failure.tail:
-        lines = "first lines:" if failure.is_of_answer else "last lines:"
+        lines = "first lines:" if failure.tail_is_url_answer else "last lines:"
         yield "evidence:" if is_section(failure.tail) else lines
         yield from (f"  {line}" for line in escape_controls(failure.tail).splitlines())
 

@@ -6,7 +6,7 @@ import click
 
 from deployctl.cli.session import Session, options
 from deployctl.store import deployments
-from deployctl.store.freezes import lift_lock
+from deployctl.store.locks_and_holds import lift_lock
 from deployctl.system.wake import start_worker
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from deployctl.config.complaints import ComplaintError, Reading
+from deployctl.config.json_schema_types import COMMAND, COMMANDS, COMMANDS_OR_NONE, shaped
 from deployctl.config.readers import list_of, text
-from deployctl.config.shapes import COMMAND, COMMANDS, COMMANDS_OR_NONE, shaped
 from deployctl.config.yaml_tree import List, Node, Scalar
 from deployctl.system.command import Command
 

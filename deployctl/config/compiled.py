@@ -17,8 +17,8 @@ import os
 from deployctl import __version__
 from deployctl.config.locate import default_state_dir, read_config, resolve_path
 from deployctl.errors import ConfigError
-from deployctl.system.lean import JsonReader, sha256, to_json
-from deployctl.system.trust import is_own
+from deployctl.system.fast_imports import JsonReader, sha256, to_json
+from deployctl.system.trust import belongs_to_this_account
 from deployctl.values.secret import Secret
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ def load_webhook_config(path: str) -> WebhookConfig:
     return copy or _compile(data, path, stamp)
 
 
-def probable_state_dir(path: str) -> str | None:
+def guess_state_dir(path: str) -> str | None:
     """Return the state directory that a repos.yml names, even if the file is invalid.
 
     Returns None if the file cannot be read. Does not check which accounts can change the file.
@@ -131,7 +131,7 @@ def _compile(data: bytes, path: str, stamp: dict[str, str]) -> WebhookConfig:
     config = parse(data, path)
     document = _document(config, stamp)
     # Without a copy, the next webhook is slower, but works. Other code creates the state directory.
-    if is_own(config.state_dir):
+    if belongs_to_this_account(config.state_dir):
         _try_to_write(os.path.join(config.state_dir, COPY_FILE_NAME), to_json(document).encode())
     return WebhookConfig(document)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from deployctl.config.complaints import Reading, printable
 from deployctl.config.readers import mapping
-from deployctl.config.release_paths import complain_about_shared_caches, parents, unique_paths
+from deployctl.config.release_paths import complain_about_shared_caches, parent_paths, unique_paths
 from deployctl.config.schema import FORGES_WITH_CHECKS, REPO_KEYS, RepoEntry
 from deployctl.config.yaml_tree import List, Node
 
@@ -64,7 +64,7 @@ def _check_shared_paths(repo: RepoEntry, reading: Reading) -> None:
     """
     shared = unique_paths(_shared_nodes(repo), "shared", reading)
     for path, node in shared.items():
-        for parent in parents(path):
+        for parent in parent_paths(path):
             if parent in shared:
                 reading.complain(node, f"inside {printable(parent)}, which is shared: keep one")
     if "cache" in repo.node.entries:
@@ -91,7 +91,7 @@ def _check_repo_paths(repos: Mapping[str, RepoEntry], reading: Reading) -> None:
         elif path:
             names[path] = name
     for path, name in names.items():
-        for outer in (names[parent] for parent in parents(path) if parent in names):
+        for outer in (names[parent] for parent in parent_paths(path) if parent in names):
             if repos[outer].values.get("strategy", "releases") == "releases":
                 reading.complain(
                     repos[name].node.entries["path"],

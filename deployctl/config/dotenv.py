@@ -7,7 +7,7 @@ import os
 
 from deployctl.config.readers import variable_fault
 from deployctl.errors import ConfigError
-from deployctl.system.trust import require_trust
+from deployctl.system.trust import require_unchangeable_by_others
 from deployctl.values.text import MB
 
 
@@ -37,7 +37,7 @@ def read_env_file(path: str) -> dict[str, str]:
 def _read(path: str) -> str:
     try:
         with open(path, "rb") as file:
-            require_trust(f"the env_file {path}", path, os.fstat(file.fileno()))
+            require_unchangeable_by_others(f"the env_file {path}", path, os.fstat(file.fileno()))
             data = file.read(MB + 1)
     except OSError as error:
         raise ConfigError(

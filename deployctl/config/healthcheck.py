@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from deployctl.config import shapes
+from deployctl.config import json_schema_types
 from deployctl.config.commands import command
 from deployctl.config.complaints import ComplaintError, Reading
-from deployctl.config.key_shapes import exactly_one_of, keys_shape
+from deployctl.config.json_schema_keys import exactly_one_of, keys_shape
+from deployctl.config.json_schema_types import Reader, Shape, shaped
 from deployctl.config.readers import (
     Key,
-    Table,
+    KeyTable,
     duration,
     header_fault,
     line,
@@ -21,7 +22,6 @@ from deployctl.config.readers import (
     text,
     whole_number,
 )
-from deployctl.config.shapes import Reader, Shape, shaped
 from deployctl.config.urls import health_url
 from deployctl.config.yaml_tree import Node
 from deployctl.values.repo import Evidence, HealthCheck
@@ -30,7 +30,7 @@ _timeout = duration()
 _URL_ONLY_KEYS = ("status", "contains", "headers")
 
 
-@shaped(shapes.PATH)
+@shaped(json_schema_types.PATH)
 def evidence_file(node: Node, reading: Reading) -> str:
     """Read the path of a file: ``/…`` and ``~/…`` become absolute, others are returned as written.
 
@@ -45,7 +45,7 @@ def evidence_file(node: Node, reading: Reading) -> str:
     return value
 
 
-@shaped(shapes.RELATIVE_PATH)
+@shaped(json_schema_types.RELATIVE_PATH)
 def file_in_release(node: Node, reading: Reading) -> str:
     """Read the path of a file for evidence in a project's own file: only inside the release."""
     if line(node, reading).startswith("~"):
@@ -53,13 +53,13 @@ def file_in_release(node: Node, reading: Reading) -> str:
     return relative_path(node, reading)
 
 
-def _healthcheck_shape(table: Table) -> Shape:
+def _healthcheck_shape(table: KeyTable) -> Shape:
     needs_url = {key: ["url"] for key in _URL_ONLY_KEYS}
     either = exactly_one_of("url", "command")
     return keys_shape(table, HealthCheck, oneOf=either, dependencies=needs_url)
 
 
-def evidence_reader(table: Table) -> Reader[Evidence]:
+def evidence_reader(table: KeyTable) -> Reader[Evidence]:
     """Return a reader of one piece of evidence; ``table`` has its keys."""
 
     @shaped(lambda: keys_shape(table, Evidence, minProperties=1))
@@ -72,7 +72,7 @@ def evidence_reader(table: Table) -> Reader[Evidence]:
     return read_evidence
 
 
-def healthcheck_reader(table: Table) -> Reader[HealthCheck]:
+def healthcheck_reader(table: KeyTable) -> Reader[HealthCheck]:
     """Return a reader of a health check; ``table`` has its keys."""
 
     @shaped(lambda: _healthcheck_shape(table))
@@ -95,7 +95,7 @@ def healthcheck_reader(table: Table) -> Reader[HealthCheck]:
     return read_healthcheck
 
 
-def evidence_keys(file: Reader[str]) -> Table:
+def evidence_keys(file: Reader[str]) -> KeyTable:
     """Return the keys of a piece of evidence; ``file`` is the reader of a file's path."""
     return {
         "file": Key(file, "a file of which the last lines are shown"),
@@ -103,7 +103,7 @@ def evidence_keys(file: Reader[str]) -> Table:
     }
 
 
-def healthcheck_keys(evidence: Table) -> Table:
+def healthcheck_keys(evidence: KeyTable) -> KeyTable:
     """Return the keys of a health check; ``evidence`` are the keys of a piece of evidence."""
     return {
         "url": Key(health_url, "the URL to ask"),

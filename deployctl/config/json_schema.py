@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from deployctl.config.key_shapes import keys_shape
+from deployctl.config.json_schema_keys import keys_shape
+from deployctl.config.json_schema_types import Shape
 from deployctl.config.project import PROJECT_KEYS
 from deployctl.config.schema import TOP_KEYS
-from deployctl.config.shapes import Shape
 from deployctl.values.repo import Config, Pipeline
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"

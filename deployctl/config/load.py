@@ -14,7 +14,7 @@ from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.readers import by_field_name, read_keys
 from deployctl.config.schema import REPO_KEYS, TOP_KEYS, RepoEntry
 from deployctl.config.yaml_tree import Map, read_document
-from deployctl.values.repo import OWN, Config, Pipeline, Repo
+from deployctl.values.repo import OPERATOR_FILE, Config, Pipeline, Repo
 
 # Sections that define names which repos use, each with the names that are built in.
 _SECTIONS_WITH_NAMES = {"channels": (), "deployers": tuple(BUILT_IN)}
@@ -76,6 +76,10 @@ def _repo(name: str, entry: RepoEntry, deployers: dict[str, Deployer]) -> Repo:
     deployer = entry.values.get("deployer", "none")
     of_deployer = {key: value for key, value in vars(deployers[deployer]).items() if value}
     of_repo = {key: entry.values[key] for key in PIPELINE_KEYS if key in entry.values}
-    pipeline = Pipeline().over(of_deployer, f"deployer {deployer}").over(of_repo, OWN)
+    pipeline = (
+        Pipeline()
+        .with_values_of(of_deployer, f"deployer {deployer}")
+        .with_values_of(of_repo, OPERATOR_FILE)
+    )
     others = {key: value for key, value in entry.values.items() if key not in of_repo}
     return Repo(**{"name": name, "pipeline": pipeline, **by_field_name(others, REPO_KEYS)})

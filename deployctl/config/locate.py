@@ -10,7 +10,7 @@ import os
 import pwd
 
 from deployctl.errors import ConfigError
-from deployctl.system.trust import require_trust
+from deployctl.system.trust import require_unchangeable_by_others
 
 MAX_SIZE = 1024 * 1024  # bytes
 SYSTEM_CONFIG = "/etc/deployctl/repos.yml"
@@ -94,7 +94,7 @@ def read_config(path: str, *, trusted: bool = True) -> bytes:
     try:
         with open(path, "rb") as file:
             if trusted:
-                require_trust(path, path, os.fstat(file.fileno()))
+                require_unchangeable_by_others(path, path, os.fstat(file.fileno()))
             data = file.read(MAX_SIZE + 1)
     except OSError as error:
         raise ConfigError(

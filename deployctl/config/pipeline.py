@@ -9,10 +9,10 @@ from __future__ import annotations
 from deployctl.config.commands import commands_or_none
 from deployctl.config.complaints import Reading
 from deployctl.config.healthcheck import healthcheck
-from deployctl.config.key_shapes import keys_shape
-from deployctl.config.readers import Key, Table, read_keys
+from deployctl.config.json_schema_keys import keys_shape
+from deployctl.config.json_schema_types import shaped
+from deployctl.config.readers import Key, KeyTable, read_keys
 from deployctl.config.release_paths import cache
-from deployctl.config.shapes import shaped
 from deployctl.config.stages import stages
 from deployctl.config.yaml_tree import Node
 from deployctl.values.repo import Post
@@ -24,13 +24,13 @@ def post(node: Node, reading: Reading) -> Post:
     return Post(**read_keys(node, POST_KEYS, reading))
 
 
-POST_KEYS: Table = {
+POST_KEYS: KeyTable = {
     "success": Key(commands_or_none, "commands to run if the deployment succeeded"),
     "failure": Key(commands_or_none, "commands to run if the deployment did not succeed"),
     "always": Key(commands_or_none, "commands to run after these, whether it succeeded or not"),
 }
 
-PIPELINE_KEYS: Table = {
+PIPELINE_KEYS: KeyTable = {
     "stages": Key(stages, "what to run before the switch"),
     "restart": Key(commands_or_none, "what to run after the switch"),
     "healthcheck": Key(healthcheck, "how to check that the live version works"),

@@ -30,7 +30,7 @@ _OPERATOR_KEYS = {"hosts", "inventory", "rollout", "report", "user", "users"}
 _FORBIDDEN = ({*REPO_KEYS, *TOP_KEYS} | _OPERATOR_KEYS) - PROJECT_KEYS.keys()
 
 
-def parse_project(data: bytes, file: str, shared: Collection[str] = ()) -> Mapping[str, Any]:
+def parse_pipeline_file(data: bytes, file: str, shared: Collection[str] = ()) -> Mapping[str, Any]:
     """Return the fields of a :class:`deployctl.values.repo.Pipeline` that the file sets.
 
     ``file`` is the name of the file, for complaints. ``shared`` are the paths that all releases

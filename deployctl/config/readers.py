@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from deployctl.config import shapes
+from deployctl.config import json_schema_types
 from deployctl.config.complaints import ComplaintError, Reading, suggest
-from deployctl.config.shapes import Reader, shaped
+from deployctl.config.json_schema_types import Reader, shaped
 from deployctl.config.yaml_tree import List, Map, Node, Scalar
-from deployctl.values.secret import Secret, is_of_request
+from deployctl.values.secret import Secret, is_set_by_web_server
 from deployctl.values.text import GB, KB, MB
 from deployctl.values.times import parse_duration
 
@@ -48,11 +48,11 @@ class Key:
 
 
 # The keys of one section, by name.
-Table = Mapping[str, Key]
+KeyTable = Mapping[str, Key]
 
 
 def read_keys(
-    node: Node, table: Table, reading: Reading, required: Collection[str] = ()
+    node: Node, table: KeyTable, reading: Reading, required: Collection[str] = ()
 ) -> dict[str, Any]:
     """Read a mapping with known keys; return ``{key: value}`` of the keys without a fault.
 
@@ -71,7 +71,7 @@ def read_keys(
     return {key: value for key, value in values.items() if value is not None}
 
 
-def by_field_name(values: Mapping[str, Any], table: Table) -> dict[str, Any]:
+def by_field_name(values: Mapping[str, Any], table: KeyTable) -> dict[str, Any]:
     """Return the values by the names that the dataclass's fields have."""
     return {table[key].field or key: value for key, value in values.items()}
 
@@ -90,7 +90,7 @@ def mapping_of(read: Reader[T], name_fault: Callable[[str], str | None]) -> Read
     ``name_fault`` returns the complaint about a name, or None.
     """
 
-    @shaped(lambda: shapes.mapping(read.shape(), _NAMES[name_fault]))
+    @shaped(lambda: json_schema_types.mapping(read.shape(), _NAMES[name_fault]))
     def read_mapping(node: Node, reading: Reading) -> dict[str, T]:
         values = {}
         for name, item in mapping(node).entries.items():
@@ -108,7 +108,7 @@ def mapping_of(read: Reader[T], name_fault: Callable[[str], str | None]) -> Read
 def list_of(read: Reader[T]) -> Reader[tuple[T, ...]]:
     """Return a reader of a list, which may be empty."""
 
-    @shaped(lambda: shapes.list_of(read.shape()))
+    @shaped(lambda: json_schema_types.list_of(read.shape()))
     def read_list(node: Node, reading: Reading) -> tuple[T, ...]:
         if not isinstance(node, List):
             hint = ": write [] for an empty one" if node.kind == "nothing" else ""
@@ -122,7 +122,7 @@ def list_of(read: Reader[T]) -> Reader[tuple[T, ...]]:
 def one_or_more(read: Reader[T]) -> Reader[tuple[T, ...]]:
     """Return a reader of one value, or of a list that is not empty."""
 
-    @shaped(lambda: shapes.one_or_more(read.shape()))
+    @shaped(lambda: json_schema_types.one_or_more(read.shape()))
     def read_one_or_more(node: Node, reading: Reading) -> tuple[T, ...]:
         if not isinstance(node, List):
             return (read(node, reading),)
@@ -133,7 +133,7 @@ def one_or_more(read: Reader[T]) -> Reader[tuple[T, ...]]:
     return read_one_or_more
 
 
-@shaped(shapes.TEXT)
+@shaped(json_schema_types.TEXT)
 def text(node: Node, _reading: Reading) -> str:
     """Read any scalar as it is written: ``1.0`` stays ``1.0``, and ``on`` stays ``on``."""
     if not isinstance(node, Scalar):
@@ -143,7 +143,7 @@ def text(node: Node, _reading: Reading) -> str:
     return node.text
 
 
-@shaped(shapes.LINE)
+@shaped(json_schema_types.LINE)
 def line(node: Node, reading: Reading) -> str:
     """Read text on one line, without control characters, and not empty."""
     if isinstance(node, Scalar) and (node.kind == "nothing" or not node.text.strip()):
@@ -156,7 +156,7 @@ def line(node: Node, reading: Reading) -> str:
     return value
 
 
-@shaped(shapes.BOOLEAN)
+@shaped(json_schema_types.BOOLEAN)
 def boolean(node: Node, _reading: Reading) -> bool:
     """Read a boolean, in any spelling of YAML 1.1 (``true``, ``yes``, ``on``)."""
     if not isinstance(node, Scalar) or node.kind != "true or false":
@@ -188,7 +188,7 @@ def size(maximum: int, *, zero: bool = False) -> Reader[int]:
     All units are powers of 1024. ``maximum`` is in bytes; 0 is accepted only with ``zero``.
     """
 
-    @shaped(shapes.SIZE, shapes.format_size)
+    @shaped(json_schema_types.SIZE, json_schema_types.format_size)
     def read_size(node: Node, reading: Reading) -> int:
         match = re.fullmatch(r"([0-9]{1,9})([KMG]?)(?:(?<=[KMG])i?B)?", line(node, reading))
         if not match:
@@ -205,7 +205,7 @@ def size(maximum: int, *, zero: bool = False) -> Reader[int]:
 def duration(*, zero: bool = False, days: int = MAX_DAYS) -> Reader[float]:
     """Return a reader of a duration, in seconds, of at most so many days; 0 only with ``zero``."""
 
-    @shaped(shapes.DURATION, shapes.format_duration)
+    @shaped(json_schema_types.DURATION, json_schema_types.format_duration)
     def read_duration(node: Node, reading: Reading) -> float:
         value = parse_duration(line(node, reading))
         if value is None:
@@ -222,7 +222,7 @@ def duration(*, zero: bool = False, days: int = MAX_DAYS) -> Reader[float]:
 def choice(*known: str) -> Reader[str]:
     """Return a reader of a value that is one of ``known``."""
 
-    @shaped(shapes.choice(known))
+    @shaped(json_schema_types.choice(known))
     def read_choice(node: Node, reading: Reading) -> str:
         value = line(node, reading)
         if value not in known:
@@ -238,7 +238,9 @@ def defined_name(section: str, *built_in: str) -> Reader[str]:
     The name is not checked if that section cannot be read.
     """
 
-    @shaped({**shapes.LINE, "examples": [*built_in]} if built_in else shapes.LINE)
+    @shaped(
+        {**json_schema_types.LINE, "examples": [*built_in]} if built_in else json_schema_types.LINE
+    )
     def read_defined_name(node: Node, reading: Reading) -> str:
         value = line(node, reading)
         names = reading.names.get(section)
@@ -250,7 +252,7 @@ def defined_name(section: str, *built_in: str) -> Reader[str]:
     return read_defined_name
 
 
-@shaped(shapes.PATH)
+@shaped(json_schema_types.PATH)
 def path(node: Node, reading: Reading) -> str:
     """Read a path, and return it absolute; it may be relative to the directory of repos.yml."""
     value = line(node, reading)
@@ -259,7 +261,7 @@ def path(node: Node, reading: Reading) -> str:
     return reading.resolve(value)
 
 
-@shaped(shapes.RELATIVE_PATH)
+@shaped(json_schema_types.RELATIVE_PATH)
 def relative_path(node: Node, reading: Reading) -> str:
     """Read a relative path without ``..``, and return it normalised."""
     value = line(node, reading)
@@ -269,7 +271,7 @@ def relative_path(node: Node, reading: Reading) -> str:
     return "/".join(parts) or "."
 
 
-@shaped(shapes.SECRET)
+@shaped(json_schema_types.SECRET)
 def secret(node: Node, reading: Reading) -> Secret:
     """Read ``env:NAME``, ``file:PATH`` or the secret itself; PATH becomes absolute."""
     value = text(node, reading)
@@ -278,7 +280,7 @@ def secret(node: Node, reading: Reading) -> Secret:
     kind, _, rest = value.partition(":")
     if kind == "env" and not _VARIABLE.fullmatch(rest):
         raise ComplaintError(node, "wanted the name of a variable after env:")
-    if kind == "env" and is_of_request(rest):
+    if kind == "env" and is_set_by_web_server(rest):
         raise ComplaintError(
             node, "web servers set that variable from the request: use another name"
         )
@@ -315,7 +317,7 @@ def header_fault(name: str) -> str | None:
 
 # The check of a name -> the pattern of the names that pass it, for JSON Schema.
 _NAMES: Mapping[Callable[[str], str | None], str] = {
-    name_fault: shapes.NAME,
-    variable_fault: shapes.VARIABLE,
-    header_fault: shapes.HEADER,
+    name_fault: json_schema_types.NAME,
+    variable_fault: json_schema_types.VARIABLE,
+    header_fault: json_schema_types.HEADER,
 }

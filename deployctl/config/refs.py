@@ -25,7 +25,7 @@ def is_tag_pattern(pattern: str) -> bool:
     return is_branch_name(re.sub(r"[*?\[]", "x", pattern))
 
 
-def tag_fits(ref: str, pattern: str) -> bool:
+def matches_tag_pattern(ref: str, pattern: str) -> bool:
     """Tell whether ``ref`` (a full name) is a tag with a legal name that matches ``pattern``."""
     from fnmatch import fnmatchcase
 

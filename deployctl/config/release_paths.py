@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from deployctl.config import shapes
+from deployctl.config import json_schema_types
 from deployctl.config.complaints import ComplaintError, Reading, printable
+from deployctl.config.json_schema_types import shaped
 from deployctl.config.readers import list_of, relative_path
-from deployctl.config.shapes import shaped
 from deployctl.config.yaml_tree import List, Node, Scalar
 from deployctl.values.repo import COMPLETE, REVISION
 
@@ -15,7 +15,7 @@ from deployctl.values.repo import COMPLETE, REVISION
 RELEASE_FILES = (REVISION, COMPLETE)
 
 
-@shaped(shapes.RELATIVE_PATH)
+@shaped(json_schema_types.RELATIVE_PATH)
 def path_in_release(node: Node, reading: Reading) -> str:
     """Read a path inside a release, normalised: not the release itself, none of RELEASE_FILES."""
     value = relative_path(node, reading)
@@ -24,7 +24,7 @@ def path_in_release(node: Node, reading: Reading) -> str:
     return value
 
 
-@shaped(shapes.list_of(shapes.RELATIVE_PATH))
+@shaped(json_schema_types.list_of(json_schema_types.RELATIVE_PATH))
 def cache(node: Node, reading: Reading) -> tuple[str, ...]:
     """Read a list of directories to cache.
 
@@ -36,7 +36,7 @@ def cache(node: Node, reading: Reading) -> tuple[str, ...]:
             reading.complain(item, "no patterns here: name each directory")
     nodes = unique_paths(_items(node), "cached", reading)
     for path, item in nodes.items():
-        for parent in parents(path):
+        for parent in parent_paths(path):
             if parent in nodes:
                 reading.complain(
                     item, f"inside {printable(parent)}, which is a cache too: keep one"
@@ -53,11 +53,11 @@ def complain_about_shared_caches(node: Node, shared: Collection[str], reading: R
     for path, item in unique_paths(_items(node), "cached", reading).items():
         if path in shared:
             reading.complain(item, "shared too (shared_dirs, shared_files): keep one of the two")
-        for parent in parents(path):
+        for parent in parent_paths(path):
             if parent in shared:
                 reading.complain(item, f"inside {printable(parent)}, which is shared: keep one")
         for other in shared:
-            if path in parents(other):
+            if path in parent_paths(other):
                 reading.complain(item, f"{printable(other)} in it is shared: keep one of the two")
 
 
@@ -80,7 +80,7 @@ def _items(node: Node) -> tuple[Node, ...]:
     return node.items if isinstance(node, List) else ()
 
 
-def parents(path: str) -> Iterator[str]:
+def parent_paths(path: str) -> Iterator[str]:
     """Yield the parent directories of a relative path: ``a/b/c`` -> ``a/b``, ``a``."""
     while path := path.rpartition("/")[0]:
         yield path

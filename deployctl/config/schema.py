@@ -11,15 +11,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from deployctl.config import shapes
+from deployctl.config import json_schema_types
 from deployctl.config.commands import commands_or_none
 from deployctl.config.complaints import ComplaintError, Reading, printable
 from deployctl.config.deployers import BUILT_IN, Deployer
-from deployctl.config.key_shapes import keys_shape
+from deployctl.config.json_schema_keys import keys_shape
+from deployctl.config.json_schema_types import Shape, shaped
 from deployctl.config.pipeline import PIPELINE_KEYS
 from deployctl.config.readers import (
     Key,
-    Table,
+    KeyTable,
     boolean,
     choice,
     defined_name,
@@ -40,7 +41,6 @@ from deployctl.config.readers import (
 )
 from deployctl.config.release_paths import path_in_release
 from deployctl.config.selection import branch, tags, watch_pattern
-from deployctl.config.shapes import Shape, shaped
 from deployctl.config.stages import environment, stages, timeout
 from deployctl.config.urls import channel_url, git_url, health_url
 from deployctl.config.yaml_tree import Map, Node, Scalar
@@ -79,7 +79,7 @@ class RepoEntry:
         return RepoEntry(node, {**inherited, **self.values})
 
 
-@shaped(lambda: shapes.choice((*FORGES, *FORGE_ALIASES)))
+@shaped(lambda: json_schema_types.choice((*FORGES, *FORGE_ALIASES)))
 def forge(node: Node, reading: Reading) -> str:
     """Read the name of a forge; an alias becomes the name that it stands for."""
     if isinstance(node, Scalar) and node.text in FORGE_ALIASES:
@@ -87,7 +87,7 @@ def forge(node: Node, reading: Reading) -> str:
     return choice(*FORGES)(node, reading)
 
 
-@shaped({**shapes.LINE, "pattern": r"^[^\s/]+(/[^\s/]+)+$"})
+@shaped({**json_schema_types.LINE, "pattern": r"^[^\s/]+(/[^\s/]+)+$"})
 def full_name(node: Node, reading: Reading) -> str:
     """Read ``owner/name``; GitLab's subgroups add more parts."""
     name = line(node, reading)
@@ -96,7 +96,7 @@ def full_name(node: Node, reading: Reading) -> str:
     return name
 
 
-@shaped(shapes.excluding(shapes.PATH, {"const": "/"}))
+@shaped(json_schema_types.excluding(json_schema_types.PATH, {"const": "/"}))
 def deploy_path(node: Node, reading: Reading) -> str:
     """Read the directory that a repo is deployed to."""
     directory = path(node, reading)
@@ -114,7 +114,7 @@ def ionice(node: Node, reading: Reading) -> str:
     return value
 
 
-@shaped(shapes.RELATIVE_PATH)
+@shaped(json_schema_types.RELATIVE_PATH)
 def deployed_dir(node: Node, reading: Reading) -> str:
     """Read the directory of the repository that is deployed."""
     value = relative_path(node, reading)
@@ -123,7 +123,7 @@ def deployed_dir(node: Node, reading: Reading) -> str:
     return value
 
 
-@shaped(shapes.RELATIVE_PATH)
+@shaped(json_schema_types.RELATIVE_PATH)
 def pipeline_file(node: Node, reading: Reading) -> str:
     """Read a path in the repository; return "" for ``off``."""
     return "" if line(node, reading) == "off" else relative_path(node, reading)
@@ -148,9 +148,13 @@ def _subscription_shape() -> Shape:
     value = keys_shape({"on": NOTIFY_KEYS["on"]})
     return {
         "anyOf": [
-            shapes.LINE,
+            json_schema_types.LINE,
             keys_shape(NOTIFY_KEYS, required=("channel",)),
-            {**shapes.mapping(value, shapes.NAME), "minProperties": 1, "maxProperties": 1},
+            {
+                **json_schema_types.mapping(value, json_schema_types.NAME),
+                "minProperties": 1,
+                "maxProperties": 1,
+            },
         ]
     }
 
@@ -173,7 +177,7 @@ def _named_subscription(node: Map, reading: Reading) -> Subscription:
     return Subscription(name, values.get("on", EVENTS[1:]))
 
 
-@shaped(lambda: shapes.list_of(subscription.shape()))
+@shaped(lambda: json_schema_types.list_of(subscription.shape()))
 def notify(node: Node, reading: Reading) -> tuple[Subscription, ...]:
     """Read the subscriptions of a repo, at most one for each channel."""
     subscriptions = list_of(subscription)(node, reading)
@@ -194,22 +198,22 @@ def repo_entry(node: Node, reading: Reading) -> RepoEntry:
     return RepoEntry(keys, read_keys(node, REPO_KEYS, reading))
 
 
-DEPLOYER_KEYS: Table = {
+DEPLOYER_KEYS: KeyTable = {
     "stages": Key(stages, "stages to run before the switch"),
     "restart": Key(commands_or_none, "commands to run after the switch"),
 }
 
-CHANNEL_KEYS: Table = {
+CHANNEL_KEYS: KeyTable = {
     "url": Key(channel_url, "an Apprise URL, or the secret that holds it"),
     "timeout": Key(timeout, "how long sending one notice may take"),
 }
 
-NOTIFY_KEYS: Table = {
+NOTIFY_KEYS: KeyTable = {
     "channel": Key(defined_name("channels"), "the name of a channel"),
     "on": Key(one_or_more(choice(*EVENTS)), "the events that it gets notices of"),
 }
 
-REPO_KEYS: Table = {
+REPO_KEYS: KeyTable = {
     "url": Key(git_url, "where git fetches from"),
     "path": Key(deploy_path, "where it is deployed"),
     "branch": Key(branch, "the branch that is deployed"),
@@ -261,7 +265,7 @@ REPO_KEYS: Table = {
     "notify": Key(notify, "which channels get notices, and of which events"),
 }
 
-TOP_KEYS: Table = {
+TOP_KEYS: KeyTable = {
     "state_dir": Key(path, "where the database, logs and mirrors are kept"),
     "max_running": Key(whole_number(1, 1000), "how many deployments run at a time"),
     "max_body": Key(size(MAX_BODY), "how large a webhook's body may be"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from deployctl.config.complaints import ComplaintError, Reading
+from deployctl.config.json_schema_types import LINE, shaped
 from deployctl.config.readers import line
 from deployctl.config.refs import is_branch_name, is_tag_pattern
-from deployctl.config.shapes import LINE, shaped
 from deployctl.config.yaml_tree import Node
 
 

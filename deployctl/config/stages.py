@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from deployctl.config import shapes
+from deployctl.config import json_schema_types
 from deployctl.config.commands import command, commands
 from deployctl.config.complaints import ComplaintError, Reading
-from deployctl.config.key_shapes import exactly_one_of, keys_shape
+from deployctl.config.json_schema_keys import exactly_one_of, keys_shape
+from deployctl.config.json_schema_types import shaped
 from deployctl.config.readers import (
     Key,
-    Table,
+    KeyTable,
     boolean,
     by_field_name,
     choice,
@@ -25,7 +26,6 @@ from deployctl.config.readers import (
     whole_number,
 )
 from deployctl.config.selection import watch_pattern
-from deployctl.config.shapes import shaped
 from deployctl.config.yaml_tree import List, Map, Node, Scalar
 from deployctl.system.command import Command
 from deployctl.values.repo import Stage, When
@@ -40,7 +40,11 @@ environment = mapping_of(text, variable_fault)
 timeout = duration()
 
 
-@shaped(shapes.excluding(shapes.LINE, {"enum": [*BUILT_IN_STAGES]}, {"pattern": "^rollback"}))
+@shaped(
+    json_schema_types.excluding(
+        json_schema_types.LINE, {"enum": [*BUILT_IN_STAGES]}, {"pattern": "^rollback"}
+    )
+)
 def stage_name(node: Node, reading: Reading) -> str:
     """Read the name of a stage; refuse the names of built-in stages."""
     name = line(node, reading)
@@ -72,7 +76,7 @@ def when(node: Node, reading: Reading) -> When:
     return When(**read_keys(node, WHEN_KEYS, reading))
 
 
-@shaped(lambda: shapes.list_of(command.shape(), minimum=2))
+@shaped(lambda: json_schema_types.list_of(command.shape(), minimum=2))
 def parallel_commands(node: Node, reading: Reading) -> tuple[Command, ...]:
     """Read commands that run at the same time: each item of the list is one command."""
     if not isinstance(node, List) or len(node.items) < 2:
@@ -80,7 +84,7 @@ def parallel_commands(node: Node, reading: Reading) -> tuple[Command, ...]:
     return list_of(command)(node, reading)
 
 
-@shaped(lambda: shapes.list_of(stage.shape()))
+@shaped(lambda: json_schema_types.list_of(stage.shape()))
 def stages(node: Node, reading: Reading) -> tuple[Stage, ...]:
     """Read a list of stages; each name may be used once."""
     found_stages = list_of(stage)(node, reading)
@@ -99,13 +103,13 @@ def _stage_names(node: Node) -> list[Scalar]:
     return [name for name in names if isinstance(name, Scalar)]
 
 
-WHEN_KEYS: Table = {
+WHEN_KEYS: KeyTable = {
     "branch": Key(one_or_more(line), "branches (or tags) by name or pattern, such as release/*"),
     "paths": Key(one_or_more(watch_pattern), "paths, as in gitignore: one of them has changed"),
     "task": Key(one_or_more(choice("deploy", "rollback")), "deploy, or rollback, or both"),
 }
 
-STAGE_KEYS: Table = {
+STAGE_KEYS: KeyTable = {
     "name": Key(stage_name, "what the stage is called in status, history and logs"),
     "run": Key(commands, "the command or commands to run", "steps"),
     "timeout": Key(timeout, "how long each of its commands may take"),

@@ -8,8 +8,8 @@ import socket
 from urllib.parse import SplitResult, urlsplit
 
 from deployctl.config.complaints import ComplaintError, Reading
+from deployctl.config.json_schema_types import CHANNEL_URL, GIT_URL, HEALTH_URL, shaped
 from deployctl.config.readers import line, path, secret
-from deployctl.config.shapes import CHANNEL_URL, GIT_URL, HEALTH_URL, shaped
 from deployctl.config.yaml_tree import Node
 from deployctl.values.secret import Secret
 

@@ -17,7 +17,7 @@ from deployctl.deploy.steps import StageContext
 from deployctl.errors import ConfigError, DeployctlError
 from deployctl.notices import outbox
 from deployctl.output.screen import Output
-from deployctl.releases.release_config import ReleaseConfig, config_of_live, old_secrets
+from deployctl.releases.release_config import ReleaseConfig, config_of_live, secrets_of_releases
 from deployctl.releases.site import Site
 from deployctl.store import (
     delivery_records,
@@ -25,7 +25,7 @@ from deployctl.store import (
 )
 from deployctl.store.database import Database
 from deployctl.system.environment import step_environment
-from deployctl.system.locks import step_note
+from deployctl.system.locks import step_note_path
 from deployctl.system.wake import start_worker
 from deployctl.values.deployment import Deployment, Failure, Live
 from deployctl.values.masking import Masker
@@ -81,7 +81,7 @@ class Attempt:
         self.deployment = deployment
         self.marker = marker_of(site.db, deployment)
         self.start_error: DeployctlError | None = None
-        self.values = {**self._reveal_secrets(), **old_secrets(site)}
+        self.values = {**self._reveal_secrets(), **secrets_of_releases(site)}
         masker = Masker(self.values.values())
         self.journal = Journal(site.db, deployment, masker=masker, output=output)
         self.previous = self._read_live()
@@ -119,7 +119,7 @@ class Attempt:
     def mark_stopped(self) -> None:
         """Record that a person pressed Ctrl-C, so that sync does not deploy the revision again."""
         db, number = self.site.db, self.deployment.number
-        deployments.mark_to_cancel(db, number, self.deployment.actor)
+        deployments.record_cancelled_by(db, number, self.deployment.actor)
 
     def hide_secrets(self) -> None:
         """Mask secrets in the recorded actor and delivery.
@@ -129,9 +129,9 @@ class Attempt:
         db, number, masked = self.site.db, self.deployment.number, self.journal.masked
         actor = masked(self.deployment.actor)
         if actor != self.deployment.actor:
-            deployments.note(db, number, actor=actor)
+            deployments.update_columns(db, number, actor=actor)
         if self.values and self.deployment.delivery is not None:
-            delivery_records.hide(db, self.deployment.delivery, masked)
+            delivery_records.mask_texts(db, self.deployment.delivery, masked)
 
     def queue_started_notice(self) -> None:
         """Queue the notice that the deployment started, if a channel wants it.
@@ -201,7 +201,7 @@ class Attempt:
             env=step_environment(config.env, secrets, named),
             marker=self.marker,
             timeout=self.site.repo.timeout,
-            noted=step_note(self.site.config.state_dir, self.site.repo.name),
+            note_path=step_note_path(self.site.config.state_dir, self.site.repo.name),
         )
 
     def close(self) -> None:

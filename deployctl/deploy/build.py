@@ -11,9 +11,9 @@ from deployctl.deploy.limits import limits_of, low_priority_prefix
 from deployctl.deploy.stages import WhenFacts, run_stages
 from deployctl.errors import DeployctlError, RefusedError, UsageError
 from deployctl.releases.caches import copy_caches
-from deployctl.releases.choose import choose_target, find_release
+from deployctl.releases.choose import find_release, rollback_target
+from deployctl.releases.disk_space import require_room
 from deployctl.releases.release_config import config_of_release, config_of_revision
-from deployctl.releases.room import require_room
 from deployctl.store import deployments, releases
 from deployctl.store.releases import GONE, ReleaseRecord
 
@@ -40,7 +40,7 @@ def _prepare(attempt: Attempt, stage: StageJournal, number: int, revision: str) 
     site, layout = attempt.site, attempt.site.layout
     target = Target(number, revision, layout.new_name(number, revision))
     with site.db.writing() as connection:
-        config = attempt.need_config().stored()
+        config = attempt.need_config().to_record()
         releases.begin(connection, site.repo.name, number, target.name, revision, config)
     attempt.journal.note(release=target.name)
     attempt.target = target
@@ -129,7 +129,7 @@ def _prepare_removed_release(attempt: Attempt, stage: StageJournal, gone: Releas
     """Prepare a release that is no longer on disk once more, under its old number."""
     site = attempt.site
     stage.line(f"{gone.revision[:12]} is no longer on disk: building it again")
-    site.mirror.bring(gone.revision, f"refs/heads/{site.repo.branch}")
+    site.mirror.ensure_commit(gone.revision, f"refs/heads/{site.repo.branch}")
     attempt.config = config_of_revision(site, gone.revision)
     try:
         site.layout.discard(gone.number, gone.name)
@@ -147,14 +147,16 @@ def _choose_and_record_release(attempt: Attempt) -> ReleaseRecord:
     """
     site, live = attempt.site, attempt.previous
     try:
-        chosen = choose_target(site, attempt.deployment.rollback_to)
+        chosen = rollback_target(site, attempt.deployment.rollback_to)
     except UsageError as error:
         # Not a usage error now: the command that queued this rollback may have ended long ago.
         raise RefusedError(str(error)) from None
     attempt.deployment = replace(attempt.deployment, revision=chosen.revision, release=chosen.name)
     undone = None
     if live is not None:
-        undone = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+        undone = deployments.find_that_made_live(
+            site.db, site.repo.name, live.revision, live.release
+        )
     expected = attempt.deployment.rollback_of
     if expected is not None and expected != (undone.number if undone else None):
         raise RefusedError(f"#{expected}, which this rollback was to undo, is not live any more")

@@ -45,13 +45,13 @@ def cancel(db: Database, number: int, actor: str, config: Config) -> Deployment:
         # It was not fetched, so it has no revision yet. Record the one that its delivery named:
         # `deployctl sync` does not deploy a revision that a person has cancelled.
         named = named_revision(db, deployment, deployment.ref)
-        deployments.note(db, number, wanted_revision=named)
+        deployments.update_columns(db, number, wanted_revision=named)
     return _wait_until_finished(db, number)
 
 
 def _stop_running(db: Database, number: int, actor: str, config: Config) -> None:
     """Send SIGTERM to the process of a running deployment; if it is dead, start a worker."""
-    deployments.mark_to_cancel(db, number, actor)
+    deployments.record_cancelled_by(db, number, actor)
     runner = deployments.runner_of(db, number)
     if not (runner and send_signal(Identity(**json.loads(runner)), signal.SIGTERM)):
         start_worker(config.path, config.state_dir, config.env_names)

@@ -11,9 +11,9 @@ from deployctl.deploy.attempt import Attempt, Outcome, reread
 from deployctl.deploy.journal import last_line
 from deployctl.errors import StoreError
 from deployctl.notices import outbox
-from deployctl.releases.prune import make_room
-from deployctl.store import deliveries, deployments, freezes, probations, releases
-from deployctl.store.freezes import Hold
+from deployctl.releases.prune import remove_surplus_from_disk
+from deployctl.store import deliveries, deployments, locks_and_holds, probations, releases
+from deployctl.store.locks_and_holds import Hold
 from deployctl.system.clock import current_instant
 from deployctl.values.deployment import IGNORED, Deployment
 from deployctl.values.times import clock_time
@@ -39,7 +39,7 @@ def conclude(attempt: Attempt, outcome: Outcome) -> Deployment:
     try:
         return site.db.write(record, urgent=True)
     except StoreError:
-        make_room(site)
+        remove_surplus_from_disk(site)
         return site.db.write(record, urgent=True)
 
 
@@ -97,7 +97,7 @@ def _record_releases(
     repo, target, number = attempt.site.repo.name, attempt.target, attempt.deployment.number
     if target and outcome.status == "succeeded":
         releases.set_state(connection, repo, target.number, "good")
-        freezes.lift_hold(connection, repo, target.revision)
+        locks_and_holds.lift_hold(connection, repo, target.revision)
         if _begins_probation(attempt):
             probations.begin(connection, repo, number, current_instant())
         else:
@@ -108,7 +108,7 @@ def _record_releases(
         releases.set_state(connection, repo, outcome.left_release, "left")
     if outcome.revision_to_hold:
         why = f"deployment #{number} rolled back from it"
-        freezes.set_hold(connection, repo, Hold(outcome.revision_to_hold, now, why))
+        locks_and_holds.set_hold(connection, repo, Hold(outcome.revision_to_hold, now, why))
 
 
 def _begins_probation(attempt: Attempt) -> bool:

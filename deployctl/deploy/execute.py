@@ -23,7 +23,7 @@ from deployctl.deploy.build import build_release, choose_release
 from deployctl.deploy.conclude import conclude, log_end
 from deployctl.deploy.fetch import fetch
 from deployctl.deploy.journal import StageFailed
-from deployctl.deploy.post import run_post
+from deployctl.deploy.post_commands import run_post
 from deployctl.deploy.recover import has_attempts_left, queue_again
 from deployctl.deploy.restore import roll_back, undo
 from deployctl.deploy.skip import AUTOMATIC_TRIGGERS, Skip, reason_to_skip
@@ -32,8 +32,8 @@ from deployctl.errors import DeployctlError, Interrupted, RefusedError
 from deployctl.output.page import refresh_page
 from deployctl.output.screen import Output
 from deployctl.releases.choose import find_release
+from deployctl.releases.disk_space import record_sizes
 from deployctl.releases.prune import prune
-from deployctl.releases.room import record_sizes
 from deployctl.releases.site import Site
 from deployctl.store import deployments
 from deployctl.system.signals import interruptible, shielded

@@ -14,7 +14,7 @@ from deployctl.errors import RefusedError
 from deployctl.git.mirror import Mirror
 from deployctl.git.repository import is_sha
 from deployctl.releases.site import Site, remote_tip
-from deployctl.store import delivery_records, freezes
+from deployctl.store import delivery_records, locks_and_holds
 from deployctl.store.database import Database
 from deployctl.values.deployment import Deployment
 
@@ -73,11 +73,11 @@ def _check_hold(attempt: Attempt, revision: str, tip: str | None) -> None:
     lifted. A hold on a forced revision stays until the deployment has succeeded.
     """
     db, repo = attempt.site.db, attempt.site.repo.name
-    if tip is not None and freezes.hold_on(db, repo, tip) is None:
-        freezes.lift_holds(db, repo)
-    hold = freezes.hold_on(db, repo, revision)
+    if tip is not None and locks_and_holds.hold_on(db, repo, tip) is None:
+        locks_and_holds.lift_holds(db, repo)
+    hold = locks_and_holds.hold_on(db, repo, revision)
     if hold is not None and not attempt.deployment.forced:
-        raise RefusedError(freezes.describe_hold(repo, hold))
+        raise RefusedError(locks_and_holds.describe_hold(repo, hold))
 
 
 def _unreachable_warning(site: Site, deployment: Deployment, ref: str, tip: str) -> str | None:

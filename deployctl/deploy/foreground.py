@@ -12,8 +12,8 @@ from deployctl.notices import outbox
 from deployctl.output.follow import Follower
 from deployctl.output.status import get_deployment
 from deployctl.releases.site import Site
-from deployctl.store import deployments, freezes, queue
-from deployctl.store.freezes import describe_lock
+from deployctl.store import deployments, locks_and_holds, queue
+from deployctl.store.locks_and_holds import describe_lock
 from deployctl.system.signals import interruptible
 from deployctl.system.wake import start_worker
 from deployctl.values.deployment import Deployment
@@ -23,7 +23,7 @@ _PAUSE = 0.1  # seconds
 
 def refuse_if_locked(site: Site) -> None:
     """Raise RefusedError if a person has locked the repo; the lock holds for every person."""
-    lock = freezes.lock_of(site.db, site.repo.name)
+    lock = locks_and_holds.lock_of(site.db, site.repo.name)
     if lock is not None:
         raise RefusedError(describe_lock(site.repo.name, lock))
 
@@ -101,7 +101,7 @@ def _run_or_follow(runtime: Runtime, site: Site, number: int, admission: Admissi
 
 def _admit_or_reason(runtime: Runtime, site: Site, admission: Admission) -> str | None:
     """Acquire the admission and return None; or return the reason for which that cannot be now."""
-    lock = freezes.lock_of(site.db, site.repo.name)
+    lock = locks_and_holds.lock_of(site.db, site.repo.name)
     if lock is not None:
         return describe_lock(site.repo.name, lock)
     return None if admission.acquire() else f"{_describe_running(runtime)} runs"

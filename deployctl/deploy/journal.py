@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from deployctl.errors import DeployctlError, RefusedError, in_words
-from deployctl.output.screen import Output, ending, heading, prompt
+from deployctl.output.screen import Output, stage_ending, stage_heading, step_heading
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.store.logs import LogFile, log_path
-from deployctl.system.process import LastLines, Outcome
+from deployctl.system.process import LastLines, StepOutcome
 from deployctl.values.deployment import Deployment, Failure, StageRecord, StepRecord
 from deployctl.values.masking import Masker
 
@@ -66,7 +66,7 @@ class StageJournal:
 
         ``position`` is counted from 1 and stands in front of each line, as ``[1] ``.
         """
-        step = StepJournal(self, self._masker.another(), LastLines, f"[{position}] ")
+        step = StepJournal(self, self._masker.for_new_stream(), LastLines, f"[{position}] ")
         self._steps.append(step)
         return step
 
@@ -83,22 +83,22 @@ class StageJournal:
             self._log.raw(chunk)
             self._output.raw(chunk)
 
-    def begin_step(self, prompt: str, *, beside: bool) -> int:
+    def begin_step(self, heading: str, *, parallel: bool) -> int:
         """Log and show that a step begins; return the offset in the log where its part begins.
 
-        The offset is in bytes. ``prompt`` is the line above its output, such as ``$ make``.
-        ``beside`` tells whether other steps run at the same time.
+        The offset is in bytes. ``heading`` is the line above its output, such as ``$ make``.
+        ``parallel`` tells whether other steps run at the same time.
         """
-        prompt = self._masker.mask_text(prompt)
+        heading = self._masker.mask_text(heading)
         with self._write_lock:
             self._log.end_step()
             start = self._log.position()
-            self._log.line(prompt)
+            self._log.line(heading)
             self._log.begin_step()
-            self._output.begin_step(prompt, beside=beside)
+            self._output.begin_step(heading, parallel=parallel)
         return start
 
-    def end_step(self, command: str, outcome: Outcome, start: int) -> StepRecord:
+    def end_step(self, command: str, outcome: StepOutcome, start: int) -> StepRecord:
         """End the step's part of the log; return the record of the step.
 
         ``start`` is the offset that begin_step returned.
@@ -154,8 +154,8 @@ class StepJournal:
     def begin_step(self, command: str) -> None:
         """Log and show that a step begins, by its command as a person would type it."""
         self._last = self._last_lines()
-        text = f"{self._prefix}{prompt(command)}"
-        self._log_start = self._stage.begin_step(text, beside=bool(self._prefix))
+        text = f"{self._prefix}{step_heading(command)}"
+        self._log_start = self._stage.begin_step(text, parallel=bool(self._prefix))
 
     def output(self, chunk: bytes) -> None:
         """Write a chunk of output of the running step, with secrets masked.
@@ -165,7 +165,7 @@ class StepJournal:
         """
         self._write(self._masker.mask(chunk))
 
-    def end_step(self, command: str, outcome: Outcome) -> Outcome:
+    def end_step(self, command: str, outcome: StepOutcome) -> StepOutcome:
         """Record how the step ended; return the outcome with its last lines of output, masked.
 
         The output is masked before it is cut to the last lines, so that no half of a secret is
@@ -221,7 +221,7 @@ class Journal:
 
         ``columns`` are columns of the table ``deployments``, such as ``revision``.
         """
-        deployments.note(self._db, self._number, **columns)
+        deployments.update_columns(self._db, self._number, **columns)
 
     @contextmanager
     def stage(
@@ -243,7 +243,7 @@ class Journal:
         row = deployments.begin_stage(self._db, self._number, record, urgent=urgent)
         began = time.monotonic()
         stage = StageJournal(name, self._log, self._output, self._masker, last_lines)
-        self._log.line(heading(record))
+        self._log.line(stage_heading(record))
         self._output.begin_stage(record)
         status, why, failure = "cancelled", "", None
         try:
@@ -273,7 +273,7 @@ class Journal:
         run or was refused; after a failure the message of ``failure`` is taken instead.
         """
         why = failure.message if failure is not None else why
-        self._log.line(ending(stage, why))
+        self._log.line(stage_ending(stage, why))
         self._output.end_stage(stage, why, failure)
         stage = replace(stage, log_end=self._log.position())
         urgent = urgent or stage.status not in ("succeeded", "skipped")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from deployctl.system.command import Command
 from deployctl.system.environment import base_environment
-from deployctl.system.process import Outcome, run
+from deployctl.system.process import StepOutcome, run
 from deployctl.system.wake import SYSTEMD_RUN, runtime_dir
 from deployctl.values.repo import Repo
 from deployctl.values.text import as_configured
@@ -66,7 +66,7 @@ class Limits:
             return (*self.prefix, "/bin/sh", "-eu", "-c", command)
         return (*self.prefix, "/bin/sh", "-c", 'exec "$@"', "sh", *command)
 
-    def hint(self, outcome: Outcome) -> str:
+    def hint(self, outcome: StepOutcome) -> str:
         """Return a hint if the memory limit may have ended the command, else an empty string."""
         ended = outcome.exit_code is None and outcome.signal in _ENDED_BY
         if self.memory is None or not (ended or outcome.exit_code == 128 + 9):

@@ -12,8 +12,8 @@ from deployctl.releases.release_config import (
     ReleaseConfig,
     config_of_release,
     config_of_revision,
-    old_secrets,
     reveal_secrets,
+    secrets_of_releases,
 )
 from deployctl.releases.site import Site
 from deployctl.store.releases import GONE, ReleaseRecord
@@ -22,7 +22,7 @@ from deployctl.values.masking import Masker
 from deployctl.values.repo import Pipeline, Stage
 
 
-def deployment(site: Site, ref: str, revision: str, subject: str) -> list[str]:
+def plan_deployment(site: Site, ref: str, revision: str, subject: str) -> list[str]:
     """Return the plan of a deployment, one line per step, with secrets masked.
 
     ``revision`` is a full sha that the mirror has. Raises ConfigError if the project's pipeline
@@ -45,7 +45,7 @@ def deployment(site: Site, ref: str, revision: str, subject: str) -> list[str]:
     return _masked(site, config, steps)
 
 
-def rollback(site: Site, target: ReleaseRecord) -> list[str]:
+def rollback_plan(site: Site, target: ReleaseRecord) -> list[str]:
     """Return the plan of a rollback to a release, one line per step, with secrets masked.
 
     A release that is no longer on disk would be built again: then its revision is fetched into the
@@ -53,7 +53,7 @@ def rollback(site: Site, target: ReleaseRecord) -> list[str]:
     """
     revision, gone = target.revision[:12], target.state == GONE
     if gone:
-        site.mirror.bring(target.revision, f"refs/heads/{site.repo.branch}")
+        site.mirror.ensure_commit(target.revision, f"refs/heads/{site.repo.branch}")
     config = config_of_revision(site, target.revision) if gone else config_of_release(site, target)
     directory = site.layout.directory(target.name if not gone else None)
     steps = [
@@ -69,7 +69,7 @@ def rollback(site: Site, target: ReleaseRecord) -> list[str]:
 
 
 def _masked(site: Site, config: ReleaseConfig, steps: Sequence[str]) -> list[str]:
-    masker = Masker({*reveal_secrets(config).values(), *old_secrets(site).values()})
+    masker = Masker({*reveal_secrets(config).values(), *secrets_of_releases(site).values()})
     return [*map(masker.mask_text, steps)]
 
 

@@ -12,20 +12,20 @@ import time
 from dataclasses import dataclass, replace
 
 from deployctl.deploy.admission import Runtime
-from deployctl.deploy.probe import LiveRelease, probe, single_try
+from deployctl.deploy.check_live import LiveRelease, probe, single_try
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
 from deployctl.output.page import refresh_page
-from deployctl.releases.choose import default_target
+from deployctl.releases.choose import default_rollback_target
 from deployctl.releases.release_config import config_of_live
 from deployctl.releases.site import Site, open_site
-from deployctl.store import deployments, freezes, probations, releases
+from deployctl.store import deployments, locks_and_holds, probations, releases
 from deployctl.store.database import Database
-from deployctl.store.freezes import describe_lock
+from deployctl.store.locks_and_holds import describe_lock
 from deployctl.store.probations import Probation
 from deployctl.system.clock import Instant, current_instant
 from deployctl.system.leftovers import end_steps
-from deployctl.system.locks import repo_lock, step_note
+from deployctl.system.locks import repo_lock, step_note_path
 from deployctl.system.process import command_text
 from deployctl.system.signals import interruptible
 from deployctl.values.deployment import Deployment, Failure
@@ -74,7 +74,7 @@ def _is_due(runtime: Runtime, probation: Probation, now: Instant) -> bool:
     """
     db, repo = runtime.db, runtime.config.repos.get(probation.repo)
     lasts = repo.probation if repo else 0.0
-    if probation.since.until(now) < lasts:
+    if probation.since.seconds_until(now) < lasts:
         return not _rollback_was_tried(db, probation)
     if probation.failure is None or not lasts:
         _end(db, probation)
@@ -103,7 +103,7 @@ def _check(runtime: Runtime, site: Site, probation: Probation) -> None:
         return
     if _has_runnable(site):
         return
-    end_steps(step_note(db.state_dir, name))  # of an earlier check whose process died
+    end_steps(step_note_path(db.state_dir, name))  # of an earlier check whose process died
     subject = _live_on_probation(site, _restart_if_clock_went_back(db, probation))
     if subject is None:
         _end(db, probation)
@@ -122,7 +122,7 @@ def _has_runnable(site: Site) -> bool:
     """
     db, name = site.db, site.repo.name
     waiting = any(deployment.awaits is None for deployment in deployments.queued(db, name))
-    return waiting and freezes.lock_of(db, name) is None
+    return waiting and locks_and_holds.lock_of(db, name) is None
 
 
 def _restart_if_clock_went_back(db: Database, probation: Probation) -> Probation:
@@ -143,7 +143,9 @@ def _live_on_probation(site: Site, probation: Probation) -> _LiveOnProbation | N
     live = site.layout.live()
     if live is None:
         return None
-    made_live_by = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    made_live_by = deployments.find_that_made_live(
+        site.db, site.repo.name, live.revision, live.release
+    )
     if made_live_by is None or made_live_by.number != probation.deployment:
         return None
     config = config_of_live(site, live.revision, live.release)
@@ -161,7 +163,7 @@ def _check_health(subject: _LiveOnProbation) -> Failure | None:
     a single lost request is no failure.
     """
     site, whole = subject.release.site, subject.release.healthcheck
-    note = step_note(site.db.state_dir, site.repo.name)
+    note = step_note_path(site.db.state_dir, site.repo.name)
     for decides, healthcheck in enumerate((single_try(whole), whole)):
         result = probe(
             replace(subject.release, healthcheck=healthcheck),
@@ -233,19 +235,19 @@ def _record_failed(subject: _LiveOnProbation, failure: Failure) -> str | None:
 def _reason_against_rollback(site: Site) -> str | None:
     """Return why deployctl cannot roll back by itself, or None if it can."""
     name = site.repo.name
-    lock = freezes.lock_of(site.db, name)
+    lock = locks_and_holds.lock_of(site.db, name)
     if lock is not None:
         return describe_lock(name, lock)
     if not site.repo.auto_rollback:
         return "auto_rollback is off: the failed release stays live"
-    if default_target(site, releases.of_repo(site.db, name)) is None:
+    if default_rollback_target(site, releases.of_repo(site.db, name)) is None:
         return "there is no earlier good release to go back to"
     return None
 
 
 def _prefix(subject: _LiveOnProbation) -> str:
     """Return the beginning of a reason: which deployment, and how long it was live."""
-    passed = duration(subject.probation.since.until(current_instant()))
+    passed = duration(subject.probation.since.seconds_until(current_instant()))
     return f"in probation of #{subject.made_live_by.number} ({passed} after it went live):"
 
 

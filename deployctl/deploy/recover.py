@@ -22,7 +22,7 @@ from deployctl.releases.site import Site
 from deployctl.store import deployments, queue, releases
 from deployctl.store.database import Database
 from deployctl.system.leftovers import end_helpers, end_steps
-from deployctl.system.locks import step_note
+from deployctl.system.locks import step_note_path
 from deployctl.system.process_tree import Identity, end_marked
 from deployctl.values.deployment import Deployment, Live
 
@@ -36,7 +36,7 @@ def recover(site: Site, output: Output) -> None:
     the outcome was recorded a command of ``post``, or a health check in probation, may have
     outlived its process.
     """
-    end_steps(step_note(site.db.state_dir, site.repo.name))
+    end_steps(step_note_path(site.db.state_dir, site.repo.name))
     deployment = deployments.running(site.db, site.repo.name)
     while deployment is not None:
         _recover_deployment(site, deployment, output)
@@ -78,7 +78,7 @@ def end_leftovers(db: Database, deployment: Deployment) -> None:
     runner = deployments.runner_of(db, deployment.number)
     if runner is not None:
         end_helpers(Identity(**json.loads(runner)))
-    end_steps(step_note(db.state_dir, deployment.repo))
+    end_steps(step_note_path(db.state_dir, deployment.repo))
     end_marked(f"{marker_of(db, deployment)}/{BUILD}")
 
 

@@ -11,10 +11,10 @@ from deployctl.deploy.admission import Runtime
 from deployctl.deploy.fetch import choose_revision
 from deployctl.deploy.foreground import refuse_if_locked, run_when_admitted, run_without_waiting
 from deployctl.errors import RefusedError, UsageError
-from deployctl.releases.choose import choose_target
+from deployctl.releases.choose import rollback_target
 from deployctl.releases.site import Site, remote_tip
-from deployctl.store import deployments, freezes, queue
-from deployctl.store.freezes import describe_hold
+from deployctl.store import deployments, locks_and_holds, queue
+from deployctl.store.locks_and_holds import describe_hold
 from deployctl.store.releases import GONE, ReleaseRecord
 from deployctl.system.wake import start_worker
 from deployctl.values.deployment import Deployment, Origin
@@ -58,7 +58,7 @@ class Unchanged:
     deployment: Deployment | None
 
 
-def unchanged(site: Site, request: DeployRequest) -> Unchanged | None:
+def find_unchanged(site: Site, request: DeployRequest) -> Unchanged | None:
     """Return Unchanged if ``if_changed`` is set and the requested revision is live; else None.
 
     The remote is asked for its tip. Raises GitError if it cannot be asked.
@@ -69,7 +69,9 @@ def unchanged(site: Site, request: DeployRequest) -> Unchanged | None:
     wanted = request.revision or site.mirror.remote_tip(_full_ref(site, request.ref))
     if wanted is None or not live.revision.startswith(wanted):
         return None
-    made_live_by = deployments.made_live(site.db, site.repo.name, live.revision, live.release)
+    made_live_by = deployments.find_that_made_live(
+        site.db, site.repo.name, live.revision, live.release
+    )
     return Unchanged(live.revision, made_live_by)
 
 
@@ -84,7 +86,7 @@ def deploy_here(runtime: Runtime, site: Site, request: DeployRequest) -> Deploym
     return run_when_admitted(runtime, site, _queue(site, request))
 
 
-def detach(runtime: Runtime, site: Site, request: DeployRequest) -> Deployment:
+def queue_and_start_worker(runtime: Runtime, site: Site, request: DeployRequest) -> Deployment:
     """Queue the deployment, start a worker that runs it, and return the queued deployment."""
     number = _queue(site, request)
     start_worker(runtime.config.path, runtime.config.state_dir, runtime.config.env_names)
@@ -94,7 +96,7 @@ def detach(runtime: Runtime, site: Site, request: DeployRequest) -> Deployment:
     return queued
 
 
-def plan(site: Site, request: DeployRequest) -> list[str]:
+def deployment_plan(site: Site, request: DeployRequest) -> list[str]:
     """Return what a deployment would do, one line per step.
 
     The ref is fetched into the mirror; nothing else is changed. Raises what the deployment would
@@ -104,7 +106,7 @@ def plan(site: Site, request: DeployRequest) -> list[str]:
     tip = site.mirror.fetch(ref)
     revision = choose_revision(site.mirror, ref, tip, request.revision, forced=request.force)
     commit = site.mirror.commit(revision)
-    return planned.deployment(site, ref, commit.revision, commit.subject)
+    return planned.plan_deployment(site, ref, commit.revision, commit.subject)
 
 
 def _queue(site: Site, request: DeployRequest) -> int:
@@ -142,13 +144,13 @@ def _refuse_if_held(site: Site, request: DeployRequest, ref: str) -> None:
     history.
     """
     name = site.repo.name
-    if request.force or freezes.hold_of(site.db, name) is None:
+    if request.force or locks_and_holds.hold_of(site.db, name) is None:
         return
     tip = site.mirror.remote_tip(ref)
-    if tip and ref == site.repo.branch_ref and freezes.hold_on(site.db, name, tip) is None:
+    if tip and ref == site.repo.branch_ref and locks_and_holds.hold_on(site.db, name, tip) is None:
         return  # the branch has moved: the deployment will lift all holds of the repo
     wanted = request.revision or tip
-    hold = freezes.hold_on(site.db, name, wanted) if wanted else None
+    hold = locks_and_holds.hold_on(site.db, name, wanted) if wanted else None
     if hold is not None:
         raise RefusedError(describe_hold(name, hold))
 
@@ -200,7 +202,7 @@ def request_rollback(site: Site, to: str | None, origin: Origin) -> int:
     """
     db, name = site.db, site.repo.name
     if not deployments.running(db, name):
-        choose_target(site, to)
+        rollback_target(site, to)
     with db.writing() as connection:
         return queue.enqueue(
             connection,

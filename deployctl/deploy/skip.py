@@ -47,7 +47,9 @@ def reason_to_skip(attempt: Attempt, revision: str, subject: str) -> Skip | None
     site, live = attempt.site, attempt.previous
     live_revision = live.revision if live else None
     if live is not None and live_revision == revision:
-        made_live_by = deployments.made_live(site.db, site.repo.name, revision, live.release)
+        made_live_by = deployments.find_that_made_live(
+            site.db, site.repo.name, revision, live.release
+        )
         return Skip(f"{revision[:12]} was live already", UNCHANGED) if made_live_by else None
     if asks_to_skip(subject):
         return Skip(f"the commit says {SKIP}: {subject}", IGNORED)
@@ -65,7 +67,7 @@ def _skip_unwatched(site: Site, live: str, revision: str) -> Skip | None:
     in deliveries are not used: they are wrong after a force push or after a lost delivery. Without
     ``watch`` in repos.yml only the paths below ``dir`` matter, as only these are deployed.
     """
-    watch, below = site.repo.watch, site.repo.below
+    watch, below = site.repo.watch, site.repo.subdirectory
     if not watch and not below:
         return None
     changed = site.mirror.changed_paths(live, revision)

@@ -19,7 +19,7 @@ from deployctl.git.patterns import any_watched
 from deployctl.health import evidence
 from deployctl.health.check import HealthResult, check
 from deployctl.system.command import Command
-from deployctl.system.process import Outcome, command_text
+from deployctl.system.process import StepOutcome, command_text
 from deployctl.values.deployment import Failure
 from deployctl.values.repo import HealthCheck, Stage
 
@@ -135,12 +135,12 @@ def check_health(
     context = replace(context, marker=f"{context.marker}/{BUILD}")
     with journal.stage(name, evidence.last_lines) as stage_journal:
 
-        def run_command(command: Command, timeout: float) -> Outcome:
+        def run_command(command: Command, timeout: float) -> StepOutcome:
             return run_once(stage_journal.step, command, replace(context, timeout=timeout))
 
         result = check(healthcheck, run_command=run_command)
         if not result.ok:
-            tail = evidence.explain(
+            tail = evidence.collect_evidence(
                 healthcheck,
                 result,
                 directory=context.directory,

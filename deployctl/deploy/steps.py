@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from deployctl.deploy.journal import StageFailed, StageJournal, StepJournal
 from deployctl.deploy.limits import NO_LIMITS, Limits
 from deployctl.system.command import Command
-from deployctl.system.find_program import advice, missing_program
-from deployctl.system.process import Outcome, StepContext, command_text, run_step
+from deployctl.system.find_program import missing_program, missing_program_advice
+from deployctl.system.process import StepContext, StepOutcome, command_text, run_step
 
 NOT_FOUND = 127  # the exit code of a shell that does not find a program
 _FIRST_PAUSE = 1.0  # seconds before the second try; doubled before each later one
@@ -24,7 +24,7 @@ _LONGEST_PAUSE = 30.0  # seconds
 class StageContext(StepContext):
     """The context of each step of a stage, with the ``limits`` on its use of the machine.
 
-    Steps that run in parallel have a ``noted`` file each.
+    Steps that run in parallel have a ``note_path`` file each.
     """
 
     limits: Limits = NO_LIMITS
@@ -32,7 +32,7 @@ class StageContext(StepContext):
 
 def run_once(
     step: StepJournal, command: Command, context: StageContext, stop: int | None = None
-) -> Outcome:
+) -> StepOutcome:
     """Run one command, log it, and return its outcome, with a hint if it failed.
 
     ``stop`` is a file descriptor: the command is ended when it can be read
@@ -44,14 +44,16 @@ def run_once(
     return replace(outcome, hint=_hint(command, outcome, context))
 
 
-def _hint(command: Command, outcome: Outcome, context: StageContext) -> str:
+def _hint(command: Command, outcome: StepOutcome, context: StageContext) -> str:
     """Return advice for the person who reads why a step failed, or an empty string."""
     if outcome.timed_out or outcome.stopped:
         return ""
     if outcome.exit_code != NOT_FOUND:
         return context.limits.hint(outcome)
     program = missing_program(command, outcome.tail)
-    return (advice(program, context.env, context.directory) or "") if program else ""
+    return (
+        (missing_program_advice(program, context.env, context.directory) or "") if program else ""
+    )
 
 
 def run_with_retries(
@@ -60,7 +62,7 @@ def run_with_retries(
     context: StageContext,
     retries: int,
     stop: int | None = None,
-) -> Outcome:
+) -> StepOutcome:
     """Run a command until it succeeds; return the outcome of the last try.
 
     It runs at most 1 + ``retries`` times. It is not tried again once ``stop`` can be read.
@@ -79,7 +81,9 @@ def run_with_retries(
     return outcome
 
 
-def require_success(stage: StageJournal, position: int, command: Command, outcome: Outcome) -> None:
+def require_success(
+    stage: StageJournal, position: int, command: Command, outcome: StepOutcome
+) -> None:
     """Raise StageFailed if the outcome of a step is no success.
 
     ``position`` is the place of the step in its stage, counted from 1.
@@ -109,7 +113,8 @@ def run_parallel(
     """
     steps = [stage.parallel_step(position) for position in range(1, len(commands) + 1)]
     contexts = [
-        replace(context, noted=f"{context.noted}.{position}") for position, _ in enumerate(steps, 1)
+        replace(context, note_path=f"{context.note_path}.{position}")
+        for position, _ in enumerate(steps, 1)
     ]
     with _stop_descriptor() as stop, futures.ThreadPoolExecutor(len(commands)) as pool:
         running = [
@@ -138,7 +143,7 @@ def _stop_descriptor() -> Iterator[int]:
         os.close(descriptor)
 
 
-def _first_failed(running: Sequence[futures.Future[Outcome]]) -> int | None:
+def _first_failed(running: Sequence[futures.Future[StepOutcome]]) -> int | None:
     """Wait for the steps; return the index of the first that fails, None if all succeed."""
     for ended in futures.as_completed(running):
         if not ended.result().ok:

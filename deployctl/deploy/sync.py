@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deployctl.errors import DeployctlError, UsageError
-from deployctl.releases.site import Site, Tip, remote_tip
-from deployctl.store import checks, deployments, freezes, queue, revisions
+from deployctl.releases.site import RemoteTip, Site, remote_tip
+from deployctl.store import checks, deployments, locks_and_holds, queue, revisions
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,20 @@ def queue_changes(site: Site, actor: str, now: float) -> RemoteAnswer:
     return RemoteAnswer(True)
 
 
-def _is_held(site: Site, tip: Tip) -> bool:
+def _is_held(site: Site, tip: RemoteTip) -> bool:
     """Tell whether the tip is held.
 
     If the tip of the branch is not held, the branch has moved since a hold was set: all holds of
     the repo are lifted.
     """
     db, repo = site.db, site.repo
-    held = freezes.hold_on(db, repo.name, tip.revision) is not None
-    if not held and tip.ref == repo.branch_ref and freezes.hold_of(db, repo.name):
-        freezes.lift_holds(db, repo.name)
+    held = locks_and_holds.hold_on(db, repo.name, tip.revision) is not None
+    if not held and tip.ref == repo.branch_ref and locks_and_holds.hold_of(db, repo.name):
+        locks_and_holds.lift_holds(db, repo.name)
     return held
 
 
-def _needs_deployment(site: Site, tip: Tip) -> bool:
+def _needs_deployment(site: Site, tip: RemoteTip) -> bool:
     """Tell whether nothing that is live, queued or running covers the tip.
 
     A queued deployment that may run fetches the tip itself; one that waits for checks waits for
@@ -76,7 +76,7 @@ def _needs_deployment(site: Site, tip: Tip) -> bool:
     return not revisions.is_settled(db, name, tip.revision)
 
 
-def _queue(site: Site, tip: Tip, actor: str, now: float) -> None:
+def _queue(site: Site, tip: RemoteTip, actor: str, now: float) -> None:
     """Queue a deployment of the tip.
 
     With ``on: ci_success`` it depends on the checks of the forge, as far as they are recorded: if

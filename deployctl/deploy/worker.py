@@ -27,7 +27,7 @@ from deployctl.notices import outbox
 from deployctl.output.screen import Output
 from deployctl.releases.prune import prune, surplus
 from deployctl.releases.site import Site, open_site
-from deployctl.store import deliveries, deployments, freezes, probations, queue, reserve
+from deployctl.store import deliveries, deployments, locks_and_holds, probations, queue, reserve
 from deployctl.store.logs import prune_logs
 from deployctl.system.locks import repo_lock
 from deployctl.system.process_tree import identity
@@ -49,7 +49,7 @@ def run(runtime: Runtime) -> list[Deployment]:
             outbox.send_due(runtime.db, runtime.config.channels)
         _prune_logs_and_releases(runtime)
         _prune_deliveries_and_notices(runtime)
-        reserve.keep(runtime.config.state_dir)
+        reserve.ensure_reserve(runtime.config.state_dir)
     finally:
         outbox.send_due(runtime.db, runtime.config.channels)
     return done
@@ -72,7 +72,7 @@ def _prune_deliveries_and_notices(runtime: Runtime) -> None:
     """Remove old deliveries and notices from the record; deployments are kept for ever."""
     now = time.time()
     deliveries.prune(runtime.db, now - runtime.config.keep_deliveries)
-    outbox.forget(runtime.db, now)
+    outbox.delete_old_notices(runtime.db, now)
 
 
 def _prune_logs_and_releases(runtime: Runtime) -> None:
@@ -81,7 +81,7 @@ def _prune_logs_and_releases(runtime: Runtime) -> None:
     A release can be surplus because repos.yml was changed, or because it could not be removed
     before. This is done before the record is written, so that a full disk gets free space first.
     """
-    kept = deployments.with_kept_logs(runtime.db)
+    kept = deployments.numbers_with_kept_logs(runtime.db)
     prune_logs(runtime.config.state_dir, time.time() - runtime.config.keep_logs, kept)
     for name in runtime.config.repos:
         with contextlib.suppress(DeployctlError):  # `deployctl status` shows this error
@@ -111,7 +111,7 @@ def run_queued(runtime: Runtime, site: Site, number: int) -> Deployment | None:
     runner = json.dumps(dataclasses.asdict(identity()))
     if not deployments.claim(runtime.db, number, runner, time.time()):
         return None
-    reserve.keep(runtime.config.state_dir)
+    reserve.ensure_reserve(runtime.config.state_dir)
     claimed = deployments.get(runtime.db, number)
     return execute(site, claimed, runtime.output) if claimed else None
 
@@ -141,7 +141,7 @@ def _run_one(runtime: Runtime, number: int, name: str) -> Deployment | None:
     if name not in runtime.config.repos:
         reason = f"{name} is no longer in {runtime.config.path}"
         deployments.cancel_queued(runtime.db, number, reason, time.time())
-    elif freezes.lock_of(runtime.db, name) is None:
+    elif locks_and_holds.lock_of(runtime.db, name) is None:
         return _if_admitted(runtime, name, partial(run_queued, runtime, number=number))
     return None
 

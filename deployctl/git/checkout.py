@@ -90,7 +90,7 @@ class Checkout:
                 raise GitError(f"cannot read the checkout {self.path}: {error}") from None
             return None
 
-    def is_ours(self) -> bool:
+    def was_deployed_before(self) -> bool:
         """Tell whether deployctl has moved this checkout before."""
         return self._ref_exists(_LIVE)
 

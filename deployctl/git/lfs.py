@@ -65,7 +65,7 @@ def _pointer(path: str, below: str, text: bytes) -> Pointer:
     return Pointer(path, deployed_path, oid[1].decode(), int(size[1]))
 
 
-def settings(mirror: Mirror, *, required: bool = True) -> list[str]:
+def git_arguments(mirror: Mirror, *, required: bool = True) -> list[str]:
     """Return arguments for git that make it write LFS files, from this machine only.
 
     ``required``: git fails if a file is not in the mirror's LFS storage; otherwise it writes the
@@ -90,7 +90,7 @@ def fetch(
 ) -> None:
     """Fetch the files of the pointers into the mirror's LFS storage, unless all are there."""
     if not all(_is_stored(mirror, pointer) for pointer in pointers):
-        below = _include_pattern(mirror.repo.below)
+        below = _include_pattern(mirror.repo.subdirectory)
         mirror.fetch_lfs(revision, _lfs_url(mirror.repo.url, repository, revision), below)
 
 
@@ -143,7 +143,7 @@ def pointers_without_lfs(pointers: Sequence[Pointer], repo: str) -> str:
     )
 
 
-def left(directory: str, pointers: Iterable[Pointer]) -> list[Pointer]:
+def unreplaced_pointers(directory: str, pointers: Iterable[Pointer]) -> list[Pointer]:
     """Return the pointers whose file in ``directory`` was not replaced: it is still a pointer."""
     return [
         pointer
@@ -154,7 +154,7 @@ def left(directory: str, pointers: Iterable[Pointer]) -> list[Pointer]:
 
 def refuse_pointers(directory: str, pointers: Iterable[Pointer]) -> None:
     """Raise :class:`GitError` if a file in ``directory`` is still a pointer."""
-    remaining = left(directory, pointers)
+    remaining = unreplaced_pointers(directory, pointers)
     if remaining:
         raise GitError(
             f"{some_of([pointer.path for pointer in remaining])}: still pointers of git-lfs, for "

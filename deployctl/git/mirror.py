@@ -22,8 +22,8 @@ from deployctl.git.remote import local_path, remote_environment, trust
 from deployctl.git.repository import Repository
 from deployctl.git.stale import private_index, remove_index, remove_leftovers
 from deployctl.system.durable import sync_file_system
-from deployctl.system.leftovers import noted_holder
-from deployctl.system.locks import mirror_lock, mirror_note
+from deployctl.system.leftovers import lock_holder_note
+from deployctl.system.locks import mirror_holder_note_path, mirror_lock
 from deployctl.values.repo import Repo
 
 # Errors of git that are caused by the mirror, not by the remote: after a power cut, on a full disk,
@@ -57,7 +57,7 @@ class Mirror(Repository):
         self._new, self._old = f"{self.directory}.new", f"{self.directory}.old"
         self._damage_mark = os.path.join(self.directory, "deployctl-damaged")
         self._lock = mirror_lock(state_dir, self.name)
-        self._note = mirror_note(state_dir, self.name)
+        self._note = mirror_holder_note_path(state_dir, self.name)
 
     def remote_tip(self, ref: str) -> str | None:
         """Ask the remote which commit a ref (full name) points to; None if it has no such ref."""
@@ -144,7 +144,7 @@ class Mirror(Repository):
             )  # fmt: skip
             sync_file_system(self.lfs_storage)
 
-    def bring(self, revision: str, ref: str) -> None:
+    def ensure_commit(self, revision: str, ref: str) -> None:
         """Fetch a commit unless it is here: first by its sha, then through ``ref``.
 
         Raise the GitError of the first attempt if both fail.
@@ -230,7 +230,7 @@ class Mirror(Repository):
 
         A git process that a dead holder of the lock started may still run: it is ended first.
         """
-        with self._lock, noted_holder(self._note):
+        with self._lock, lock_holder_note(self._note):
             self._remove_leftovers()
             yield
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deployctl.health.url import Answer, ask_url
 from deployctl.system.command import Command
-from deployctl.system.process import Outcome
+from deployctl.system.process import StepOutcome
 from deployctl.values.repo import HealthCheck
 from deployctl.values.times import duration
 
@@ -17,8 +17,9 @@ from deployctl.values.times import duration
 class HealthResult:
     """The result of a health check of ``attempts`` tries, with details of the last try.
 
-    ``tail`` is the end of a command's output, as :class:`Outcome` has it, or the beginning of the
-    body of an HTTP response. The fields after it are None or False unless the check is a command.
+    ``tail`` is the end of a command's output, as :class:`StepOutcome` has it, or the beginning of
+    the body of an HTTP response. The fields after it are None or False unless the check is a
+    command.
     """
 
     ok: bool
@@ -48,7 +49,7 @@ class _Tries:
 def check(
     healthcheck: HealthCheck,
     *,
-    run_command: Callable[[Command, float], Outcome],
+    run_command: Callable[[Command, float], StepOutcome],
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> HealthResult:
@@ -112,12 +113,14 @@ def _count_of_tries(tries: _Tries, healthy: bool) -> str:
     return f"{count} in {duration(tries.seconds)}{good}"
 
 
-def _try_once(healthcheck: HealthCheck, run_command: Callable[[Command, float], Outcome]) -> Answer:
+def _try_once(
+    healthcheck: HealthCheck, run_command: Callable[[Command, float], StepOutcome]
+) -> Answer:
     if healthcheck.command is not None:
         return _command_answer(run_command(healthcheck.command, healthcheck.timeout))
     return ask_url(healthcheck, str(healthcheck.url))
 
 
-def _command_answer(outcome: Outcome) -> Answer:
+def _command_answer(outcome: StepOutcome) -> Answer:
     result = "succeeded" if outcome.ok else f"failed: {outcome.describe()}"
     return Answer(outcome.ok, f"the command {result}", outcome.tail, outcome)

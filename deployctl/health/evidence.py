@@ -10,10 +10,10 @@ import os
 import stat
 from collections.abc import Callable
 
-from deployctl.health.bounded import DeadlineExceeded, call_within
 from deployctl.health.check import HealthResult
+from deployctl.health.deadline import DeadlineExceeded, call_within
 from deployctl.system.command import Command
-from deployctl.system.process import LastLines, Outcome, command_text
+from deployctl.system.process import LastLines, StepOutcome, command_text
 from deployctl.values.masking import escape_controls
 from deployctl.values.repo import HealthCheck
 from deployctl.values.text import FIRST, LAST, section
@@ -35,12 +35,12 @@ def last_lines() -> LastLines:
     return LastLines(_LINES, _BYTES)
 
 
-def explain(
+def collect_evidence(
     healthcheck: HealthCheck,
     result: HealthResult,
     *,
     directory: str,
-    run_command: Callable[[Command, float], Outcome],
+    run_command: Callable[[Command, float], StepOutcome],
     mask: Callable[[str], str],
     tell: Callable[[str], None],
 ) -> str:
@@ -117,7 +117,7 @@ def _read_end(path: str) -> bytes:
     return rest
 
 
-def _command_section(command: str, outcome: Outcome) -> str:
+def _command_section(command: str, outcome: StepOutcome) -> str:
     name = " ".join(command.split())
     name = name if len(name) <= _COMMAND_CHARS else f"{name[:_COMMAND_CHARS]}…"
     failure = "" if outcome.ok else outcome.describe()

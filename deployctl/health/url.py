@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deployctl import __version__
-from deployctl.health.bounded import DeadlineExceeded, call_within
+from deployctl.health.deadline import DeadlineExceeded, call_within
 from deployctl.health.network_errors import (
     explain,
     explain_incomplete,
     no_response,
     one_short_line,
 )
-from deployctl.system.process import Outcome
+from deployctl.system.process import StepOutcome
 from deployctl.values.masking import escape_controls
 from deployctl.values.repo import HealthCheck
 
@@ -36,14 +36,14 @@ _LAST_WORD = re.compile(rb"""[^\s"'<>=&;,]*\Z""")
 class Answer:
     """The result of one try; ``message`` is a sentence, or the end of one that the URL begins.
 
-    ``tail`` is the end of a command's output, as :class:`Outcome` has it, or the beginning of the
-    body of a response. ``outcome`` is that of the command; None if a URL was requested.
+    ``tail`` is the end of a command's output, as :class:`StepOutcome` has it, or the beginning of
+    the body of a response. ``outcome`` is that of the command; None if a URL was requested.
     """
 
     ok: bool
     message: str
     tail: str = ""
-    outcome: Outcome | None = None
+    outcome: StepOutcome | None = None
 
 
 class _Progress:

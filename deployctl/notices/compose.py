@@ -117,7 +117,7 @@ def _excerpts(failure: Failure | None, room: int) -> list[str]:
     parts = [_harmless(part).rstrip() for part in parts]
     if failure and len(parts) == 1 and not is_section(parts[0]):
         lines, size = parts[0].split("\n"), min(_TAIL_BYTES, room)
-        if failure.is_of_answer:
+        if failure.tail_is_url_answer:
             return [_first_bytes("\n".join(lines[:_TAIL_LINES]), size)]
         return [_last_bytes("\n".join(lines[-_TAIL_LINES:]), size)]
     sizes = _shares([len(part.encode()) for part in parts], room - len(_BLANK_LINE) * len(parts))

@@ -62,7 +62,7 @@ def send_all(messages: Sequence[Message]) -> list[str | None]:
     ]
 
 
-def why_unusable(channel: Channel) -> str | None:
+def url_error(channel: Channel) -> str | None:
     """Return why the url of a channel cannot be used, or None, without sending a message.
 
     Raise ConfigError if the secret that holds the url cannot be read.

@@ -90,7 +90,7 @@ def send_due(
     return sent
 
 
-def forget(db: Database, now: float) -> None:
+def delete_old_notices(db: Database, now: float) -> None:
     """Delete notices older than 90 days from the record, sent or not."""
     store.prune(db, now - _KEPT_SECONDS)
 
@@ -127,7 +127,7 @@ def _reserve_oldest(
     return [
         (notice, sending)
         for notice, sending in oldest.values()
-        if store.claim(db, notice.id, sending.channel, now=now, until=until)
+        if store.reserve(db, notice.id, sending.channel, now=now, until=until)
     ]
 
 

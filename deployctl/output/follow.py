@@ -6,7 +6,7 @@ import os
 import time
 
 from deployctl.output.log import read_log
-from deployctl.output.screen import Output, heading
+from deployctl.output.screen import Output, stage_heading
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.store.logs import log_path
@@ -35,7 +35,7 @@ class Follower:
             self._number, self._offset, self._stage_start = deployment.number, 0, None
         # The size is read before the record, which then knows the stage of every byte up to it.
         size = _size(log_path(self._db.state_dir, deployment.number))
-        if self._output.in_place:
+        if self._output.draws_stages:
             self._show_stages(deployment.number, size)
         self._show_until(size)
 
@@ -61,7 +61,7 @@ class Follower:
                 self._show_until(stage.log_start)
                 self._output.begin_stage(stage)
                 self._stage_start = stage.log_start
-                self._offset += len(f"{heading(stage)}\n".encode())
+                self._offset += len(f"{stage_heading(stage)}\n".encode())
             self._show_until(min(stage.log_end or size, size))
             if stage.log_end is not None and self._offset >= stage.log_end:
                 self._output.end_stage(stage, "", None)

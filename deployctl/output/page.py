@@ -74,12 +74,12 @@ def refresh_page(site: Site, lines: Lines) -> None:
         return
     try:
         found = [status(open_site(config, db, name)) for name in config.repos]
-        write_page(config.status_page, with_recent(db, found), time.time())
+        write_page(config.status_page, with_recent_deployments(db, found), time.time())
     except (DeployctlError, OSError) as error:
         lines.line(f"warning: cannot write the status page: {in_words(error)}")
 
 
-def with_recent(
+def with_recent_deployments(
     db: Database, found: Sequence[RepoStatus]
 ) -> list[tuple[RepoStatus, Sequence[Deployment]]]:
     """Return each status with the newest deployments of its repo, newest first."""
@@ -91,9 +91,9 @@ def write_page(
 ) -> str:
     """Write ``index.html`` into a directory, which is made if needed; return the file's path.
 
-    ``repos`` are as :func:`with_recent` returns them, ``now`` is in seconds since the epoch. The
-    file is replaced atomically and readable for a web server. Paths and configuration are not on
-    the page. OSError where it cannot be written.
+    ``repos`` are as :func:`with_recent_deployments` returns them, ``now`` is in seconds since the
+    epoch. The file is replaced atomically and readable for a web server. Paths and configuration
+    are not on the page. Raises OSError if it cannot be written.
     """
     make_directory(directory)
     path = os.path.join(directory, "index.html")

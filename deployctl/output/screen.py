@@ -14,11 +14,11 @@ class Output:
     """The interface for showing a running deployment; this class itself shows nothing.
 
     The worker uses this class itself, because nobody watches and the log file has everything.
-    Secrets are masked before they get here. ``in_place`` tells whether begin_stage and end_stage
-    draw the stages; where it is False, printing the lines of a log file shows the same.
+    Secrets are masked before they get here. ``draws_stages`` tells whether begin_stage and
+    end_stage draw the stages; where it is False, printing the lines of a log file shows the same.
     """
 
-    in_place = False
+    draws_stages = False
 
     def line(self, text: str) -> None:
         """Show one whole line of deployctl itself, without its line break."""
@@ -32,10 +32,10 @@ class Output:
     def begin_stage(self, stage: StageRecord) -> None:
         """Show that a stage begins; lines and output belong to it until end_stage."""
 
-    def begin_step(self, prompt: str, *, beside: bool = False) -> None:
+    def begin_step(self, heading: str, *, parallel: bool = False) -> None:
         """Show the command of a step, whose output follows.
 
-        ``beside``: steps that began before are still running, and so may print as well.
+        ``parallel``: steps that began before are still running, and so may print as well.
         """
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
@@ -45,17 +45,17 @@ class Output:
         """Remove what is shown only temporarily; nothing is shown after this."""
 
 
-def heading(stage: StageRecord) -> str:
+def stage_heading(stage: StageRecord) -> str:
     """Return the line above the output of a stage."""
     return f"==> {stage.name}" + (f" on {stage.host}" if stage.host else "")
 
 
-def prompt(command: str) -> str:
+def step_heading(command: str) -> str:
     """Return the line above the output of a step."""
     return f"$ {command}"
 
 
-def ending(stage: StageRecord, why: str) -> str:
+def stage_ending(stage: StageRecord, why: str) -> str:
     """Return the line below the output of a stage; ``why`` is empty where it succeeded."""
     took = "" if stage.status == "skipped" else f", {duration(stage.duration)}"
     usual = f", usually {duration(stage.usual)}" if stage.slow else ""
@@ -113,13 +113,13 @@ class Screen(Output):
             self._waiting = True
 
     def begin_stage(self, stage: StageRecord) -> None:
-        self.line(heading(stage))
+        self.line(stage_heading(stage))
 
-    def begin_step(self, prompt: str, *, beside: bool = False) -> None:
-        self.line(prompt)
+    def begin_step(self, heading: str, *, parallel: bool = False) -> None:
+        self.line(heading)
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
-        self.line(ending(stage, why))
+        self.line(stage_ending(stage, why))
 
     def _write(self, text: str) -> None:
         if text:

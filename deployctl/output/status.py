@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployctl.errors import DeployctlError, UsageError
-from deployctl.releases.choose import default_target
+from deployctl.releases.choose import default_rollback_target
 from deployctl.releases.site import Site
-from deployctl.store import deployments, freezes, probations, releases
+from deployctl.store import deployments, locks_and_holds, probations, releases
 from deployctl.store.database import Database
-from deployctl.store.freezes import Hold, Lock
+from deployctl.store.locks_and_holds import Hold, Lock
 from deployctl.store.probations import Probation
 from deployctl.store.releases import ReleaseRecord
 from deployctl.system.clock import current_instant
@@ -95,11 +95,11 @@ def status(site: Site) -> RepoStatus:
     live = target = made_live_by = problem = None
     try:
         live = site.layout.live()
-        target = default_target(site, releases.of_repo(db, name))
+        target = default_rollback_target(site, releases.of_repo(db, name))
     except DeployctlError as error:
         problem = str(error)
     if live is not None and live.revision is not None:
-        made_live_by = deployments.made_live(db, name, live.revision, live.release)
+        made_live_by = deployments.find_that_made_live(db, name, live.revision, live.release)
     return RepoStatus(
         site=site,
         live=live,
@@ -107,8 +107,8 @@ def status(site: Site) -> RepoStatus:
         last=deployments.newest_finished(db, name),
         running=deployments.running(db, name),
         queued=deployments.queued(db, name),
-        hold=freezes.hold_of(db, name),
-        lock=freezes.lock_of(db, name),
+        hold=locks_and_holds.hold_of(db, name),
+        lock=locks_and_holds.lock_of(db, name),
         rollback_to=target,
         problem=problem,
         probation=_on_probation(site, made_live_by),
@@ -120,7 +120,7 @@ def _on_probation(site: Site, made_live_by: Deployment | None) -> OnProbation | 
     if record is None or made_live_by is None or record.deployment != made_live_by.number:
         return None
     now = current_instant()
-    left = max(site.repo.probation - record.since.until(now), 0.0)
+    left = max(site.repo.probation - record.since.seconds_until(now), 0.0)
     if not left and (record.failure is None or not site.repo.probation):
         return None
     return OnProbation(record, now.wall + left, left)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deployctl.output.region import Region
-from deployctl.output.screen import Output, Screen, Stream, prompt
+from deployctl.output.screen import Output, Screen, Stream, step_heading
 from deployctl.system.process import LastLines
 from deployctl.values.deployment import Failure, StageRecord
 from deployctl.values.masking import escape_controls
@@ -33,7 +33,7 @@ class Terminal(Output):
     which prints a gigabyte costs a few repaints a second.
     """
 
-    in_place = True
+    draws_stages = True
 
     def __init__(self, stream: Stream, *, colours: bool) -> None:
         self._stream = stream
@@ -76,10 +76,10 @@ class Terminal(Output):
         with self._lock:
             self._begin(stage, "")
 
-    def begin_step(self, prompt: str, *, beside: bool = False) -> None:
+    def begin_step(self, heading: str, *, parallel: bool = False) -> None:
         with self._lock:
-            self._now = prompt
-            if not beside:
+            self._now = heading
+            if not parallel:
                 self._last = LastLines()
 
     def end_stage(self, stage: StageRecord, why: str, failure: Failure | None) -> None:
@@ -164,7 +164,7 @@ def _usual_duration(stage: StageRecord) -> list[str]:
 def _evidence(failure: Failure) -> Iterator[str]:
     """Yield the command that failed and the last lines of its output."""
     if failure.command:
-        yield prompt(failure.command)
+        yield step_heading(failure.command)
     yield from failure.tail.splitlines()
 
 

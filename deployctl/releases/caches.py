@@ -9,7 +9,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 
-from deployctl.config.release_paths import parents
+from deployctl.config.release_paths import parent_paths
 from deployctl.errors import LayoutError, in_words
 from deployctl.releases.choose import live_release
 from deployctl.releases.layout.files import is_directory, make_directory, remove
@@ -60,7 +60,7 @@ def refuse_tracked(release: str, cache: str) -> None:
 
     The same where a parent of it is a file or a symlink in the commit.
     """
-    for relative in (cache, *parents(cache)):
+    for relative in (cache, *parent_paths(cache)):
         path = os.path.join(release, relative)
         if os.path.islink(path) or (os.path.lexists(path) and not os.path.isdir(path)):
             kind = "symlink" if os.path.islink(path) else "file"
@@ -126,4 +126,4 @@ def _has(release: str, cache: str) -> bool:
 
     A stage, or the application that is live, may have put a symlink there.
     """
-    return all(is_directory(os.path.join(release, path)) for path in (*parents(cache), cache))
+    return all(is_directory(os.path.join(release, path)) for path in (*parent_paths(cache), cache))

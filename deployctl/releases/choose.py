@@ -8,13 +8,13 @@ from deployctl.errors import RefusedError, UsageError
 from deployctl.releases.site import Site
 from deployctl.store import deployments, releases, revisions
 from deployctl.store.releases import GONE, ReleaseRecord
-from deployctl.values.deployment import IDLE, Deployment
+from deployctl.values.deployment import PHASES_WITHOUT_EFFECT, Deployment
 
 _SHORTEST_SHA = 4
 _MAX_DIGITS = 16  # of a deployment's number: an integer in SQLite has at most 64 bits
 
 
-def candidates(site: Site) -> list[ReleaseRecord]:
+def rollback_candidates(site: Site) -> list[ReleaseRecord]:
     """Return the releases that a person may roll back to, newest first.
 
     They were live and healthy, are complete on disk and are not live now.
@@ -51,7 +51,7 @@ def find_release(site: Site, revision: str | None, name: str | None) -> ReleaseR
     return _match(releases.of_repo(site.db, site.repo.name), revision, name)
 
 
-def default_target(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord | None:
+def default_rollback_target(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord | None:
     """Return the release that a rollback goes back to by default, or None.
 
     It is the newest good release before the live one whose revision is another one and was not
@@ -61,7 +61,7 @@ def default_target(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord 
     record, live = live_release(site, known), site.layout.live()
     older = [
         release
-        for release in candidates(site)
+        for release in rollback_candidates(site)
         if release.state == "good" and (record is None or release.number < record.number)
     ]
     same_revision = [release for release in older if live and release.revision == live.revision]
@@ -82,7 +82,7 @@ def _left_revisions(known: Sequence[ReleaseRecord]) -> set[str]:
     return {revision for revision, state in newest_states.items() if state == "left"}
 
 
-def choose_target(site: Site, to: str | None) -> ReleaseRecord:
+def rollback_target(site: Site, to: str | None) -> ReleaseRecord:
     """Return the release that ``--to`` names or, where ``to`` is None, the default one.
 
     ``to`` is the number of a deployment, with or without ``#``, or the beginning of a sha. A named
@@ -92,7 +92,7 @@ def choose_target(site: Site, to: str | None) -> ReleaseRecord:
     """
     if to is None:
         known = releases.of_repo(site.db, site.repo.name)
-        target = default_target(site, known)
+        target = default_rollback_target(site, known)
         if target is None:
             raise RefusedError(
                 f"{site.repo.name} has no earlier good release to roll back to; "
@@ -122,18 +122,20 @@ def _by_number(site: Site, to: str) -> ReleaseRecord | None:
     named = deployments.get(site.db, int(to)) if is_number else None
     if named is None or named.repo != site.repo.name:
         return None
-    if named.status != "succeeded" or named.phase in IDLE:
+    if named.status != "succeeded" or named.phase in PHASES_WITHOUT_EFFECT:
         return None
-    return _match(candidates(site), named.revision, named.release) or _gone_release(site, named)
+    return _match(rollback_candidates(site), named.revision, named.release) or _gone_release(
+        site, named
+    )
 
 
 def _by_sha(site: Site, to: str) -> ReleaseRecord | None:
     """Return the newest release on disk whose sha begins with ``to``, else one that was live."""
     if len(to) < _SHORTEST_SHA:
         return None
-    found = [release for release in candidates(site) if release.revision.startswith(to)]
+    found = [release for release in rollback_candidates(site) if release.revision.startswith(to)]
     if not found:
-        past = revisions.made_live_like(site.db, site.repo.name, to)
+        past = revisions.find_by_sha_prefix(site.db, site.repo.name, to)
         found = [gone for deployment in past if (gone := _gone_release(site, deployment))]
     if len({release.revision for release in found}) > 1:
         raise UsageError(f"{to} is the beginning of several releases' shas: write more of it")
@@ -153,7 +155,10 @@ def _gone_release(site: Site, deployment: Deployment) -> ReleaseRecord | None:
     )
     if revision is None or is_live:
         return None
-    builder = revisions.built(site.db, site.repo.name, revision, deployment.release) or deployment
+    builder = (
+        revisions.find_that_built(site.db, site.repo.name, revision, deployment.release)
+        or deployment
+    )
     return ReleaseRecord(
         number=builder.number,
         name=builder.release,

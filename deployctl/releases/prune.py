@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from deployctl.errors import DeployctlError, in_words
-from deployctl.releases.choose import default_target, live_release, proven_releases
+from deployctl.releases.choose import default_rollback_target, live_release, proven_releases
 from deployctl.releases.site import Site
 from deployctl.store import releases
 from deployctl.store.releases import ReleaseRecord
@@ -52,7 +52,7 @@ def _tidy(site: Site, _lines: Lines) -> None:
     site.layout.tidy()
 
 
-def make_room(site: Site) -> None:
+def remove_surplus_from_disk(site: Site) -> None:
     """Remove the surplus releases from a full disk, and leave the record as it is.
 
     A full disk has no room for writing to the record; :func:`prune` does that later. Errors are
@@ -81,6 +81,6 @@ def surplus(site: Site) -> list[ReleaseRecord]:
     numbers = {release.number for release in kept}
     if all(release.number in numbers for release in known):  # the usual case
         return []
-    kept += filter(None, (live_release(site, known), default_target(site, known)))
+    kept += filter(None, (live_release(site, known), default_rollback_target(site, known)))
     numbers |= {release.number for release in kept}
     return [release for release in known if release.number not in numbers]

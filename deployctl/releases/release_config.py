@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from deployctl.config.dotenv import read_env_file
-from deployctl.config.project import parse_project
+from deployctl.config.project import parse_pipeline_file
 from deployctl.errors import ConfigError
 from deployctl.git.repository import read_blob
 from deployctl.releases.choose import find_release
@@ -41,7 +41,7 @@ class ReleaseConfig:
     secrets: Mapping[str, Secret]
     project: str | None = None
 
-    def stored(self) -> str:
+    def to_record(self) -> str:
         """Return the JSON text that the record keeps: an object of env, secrets and project.
 
         Of a secret only its reference (``env:NAME``, ``file:PATH``) is in it, and null where
@@ -94,7 +94,7 @@ def config_of_live(site: Site, revision: str | None, name: str | None) -> Releas
     return config_of_release(site, find_release(site, revision, name))
 
 
-def old_secrets(site: Site) -> dict[Secret, str]:
+def secrets_of_releases(site: Site) -> dict[Secret, str]:
     """Return the secrets that the releases of the record were built with, with their values.
 
     A secret that cannot be read any more is left out.
@@ -129,7 +129,9 @@ def _assemble(
     pipeline = repo.pipeline
     if project is not None:
         file = repo.pipeline_file or "the project's pipeline file"
-        pipeline = pipeline.over(parse_project(project.encode(), file, shared), file)
+        pipeline = pipeline.with_values_of(
+            parse_pipeline_file(project.encode(), file, shared), file
+        )
     return ReleaseConfig(pipeline, {**pipeline.env, **env}, secrets, project)
 
 
@@ -139,7 +141,7 @@ def _read_project(site: Site, revision: str) -> str:
     It is at the top of what is deployed: of the directory ``dir`` of the repository, where that is
     set. ConfigError where it is missing, too large or not UTF-8.
     """
-    file = os.path.join(site.repo.below, site.repo.pipeline_file)
+    file = os.path.join(site.repo.subdirectory, site.repo.pipeline_file)
     data = read_blob(site.mirror.directory, revision, file, _MAX_SIZE)
     if data is None:
         raise ConfigError(
@@ -149,7 +151,7 @@ def _read_project(site: Site, revision: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        parse_project(data, file)  # raises ConfigError, with the place that is not UTF-8
+        parse_pipeline_file(data, file)  # raises ConfigError, with the place that is not UTF-8
         raise
 
 

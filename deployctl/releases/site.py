@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployctl.config.refs import tag_fits
+from deployctl.config.refs import matches_tag_pattern
 from deployctl.errors import UsageError
 from deployctl.git.mirror import Mirror
 from deployctl.releases.layout import Layout, layout_of
@@ -25,7 +25,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Tip:
+class RemoteTip:
     """The newest commit on the remote of the branch or tags that a repo follows.
 
     ``ref`` is the full name of the branch or tag (``refs/heads/main``), ``revision`` the commit.
@@ -56,7 +56,7 @@ def masker_of(repo: Repo) -> Masker:
     return Masker(secret.reveal() for secret in repo.secrets.values())
 
 
-def remote_tip(site: Site) -> Tip:
+def remote_tip(site: Site) -> RemoteTip:
     """Ask the remote for the tip of the repo's branch, or for the newest tag that fits ``tags``.
 
     The newest tag is the one with the highest version in its name. UsageError where the remote has
@@ -65,7 +65,11 @@ def remote_tip(site: Site) -> Tip:
     repo, mirror = site.repo, site.mirror
     if repo.tags is not None:
         pattern = repo.tags
-        tags = (Tip(ref, sha) for ref, sha in mirror.remote_tags() if tag_fits(ref, pattern))
+        tags = (
+            RemoteTip(ref, sha)
+            for ref, sha in mirror.remote_tags()
+            if matches_tag_pattern(ref, pattern)
+        )
         newest = next(tags, None)
         if newest is None:
             raise UsageError(f"{repo.url} has no tag that fits {pattern}: push one, or set tags")
@@ -74,7 +78,7 @@ def remote_tip(site: Site) -> Tip:
     revision = mirror.remote_tip(ref)
     if revision is None:
         raise UsageError(f"{repo.url} has no branch {repo.branch}: push it, or set branch")
-    return Tip(ref, revision)
+    return RemoteTip(ref, revision)
 
 
 def open_site(config: Config, db: Database, name: str) -> Site:

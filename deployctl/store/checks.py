@@ -28,7 +28,7 @@ def _first_check(states: dict[str, str], wanted: str) -> str | None:
     return next((context for context, state in states.items() if state == wanted), None)
 
 
-def note(
+def record_report(
     connection: sqlite3.Connection,
     repo: str,
     revision: str,
@@ -73,14 +73,14 @@ def waiting_for(db: Database, repo: str, revision: str) -> int | None:
     return int(row["number"]) if row else None
 
 
-def let_run(connection: sqlite3.Connection, number: int, reason: str) -> None:
+def make_ready(connection: sqlite3.Connection, number: int, reason: str) -> None:
     """Make a deployment that waited for checks ready to run, in the caller's transaction."""
     connection.execute(
         "UPDATE deployments SET awaits = NULL, reason = ? WHERE number = ?", (reason, number)
     )
 
 
-def drop(connection: sqlite3.Connection, number: int, reason: str, now: float) -> None:
+def cancel_waiting(connection: sqlite3.Connection, number: int, reason: str, now: float) -> None:
     """Cancel a queued deployment because a check failed, in the caller's transaction."""
     connection.execute(
         "UPDATE deployments SET status = 'cancelled', finished_at = ?, reason = ?"
@@ -104,7 +104,7 @@ def dropped_ref(db: Database, repo: str, revision: str) -> str | None:
     return str(row["ref"]) if row["wanted_revision"] == revision and row["ref"] else None
 
 
-def may_begin(db: Database, repo: str, revision: str) -> bool:
+def may_queue_unannounced(db: Database, repo: str, revision: str) -> bool:
     """Tell whether a revision may be queued although no deployment waits for its checks.
 
     False while a deployment of the repo is queued or running, and for a revision that was deployed

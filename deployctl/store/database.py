@@ -17,7 +17,7 @@ import stat
 from deployctl.errors import ConfigError, ForeignError, StoreError
 from deployctl.store.schema import MIGRATIONS
 from deployctl.system.durable import sync
-from deployctl.system.lean import sqlite3
+from deployctl.system.fast_imports import sqlite3
 from deployctl.system.mounts import unsafe_mount
 from deployctl.system.trust import account_name
 

@@ -131,7 +131,7 @@ def deployment_for_key(db: Database, repo: str, key: str) -> KnownDelivery | Non
     return KnownDelivery(int(row["number"]), str(row["status"]), is_newest=bool(row["is_newest"]))
 
 
-def use_proof(
+def use_proof_once(
     connection: sqlite3.Connection, repo: str, proof: str, expires_at: float, now: float
 ) -> bool:
     """Store a one-time proof, in the caller's transaction; return False if it was used before.

@@ -86,7 +86,7 @@ def get(db: Database, number: int) -> DeliveryRecord | None:
     return _record(row) if row else None
 
 
-def hide(db: Database, number: int, mask: Callable[[str], str]) -> None:
+def mask_texts(db: Database, number: int, mask: Callable[[str], str]) -> None:
     """Replace the texts of a stored delivery with what ``mask`` returns for them.
 
     It is called with each text, and returns it with the secrets hidden.

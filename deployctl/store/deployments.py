@@ -10,7 +10,7 @@ from typing import Any
 
 from deployctl.store.database import Database
 from deployctl.values.deployment import (
-    IDLE,
+    PHASES_WITHOUT_EFFECT,
     REFUSED,
     Deployment,
     Failure,
@@ -71,11 +71,11 @@ def newest_tried(db: Database, repo: str) -> Deployment | None:
     the repo works. One that had nothing to do (unchanged or ignored) is left out.
     """
     tried = "repo = ? AND status IN ('succeeded', 'failed', 'rolled_back', 'degraded')"
-    found = select(db, f"{tried} AND phase NOT IN (?, ?)", (repo, *IDLE), 1)
+    found = select(db, f"{tried} AND phase NOT IN (?, ?)", (repo, *PHASES_WITHOUT_EFFECT), 1)
     return found[0] if found else None
 
 
-def made_live(
+def find_that_made_live(
     db: Database, repo: str, revision: str | None, release: str | None
 ) -> Deployment | None:
     """Return the newest deployment or rollback that made this revision live, or None.
@@ -88,7 +88,7 @@ def made_live(
         db,
         "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?) AND revision = ?"
         " AND release IS ?",
-        (repo, *IDLE, revision, release),
+        (repo, *PHASES_WITHOUT_EFFECT, revision, release),
         1,
     )
     return found[0] if found else None
@@ -114,7 +114,7 @@ def claim(db: Database, number: int, runner: str, now: float) -> bool:
         return cursor.rowcount == 1
 
 
-def note(db: Database, number: int, **columns: str | int | None) -> None:
+def update_columns(db: Database, number: int, **columns: str | int | None) -> None:
     """Store columns of a running deployment once they are known: ref, revision, phase and so on."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
     with db.writing() as connection:
@@ -167,7 +167,7 @@ def runner_of(db: Database, number: int) -> str | None:
     return row["runner"] if row else None
 
 
-def mark_to_cancel(db: Database, number: int, actor: str) -> None:
+def record_cancelled_by(db: Database, number: int, actor: str) -> None:
     """Store who cancels a running deployment, before its process is told to stop.
 
     The process reads it with :func:`cancelled_by`, so that it knows why it got the signal.
@@ -280,7 +280,7 @@ def forget_stages(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM stages WHERE deployment = ?", (number,))
 
 
-def with_kept_logs(db: Database) -> set[int]:
+def numbers_with_kept_logs(db: Database) -> set[int]:
     """Return the numbers of the deployments whose logs are kept, however old they are.
 
     These are the newest one that each repo has begun, and all that are queued or running.

@@ -66,7 +66,7 @@ def due(db: Database, now: float) -> list[tuple[Notice, Sending]]:
     ]
 
 
-def claim(db: Database, notice: int, channel: str, *, now: float, until: float) -> bool:
+def reserve(db: Database, notice: int, channel: str, *, now: float, until: float) -> bool:
     """Claim a due sending until the time ``until``, and count an attempt.
 
     False if it is not due any more, as another process has claimed it.

@@ -17,7 +17,7 @@ def _path(state_dir: str) -> str:
     return os.path.join(state_dir, "reserve")
 
 
-def keep(state_dir: str) -> None:
+def ensure_reserve(state_dir: str) -> None:
     """Create the reserve file if it is missing and the disk has room for it.
 
     Its content is random, so that a file system with compression cannot make it smaller.

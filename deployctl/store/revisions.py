@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deployctl.store.database import Database
 from deployctl.store.deployments import select
-from deployctl.values.deployment import IDLE, IGNORED, REFUSED, Deployment
+from deployctl.values.deployment import IGNORED, PHASES_WITHOUT_EFFECT, REFUSED, Deployment
 
 
 def is_settled(db: Database, repo: str, revision: str) -> bool:
@@ -36,23 +36,28 @@ def is_settled(db: Database, repo: str, revision: str) -> bool:
     return moved is None
 
 
-def built(db: Database, repo: str, revision: str, release: str | None) -> Deployment | None:
+def find_that_built(
+    db: Database, repo: str, revision: str, release: str | None
+) -> Deployment | None:
     """Return the newest deployment that built this release and made it live, or None.
 
-    As :func:`~deployctl.store.deployments.made_live`, but without the rollbacks to it.
+    As :func:`~deployctl.store.deployments.find_that_made_live`, but without the rollbacks to it.
     """
     built_live = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?) AND task = 'deploy'"
     found = select(
-        db, f"{built_live} AND revision = ? AND release IS ?", (repo, *IDLE, revision, release), 1
+        db,
+        f"{built_live} AND revision = ? AND release IS ?",
+        (repo, *PHASES_WITHOUT_EFFECT, revision, release),
+        1,
     )
     return found[0] if found else None
 
 
-def made_live_like(db: Database, repo: str, start: str) -> list[Deployment]:
+def find_by_sha_prefix(db: Database, repo: str, start: str) -> list[Deployment]:
     """Return the deployments that made live a revision whose sha begins with ``start``.
 
     Newest first, at most 100.
     """
     made_live = "repo = ? AND status = 'succeeded' AND phase NOT IN (?, ?)"
-    values = (repo, *IDLE, len(start), start)
+    values = (repo, *PHASES_WITHOUT_EFFECT, len(start), start)
     return select(db, f"{made_live} AND substr(revision, 1, ?) = ?", values, 100)

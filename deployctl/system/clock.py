@@ -21,7 +21,7 @@ class Instant:
     boot: str
     clock: float
 
-    def until(self, later: Instant) -> float:
+    def seconds_until(self, later: Instant) -> float:
         """Return the seconds from this instant to a later one, never less than 0.
 
         The wall clock, which may have been set meanwhile, is used only if the machine was rebooted

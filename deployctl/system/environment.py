@@ -31,7 +31,7 @@ class Account:
         self.uid = uid
 
 
-def account() -> Account:
+def current_account() -> Account:
     """Return the account of the effective uid.
 
     Without a passwd entry, as in some containers, its name is the uid and its home ``/``.
@@ -59,7 +59,7 @@ def system_locale(files: Iterable[str] = LOCALE_FILES) -> dict[str, str]:
 
 def base_environment() -> dict[str, str]:
     """Return HOME, USER, LOGNAME, SHELL, PATH and the locale, for the worker, git and steps."""
-    current = account()
+    current = current_account()
     return {
         "HOME": current.home,
         "USER": current.user,

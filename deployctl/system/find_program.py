@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from deployctl.system.command import Command
-from deployctl.system.environment import account
+from deployctl.system.environment import current_account
 
 # Directories into which installers put programs and which no system's PATH contains.
 _HOME_DIRECTORIES = (
@@ -32,7 +32,7 @@ _NOT_FOUND_MESSAGE = re.compile(
 )
 
 
-def first_word(command: Command) -> str | None:
+def first_program(command: Command) -> str | None:
     """Return the name of the program that a command starts first.
 
     None: the command starts with a path, or with something that only the shell can interpret.
@@ -48,10 +48,10 @@ def missing_program(command: Command, tail: str) -> str | None:
     without such a message, the first program of the command.
     """
     names = [match[1] or match[2] for match in _NOT_FOUND_MESSAGE.finditer(tail)]
-    return names[-1] if names else first_word(command)
+    return names[-1] if names else first_program(command)
 
 
-def advice(program: str, env: Mapping[str, str], directory: str) -> str | None:
+def missing_program_advice(program: str, env: Mapping[str, str], directory: str) -> str | None:
     """Return a sentence such as ``npm is in /opt/node/bin: set env: …``.
 
     ``env`` is the environment of the step, ``directory`` its working directory. None: the program
@@ -72,7 +72,7 @@ def advice(program: str, env: Mapping[str, str], directory: str) -> str | None:
 
 def _search_directories(env: Mapping[str, str]) -> Iterator[str]:
     """Yield the directories that exist, those of the home first; of several versions the newest."""
-    home = env.get("HOME") or account().home
+    home = env.get("HOME") or current_account().home
     for pattern in (
         *(os.path.join(glob.escape(home), place) for place in _HOME_DIRECTORIES),
         *_SYSTEM_DIRECTORIES,

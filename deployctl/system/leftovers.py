@@ -94,7 +94,7 @@ def end_helpers(runner: Identity) -> None:
 
 
 @contextlib.contextmanager
-def noted_holder(path: str) -> Iterator[None]:
+def lock_holder_note(path: str) -> Iterator[None]:
     """Keep a note about this process, the holder of a lock, while the block runs.
 
     The note is removed at the end of the block. One that is there at its start was left by a holder

@@ -72,7 +72,7 @@ def repo_lock(state_dir: str, repo: str) -> FileLock:
     return FileLock(os.path.join(state_dir, "locks", f"repo-{repo}.lock"))
 
 
-def step_note(state_dir: str, repo: str) -> str:
+def step_note_path(state_dir: str, repo: str) -> str:
     """Return the path of the note about the step that the holder of the repo's lock runs."""
     return os.path.join(state_dir, "locks", f"repo-{repo}.step")
 
@@ -105,7 +105,7 @@ def mirror_lock(state_dir: str, mirror: str) -> FileLock:
     return FileLock(os.path.join(state_dir, "locks", f"mirror-{mirror}.lock"))
 
 
-def mirror_note(state_dir: str, mirror: str) -> str:
+def mirror_holder_note_path(state_dir: str, mirror: str) -> str:
     """Return the path of the note about the process that holds a mirror's lock."""
     return os.path.join(state_dir, "locks", f"mirror-{mirror}.holder")
 

@@ -30,7 +30,7 @@ _STDERR_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """The result of a step.
 
     ``exit_code`` is None if a signal ended it; then ``signal`` is its name, such as ``SIGKILL``.
@@ -88,7 +88,7 @@ class StepContext:
 
     ``directory`` is its working directory. ``marker`` gets into the environment of all its
     processes (see :mod:`deployctl.system.process_tree`). ``timeout`` is in seconds; None: no limit.
-    ``noted`` is the path of the note about the step that runs, for recovery after a crash (see
+    ``note_path`` is the path of the note about the step that runs, for recovery after a crash (see
     :mod:`deployctl.system.leftovers`); None: no note is written.
     """
 
@@ -96,7 +96,7 @@ class StepContext:
     env: Mapping[str, str]
     marker: str
     timeout: float | None = None
-    noted: str | None = None
+    note_path: str | None = None
 
 
 def run_step(
@@ -105,7 +105,7 @@ def run_step(
     *,
     write: Callable[[bytes], object],
     stop: int | None = None,
-) -> Outcome:
+) -> StepOutcome:
     """Run one step of the operator; pass stdout and stderr to ``write`` while it runs.
 
     All processes of the step are ended after a failure, after the timeout, if an exception is
@@ -127,7 +127,7 @@ def run_step(
     except CannotStartError as error:
         status, ending, detail = error.exit_code, "ended", error.reason
         output(f"{error}\n".encode(errors="backslashreplace"))
-    return Outcome(
+    return StepOutcome(
         exit_code=status if status >= 0 else None,
         signal=None if status >= 0 else _signal_name(-status),
         timed_out=ending == "late",
@@ -189,8 +189,8 @@ def _watch_step(
         process = spawn(argv, context.directory, env, umask=0o022)
         with Child(process, context.marker) as child:
             deliver()
-            if context.noted is not None:
-                write_note(context.noted, child.identity, context.marker)
+            if context.note_path is not None:
+                write_note(context.note_path, child.identity, context.marker)
             child.read(process.stdout, output)
             ending = "ended" if child.wait(until, stop) else "late"
             ending = "stopped" if child.stopped else ending

@@ -12,7 +12,7 @@ import stat
 from deployctl.errors import ConfigError
 
 
-def require_trust(what: str, path: str, status: os.stat_result) -> None:
+def require_unchangeable_by_others(what: str, path: str, status: os.stat_result) -> None:
     """Raise :class:`ConfigError` if other accounts can change a file.
 
     ``what`` names the file at the beginning of the message, which ends with the command that
@@ -59,7 +59,7 @@ def _is_only_member(uid: int, gid: int) -> bool:
     return is_own_group and {*members, *group.gr_mem} <= {account.pw_name}
 
 
-def is_own(path: str) -> bool:
+def belongs_to_this_account(path: str) -> bool:
     """Tell whether a path exists and belongs to this account.
 
     Root must write nothing into a directory of another account: that account could not change it.

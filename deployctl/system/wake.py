@@ -43,11 +43,11 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # The path unit removes its file at once, even while a worker runs. If the file is older than this,
 # in seconds, the unit is not active.
-SECONDS_TO_ANSWER = 5.0
+UNIT_TIMEOUT = 5.0
 # RUNTIME has a directory for the account while the account's own systemd runs (systemd(1)). LINGER
 # has a file for the account if that systemd stays when nobody is logged in (loginctl(1)).
-RUNTIME = "/run/user"
-LINGER = "/var/lib/systemd/linger"
+RUNTIME_ROOT = "/run/user"
+LINGER_DIR = "/var/lib/systemd/linger"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
 _RUNTIME_DIR = "XDG_RUNTIME_DIR"
 
@@ -86,8 +86,8 @@ def wake_worker(config_path: str, env_names: Iterable[str], state_dir: str, repo
 
 def start_method(state_dir: str) -> Way:
     """Return the way in which a worker would be started now: unit, scope or session."""
-    age = unanswered_seconds(state_dir)
-    if age is not None and age <= SECONDS_TO_ANSWER:
+    age = wake_file_age(state_dir)
+    if age is not None and age <= UNIT_TIMEOUT:
         return "unit"
     return method_without_unit()
 
@@ -102,7 +102,7 @@ def wake_dir(state_dir: str) -> str:
     return os.path.join(state_dir, "wake")
 
 
-def unanswered_seconds(state_dir: str) -> float | None:
+def wake_file_age(state_dir: str) -> float | None:
     """Return for how many seconds the path unit has left a file in its directory.
 
     0: there is no file. None: there is no directory, so no path unit.
@@ -126,7 +126,7 @@ def _touch_wake_file(state_dir: str) -> bool:
     except OSError:
         return False
     try:
-        return abs(time.time() - os.fstat(file).st_mtime) <= SECONDS_TO_ANSWER
+        return abs(time.time() - os.fstat(file).st_mtime) <= UNIT_TIMEOUT
     finally:
         os.close(file)
 
@@ -200,12 +200,12 @@ def runtime_dir() -> str | None:
 
     None: no such systemd runs, or it ends when the account's last login ends.
     """
-    from deployctl.system.environment import account
+    from deployctl.system.environment import current_account
 
-    current = account()
-    if not os.path.exists(os.path.join(LINGER, current.user)):
+    current = current_account()
+    if not os.path.exists(os.path.join(LINGER_DIR, current.user)):
         return None
-    directory = os.path.join(RUNTIME, str(current.uid))
+    directory = os.path.join(RUNTIME_ROOT, str(current.uid))
     return directory if os.path.isdir(os.path.join(directory, "systemd")) else None
 
 

@@ -19,7 +19,7 @@ UNCHANGED = "unchanged"
 # [skip deploy]; its status is ``succeeded``. ``deployctl sync`` does not queue that commit again.
 IGNORED = "ignored"
 # The phases of deployments that succeeded without making anything live.
-IDLE = (UNCHANGED, IGNORED)
+PHASES_WITHOUT_EFFECT = (UNCHANGED, IGNORED)
 
 # The exit code of a command that waited for a deployment, by the deployment's status.
 EXIT_CODES = {
@@ -89,7 +89,7 @@ class Failure:
     tail: str = ""
 
     @property
-    def is_of_answer(self) -> bool:
+    def tail_is_url_answer(self) -> bool:
         """Tell whether ``tail`` is the beginning of a URL's answer, not the end of an output."""
         return self.stage in _HEALTH_CHECK_STAGES and self.command is None
 

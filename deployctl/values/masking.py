@@ -35,7 +35,7 @@ class Masker:
         self._held = b""  # the end of the stream so far, which may be the beginning of a secret
         self._hidden = 0  # how many of the held bytes belong to a secret already replaced
 
-    def another(self) -> Masker:
+    def for_new_stream(self) -> Masker:
         """Return a new masker of the same secrets, for another stream."""
         return Masker(self._values)
 

@@ -15,7 +15,7 @@ from deployctl.values.text import MB
 REVISION, COMPLETE = "REVISION", ".complete"
 
 # The origin of the parts of a pipeline that repos.yml sets, in :attr:`Pipeline.origins`.
-OWN = "repos.yml"
+OPERATOR_FILE = "repos.yml"
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,14 @@ class Pipeline:
     env: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
-    def over(self, values: Mapping[str, Any], origin: str) -> Pipeline:
+    def with_values_of(self, values: Mapping[str, Any], origin: str) -> Pipeline:
         """Return a pipeline with the values of another source, ``origin``.
 
         They replace what other sources have set, but not what the operator has set in repos.yml.
         """
-        new = {key: value for key, value in values.items() if self.origins.get(key) != OWN}
+        new = {
+            key: value for key, value in values.items() if self.origins.get(key) != OPERATOR_FILE
+        }
         return replace(self, **new, origins={**self.origins, **dict.fromkeys(new, origin)})
 
 
@@ -192,7 +194,7 @@ class Repo:
     notify: tuple[Subscription, ...] = ()
 
     @property
-    def below(self) -> str:
+    def subdirectory(self) -> str:
         """``dir``, but empty if the whole repository is deployed."""
         return "" if self.dir == "." else self.dir
 

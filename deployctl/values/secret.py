@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from deployctl.errors import ConfigError
-from deployctl.system.trust import require_trust
+from deployctl.system.trust import require_unchangeable_by_others
 
 # The variables that a web server sets from the request (RFC 3875, 4.1), and those that servers add.
 _REQUEST_VARIABLES = frozenset(
@@ -20,7 +20,7 @@ _REQUEST_VARIABLES = frozenset(
 )
 
 
-def is_of_request(name: str) -> bool:
+def is_set_by_web_server(name: str) -> bool:
     """Tell whether an HTTP client can set this environment variable of a CGI process.
 
     A secret must not be read from such a variable, since the client could choose its value.
@@ -85,7 +85,7 @@ def _read(path: str) -> str:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            require_trust(f"the secret file {path}", path, os.fstat(file.fileno()))
+            require_unchangeable_by_others(f"the secret file {path}", path, os.fstat(file.fileno()))
             return file.read().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"

@@ -5,7 +5,7 @@ Every delivery loads this module, so it imports nothing that is slow to load.
 
 from __future__ import annotations
 
-from deployctl.store import deliveries, freezes
+from deployctl.store import deliveries, locks_and_holds
 from deployctl.store.queue import Order
 from deployctl.webhook.payload import printable
 
@@ -113,7 +113,7 @@ def _duplicate(case: Case) -> Decision | None:
 
 def _decide_push(case: Case, push: Push) -> Decision:
     repo = case.repo
-    if push.revision and freezes.hold_on(case.db, repo.name, push.revision):
+    if push.revision and locks_and_holds.hold_on(case.db, repo.name, push.revision):
         reason = f"{push.revision} is held: deployctl resume {repo.name} lets it through"
         return Decision("ignored", reason)
     if push.skips:
@@ -158,13 +158,15 @@ def _decide_report(case: Case, check: Check) -> Decision:
     from deployctl.store import checks
 
     repo, revision = case.repo.name, check.revision
-    checks.note(case.connection, repo, revision, check.context, check.state, check.mark, case.now)
+    checks.record_report(
+        case.connection, repo, revision, check.context, check.state, check.mark, case.now
+    )
     verdict = checks.verdict(case.db, repo, revision)
     waiting = checks.waiting_for(case.db, repo, revision)
     if verdict.failed:
         reason = f"the check {verdict.failed} of {revision} failed"
         if waiting is not None:
-            checks.drop(case.connection, waiting, reason, case.now)
+            checks.cancel_waiting(case.connection, waiting, reason, case.now)
             reason += f": deployment {waiting} is dropped"
         return Decision("ignored", reason, deployment=waiting)
     if not verdict.passed:
@@ -177,7 +179,7 @@ def _decide_passed(case: Case, check: Check, waiting: int | None) -> Decision:
 
     passed = f"the checks of {check.revision} passed"
     if waiting is not None:
-        checks.let_run(case.connection, waiting, passed)
+        checks.make_ready(case.connection, waiting, passed)
         return Decision("queued", passed, deployment=waiting)
     order = _order_without_push(case, check)
     if order is None:
@@ -199,7 +201,7 @@ def _order_without_push(case: Case, check: Check) -> Order | None:
     branch = f"refs/heads/{case.repo.branch}"
     if ref is None and case.repo.tags is None and branch in check.refs:
         ran_before = deliveries.deployment_for_key(db, name, case.key) is not None
-        if case.is_replay or ran_before or checks.may_begin(db, name, revision):
+        if case.is_replay or ran_before or checks.may_queue_unannounced(db, name, revision):
             ref = branch
     return Order(ref=ref, revision=revision) if ref else None
 
@@ -229,9 +231,9 @@ def _last_followed_push(event: Event, repo: WebhookRepo) -> Push | None:
 def _is_followed(ref: str, repo: WebhookRepo) -> bool:
     if repo.tags is None:
         return ref == f"refs/heads/{repo.branch}"
-    from deployctl.config.refs import tag_fits
+    from deployctl.config.refs import matches_tag_pattern
 
-    return tag_fits(ref, repo.tags)
+    return matches_tag_pattern(ref, repo.tags)
 
 
 def _reason_to_ignore(event: Event) -> str:

@@ -19,7 +19,7 @@ def find_delivery(db: Database, number: int) -> DeliveryRecord:
     return found
 
 
-def explain(db: Database, record: DeliveryRecord) -> str:
+def explain_delivery(db: Database, record: DeliveryRecord) -> str:
     """Return one sentence: the result, its reason, and the outcome of the deployment, if any."""
     answered = f" (answered {_STATUS[record.result]})" if record.result in _STATUS else ""
     sentence = f"{record.result}{answered}: {record.reason}"
@@ -28,7 +28,7 @@ def explain(db: Database, record: DeliveryRecord) -> str:
     return f"{sentence}; {_outcome(found)}" if found else sentence
 
 
-def next_step(record: DeliveryRecord) -> str | None:
+def suggested_action(record: DeliveryRecord) -> str | None:
     """Return what a person can do about the delivery; None where nothing went wrong."""
     if record.result == "refused" and record.facts is not None:
         return f"mend that, then: deployctl delivery replay {record.id}"

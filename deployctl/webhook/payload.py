@@ -6,7 +6,7 @@ Every delivery loads this module, so ``urllib.parse`` is imported for form bodie
 from __future__ import annotations
 
 from deployctl.errors import DeployctlError
-from deployctl.system.lean import JsonReader
+from deployctl.system.fast_imports import JsonReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from deployctl.errors import ConfigError, DeployctlError
 from deployctl.store import deliveries, queue
 from deployctl.store.database import Database
-from deployctl.system.lean import to_json
+from deployctl.system.fast_imports import to_json
 from deployctl.webhook import stored_form
+from deployctl.webhook.candidates import Candidates, proven_candidates, refusal_reason
 from deployctl.webhook.decide import Case, Decision, decide
-from deployctl.webhook.match import Candidates, proven_candidates, refusal_reason
 from deployctl.webhook.payload import MalformedError
 from deployctl.webhook.redact import Redactor
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from deployctl.config.compiled import WebhookConfig, WebhookRepo
+    from deployctl.webhook.candidates import Candidate
     from deployctl.webhook.decide import Result
-    from deployctl.webhook.match import Candidate
     from deployctl.webhook.request import Request
 
 # In seconds. A forge waits 5 s (Gitea) to 10 s (GitHub) for the answer, and this process ends
@@ -118,7 +118,7 @@ def _use_proof(
         return True
     proof, expires_at = candidate.event.single_use
     now = candidates.delivery.received_at
-    return deliveries.use_proof(connection, candidate.repo.name, proof, expires_at, now)
+    return deliveries.use_proof_once(connection, candidate.repo.name, proof, expires_at, now)
 
 
 def _decide_one(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 
-from deployctl.system.lean import quote
+from deployctl.system.fast_imports import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

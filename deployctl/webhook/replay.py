@@ -12,9 +12,9 @@ from deployctl.store import deliveries
 from deployctl.store.database import Database
 from deployctl.store.delivery_records import DeliveryRecord
 from deployctl.values.deployment import Origin
+from deployctl.webhook.candidates import follows
 from deployctl.webhook.decide import Case, Decision, decide
 from deployctl.webhook.forges.event import Event
-from deployctl.webhook.match import follows
 from deployctl.webhook.receive import queue_decision
 from deployctl.webhook.stored_form import event_from_json
 
@@ -23,7 +23,7 @@ _GITEA_FAMILY = {"gitea", "forgejo", "gogs"}
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayResult:
     """The result of a replay for one repo, recorded as a new delivery.
 
     ``deployment`` is the number of the deployment that was queued or existed; None: there is none.
@@ -45,9 +45,9 @@ class Replayed:
         }
 
 
-def replay(
+def replay_delivery(
     db: Database, config: WebhookConfig, record: DeliveryRecord, origin: Origin
-) -> list[Replayed]:
+) -> list[ReplayResult]:
     """Decide about a recorded delivery again, with the current repos.yml -> one result per repo.
 
     No signature is checked: a person who may replay may also deploy, and a deployment fetches from
@@ -100,7 +100,7 @@ def _is_of_forge(repo: WebhookRepo, forge: str | None) -> bool:
     return repo.forge in (None, forge) or forge == "control" or {repo.forge, forge} <= _GITEA_FAMILY
 
 
-def _replay_one(case: Case, record: DeliveryRecord, origin: Origin) -> Replayed:
+def _replay_one(case: Case, record: DeliveryRecord, origin: Origin) -> ReplayResult:
     decision = decide(case)
     entry = deliveries.Entry(decision.result, decision.reason, origin.now)
     entry.forge, entry.event, entry.forge_id = record.forge, record.event, record.forge_id
@@ -110,7 +110,7 @@ def _replay_one(case: Case, record: DeliveryRecord, origin: Origin) -> Replayed:
     stored = deliveries.StoredRequest(json.dumps(record.headers), record.body, record.body_size)
     delivery = deliveries.record(case.connection, entry, stored)
     number = _carry_out(case, decision, delivery, origin)
-    return Replayed(delivery, case.repo.name, decision.result, decision.reason, number)
+    return ReplayResult(delivery, case.repo.name, decision.result, decision.reason, number)
 
 
 def _carry_out(case: Case, decision: Decision, delivery: int, origin: Origin) -> int | None:

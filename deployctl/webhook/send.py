@@ -18,7 +18,7 @@ _TIMEOUT = 15.0  # seconds
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentDelivery:
     """The answer of a URL to a test delivery.
 
     ``text`` is its body; ``answer`` is the JSON in it, None where deployctl did not send it.
@@ -75,7 +75,7 @@ def _secret(repo: Repo) -> bytes:
     return repo.webhook_secrets[0].reveal().encode("utf-8", "surrogateescape")
 
 
-def send(url: str, headers: dict[str, str], body: bytes) -> Sent:
+def post_delivery(url: str, headers: dict[str, str], body: bytes) -> SentDelivery:
     """Send a POST request as a forge does, and return the answer.
 
     No redirect is followed, and no proxy from the environment is used.
@@ -93,7 +93,7 @@ def send(url: str, headers: dict[str, str], body: bytes) -> Sent:
                 f"cannot reach {url}: {error}; is that the URL that the forge has, and does the "
                 "web server run?"
             ) from error
-    return Sent(url, response.status_code, _answer(response.text), response.text)
+    return SentDelivery(url, response.status_code, _answer(response.text), response.text)
 
 
 def _answer(text: str) -> dict[str, Any] | None:

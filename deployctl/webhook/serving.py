@@ -10,11 +10,11 @@ import os
 import sys
 import time
 
-from deployctl.config.compiled import load_webhook_config, probable_state_dir
+from deployctl.config.compiled import guess_state_dir, load_webhook_config
 from deployctl.config.locate import find_config
 from deployctl.errors import DeployctlError
-from deployctl.system.lean import signal
-from deployctl.system.trust import is_own
+from deployctl.system.fast_imports import signal
+from deployctl.system.trust import belongs_to_this_account
 from deployctl.system.wake import wake_worker
 from deployctl.webhook.receive import Answer, receive, unavailable
 
@@ -133,8 +133,8 @@ def _log(config: str | None, message: str) -> None:
     Any client can cause messages. So a log beyond MAX_LOG is renamed to ``webhook.log.1``: the log
     does not fill the disk, and new messages are still written.
     """
-    state_dir = probable_state_dir(config) if config else None
-    if state_dir is None or not is_own(state_dir):
+    state_dir = guess_state_dir(config) if config else None
+    if state_dir is None or not belongs_to_this_account(state_dir):
         return
     path = os.path.join(state_dir, "logs", "webhook.log")
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

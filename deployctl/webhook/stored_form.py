@@ -8,7 +8,7 @@ Every delivery loads this module, so it imports nothing that is slow to load.
 from __future__ import annotations
 
 from deployctl.store.deliveries import StoredRequest
-from deployctl.system.lean import to_json
+from deployctl.system.fast_imports import to_json
 from deployctl.webhook.forges.event import Check, Control, Event, Push
 from deployctl.webhook.payload import printable
 from deployctl.webhook.redact import HIDDEN, SECRET_MEMBERS, Redactor
@@ -128,6 +128,6 @@ def delivery_key(event: Event, delivery: Delivery) -> str:
     """
     if event.key is not None and len(event.key) <= 200:
         return event.key
-    from deployctl.system.lean import sha256
+    from deployctl.system.fast_imports import sha256
 
     return "sha256:" + sha256(delivery.body).hexdigest()

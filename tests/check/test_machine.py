@@ -17,7 +17,7 @@ from deployctl.config.load import load
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
 from deployctl.system.environment import PATH
-from deployctl.system.find_program import first_word
+from deployctl.system.find_program import first_program
 from deployctl.system.mounts import mounted_at
 from deployctl.system.process_tree import identity
 from deployctl.values.repo import Config
@@ -345,7 +345,7 @@ def test_the_version_of_git_is_reported(loaded: Config) -> None:
 def test_first_word_is_the_program_that_a_command_starts(
     command: str | tuple[str, ...], word: str | None
 ) -> None:
-    assert first_word(command) == word
+    assert first_program(command) == word
 
 
 def test_programs_of_the_steps_are_looked_for_on_the_path_of_the_steps(

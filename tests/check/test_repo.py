@@ -313,7 +313,7 @@ def test_the_weakness_of_the_proof_of_a_forge_is_a_warning(
     found = webhook_findings(
         write_config, forge=name, id=7, webhook_secret=valid_secrets.get(name, LONG)
     )
-    weakness = forges.load(name).WEAKNESS
+    weakness = forges.load_forge(name).WEAKNESS
     assert found == [
         ("warn", f"{name}: {weakness}")
         if weakness

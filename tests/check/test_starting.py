@@ -122,8 +122,8 @@ def test_a_worker_of_another_account_only_is_a_warning(
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> starting.Machine:
     """Stand-ins for systemd, which cannot run here: units are active, stopping one ends all."""
-    monkeypatch.setattr(wake, "LINGER", str(tmp_path / "linger"))
-    monkeypatch.setattr(wake, "RUNTIME", str(tmp_path / "runtime"))
+    monkeypatch.setattr(wake, "LINGER_DIR", str(tmp_path / "linger"))
+    monkeypatch.setattr(wake, "RUNTIME_ROOT", str(tmp_path / "runtime"))
     cgroup(tmp_path, "self", "0::/user.slice/user-1000.slice/session-3.scope")
     (tmp_path / "kill_mode").write_text("control-group\n")
     kill_mode = ("sh", "-c", f"cat {tmp_path}/kill_mode")

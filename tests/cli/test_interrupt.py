@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.system.environment import account
+from deployctl.system.environment import current_account
 from tests.conftest import WriteConfig
 from tests.git.test_command import processes_called
 from tests.support.app import App
@@ -158,7 +158,7 @@ def test_a_cancel_at_any_place_makes_the_old_release_live_again(app: Building, p
     document = app.cli.json("show", "2")
     assert (document["status"], document["reason"]) == (
         "cancelled",
-        f"cancelled by {account().user}",
+        f"cancelled by {current_account().user}",
     )
 
 
@@ -238,6 +238,9 @@ def test_a_deployment_whose_process_was_killed_can_be_cancelled(app: Building) -
     process.kill()
     finish(process)
     done = app.cli("cancel", "2")
-    assert (done.code, done.stdout) == (0, f"app #2: cancelled (cancelled by {account().user})\n")
+    assert (done.code, done.stdout) == (
+        0,
+        f"app #2: cancelled (cancelled by {current_account().user})\n",
+    )
     wait_until(lambda: not is_running(app.pid))
     assert app.live == "1"

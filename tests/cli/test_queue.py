@@ -343,7 +343,7 @@ def test_sync_waits_for_the_checks_of_a_repo_with_on_ci_success(
     tip = app.push("1")
     if state:
         with Database(str(app.state)) as db, db.writing() as connection:
-            checks.note(connection, "app", tip, "build", state, "1", time.time())
+            checks.record_report(connection, "app", tip, "build", state, "1", time.time())
     assert deployed_by(app, "sync") == deployed
     assert deployed_by(app, "sync") == []
     queued = [(entry["number"], entry["revision"]) for entry in app.status["queued"]]

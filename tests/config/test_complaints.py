@@ -16,7 +16,7 @@ import yaml
 from deployctl.config import yaml_tree
 from deployctl.config.load import load
 from deployctl.config.locate import MAX_SIZE
-from deployctl.config.project import parse_project
+from deployctl.config.project import parse_pipeline_file
 from deployctl.config.schema import REPO_KEYS, TOP_KEYS
 from deployctl.errors import ConfigError
 from deployctl.values.forge_names import FORGES
@@ -636,7 +636,7 @@ def test_a_wrong_value_in_a_repo_is_explained(line: str, expected: str, tmp_path
 def test_a_project_may_name_only_files_of_its_release_as_evidence(file: str, expected: str) -> None:
     text = f"healthcheck: {{command: a, evidence: {{file: {file}}}}}"
     with pytest.raises(ConfigError) as error:
-        parse_project(text.encode(), ".deployctl.yml")
+        parse_pipeline_file(text.encode(), ".deployctl.yml")
     assert str(error.value) == f".deployctl.yml:1: healthcheck.evidence.file: {expected}"
 
 

@@ -15,7 +15,7 @@ from deployctl.config.deployers import BUILT_IN
 from deployctl.config.healthcheck import EVIDENCE_KEYS, HEALTHCHECK_KEYS
 from deployctl.config.load import load, parse
 from deployctl.config.pipeline import POST_KEYS
-from deployctl.config.readers import Table
+from deployctl.config.readers import KeyTable
 from deployctl.config.stages import STAGE_KEYS, WHEN_KEYS
 from deployctl.config.yaml_tree import List, Map, Node, read_document
 from deployctl.values.repo import Channel, Config, HealthCheck, Repo
@@ -27,7 +27,7 @@ TEXT = EXAMPLE.read_text()
 # "#" directly before text disables a key; "#" and a space begin a comment.
 UNCOMMENTED = re.sub(r"(?m)^( *)#(?=[^\s#])", r"\1", TEXT)
 
-TABLES: dict[str, Table] = {
+TABLES: dict[str, KeyTable] = {
     "TOP_KEYS": schema.TOP_KEYS,
     "REPO_KEYS": schema.REPO_KEYS,
     "STAGE_KEYS": STAGE_KEYS,
@@ -45,7 +45,7 @@ def parse_yaml(text: str) -> Map:
     return read_document(text.encode(), Reading(str(EXAMPLE)))
 
 
-def sections(top: Map) -> Iterator[tuple[Table, Map]]:
+def sections(top: Map) -> Iterator[tuple[KeyTable, Map]]:
     """Yield every mapping in the file, with the table of the keys that it may have."""
     yield schema.TOP_KEYS, top
     yield from entries(schema.DEPLOYER_KEYS, top.entries["deployers"])
@@ -63,20 +63,20 @@ def sections(top: Map) -> Iterator[tuple[Table, Map]]:
         yield from items(EVIDENCE_KEYS, healthcheck.entries.get("evidence"))
 
 
-def value_of(table: Table, node: Map, key: str) -> Iterator[tuple[Table, Map]]:
+def value_of(table: KeyTable, node: Map, key: str) -> Iterator[tuple[KeyTable, Map]]:
     """Yield the value of ``key``, if it is a mapping."""
     value = node.entries.get(key)
     if isinstance(value, Map):
         yield table, value
 
 
-def entries(table: Table, node: Node) -> Iterator[tuple[Table, Map]]:
+def entries(table: KeyTable, node: Node) -> Iterator[tuple[KeyTable, Map]]:
     """Yield the values of a mapping that are mappings."""
     assert isinstance(node, Map)
     yield from ((table, value) for value in node.entries.values() if isinstance(value, Map))
 
 
-def items(table: Table, node: Node | None) -> Iterator[tuple[Table, Map]]:
+def items(table: KeyTable, node: Node | None) -> Iterator[tuple[KeyTable, Map]]:
     """Yield the items of a list that are mappings; no items if there is no list."""
     if isinstance(node, List):
         yield from ((table, value) for value in node.items if isinstance(value, Map))

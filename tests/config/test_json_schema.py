@@ -14,7 +14,7 @@ from deployctl.config.complaints import Reading
 from deployctl.config.json_schema import project_file, repos_yml
 from deployctl.config.load import parse
 from deployctl.config.project import PROJECT_KEYS
-from deployctl.config.readers import Table
+from deployctl.config.readers import KeyTable
 from deployctl.config.schema import REPO_KEYS, TOP_KEYS
 from deployctl.config.yaml_tree import List, Map, Node, read_document
 from deployctl.errors import ConfigError
@@ -134,7 +134,7 @@ def mappings_with_keys(schema: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_key_of_every_table_is_in_the_schema_with_its_description(name: str) -> None:
-    table: Table = TABLES[name]
+    table: KeyTable = TABLES[name]
     found = [
         shape["properties"]
         for shape in mappings_with_keys(REPOS)

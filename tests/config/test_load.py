@@ -298,9 +298,14 @@ def test_a_healthcheck_may_be_a_command(tmp_path: Path) -> None:
 
 def test_dir_is_normalised_and_below_is_empty_for_the_whole_repository(tmp_path: Path) -> None:
     repo = load_repo(tmp_path, dir="./web//site/", submodules=True, lfs=True)
-    assert (repo.dir, repo.below, repo.submodules, repo.lfs) == ("web/site", "web/site", True, True)
+    assert (repo.dir, repo.subdirectory, repo.submodules, repo.lfs) == (
+        "web/site",
+        "web/site",
+        True,
+        True,
+    )
     repo = load_repo(tmp_path)
-    assert (repo.dir, repo.below, repo.submodules, repo.lfs) == (".", "", False, False)
+    assert (repo.dir, repo.subdirectory, repo.submodules, repo.lfs) == (".", "", False, False)
 
 
 def test_shared_paths_are_normalised(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from deployctl.check import programs
 from deployctl.deploy.limits import Limits, Systemd, limits_of
-from deployctl.system.process import Outcome
+from deployctl.system.process import StepOutcome
 from deployctl.values.repo import Config, Repo
 from tests.support.app import App
 from tests.support.cli import is_running
@@ -162,19 +162,19 @@ def test_a_memory_limit_that_the_kernel_does_not_enforce_is_left_out(tmp_path: P
 @pytest.mark.parametrize(
     ("outcome", "hint"),
     [
-        (Outcome(None, "SIGKILL"), "was memory: 1G too little?"),
-        (Outcome(None, "SIGTERM"), "was memory: 1G too little?"),
-        (Outcome(137), "was memory: 1G too little?"),
-        (Outcome(None, "SIGSEGV"), ""),
-        (Outcome(1), ""),
+        (StepOutcome(None, "SIGKILL"), "was memory: 1G too little?"),
+        (StepOutcome(None, "SIGTERM"), "was memory: 1G too little?"),
+        (StepOutcome(137), "was memory: 1G too little?"),
+        (StepOutcome(None, "SIGSEGV"), ""),
+        (StepOutcome(1), ""),
     ],
 )
 def test_a_step_that_the_memory_limit_may_have_killed_has_a_hint(
-    outcome: Outcome, hint: str
+    outcome: StepOutcome, hint: str
 ) -> None:
     assert Limits(("x",), GB).hint(outcome) == hint
     assert Limits(("x",)).hint(outcome) == ""
-    assert Outcome(None, "SIGKILL", hint="was it?").describe() == "killed by SIGKILL; was it?"
+    assert StepOutcome(None, "SIGKILL", hint="was it?").describe() == "killed by SIGKILL; was it?"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="asks the systemd of the system as root does")

@@ -370,11 +370,11 @@ def test_probation_begins_again_if_the_clock_was_set_back_across_a_reboot(
 
 def test_an_instant_measures_elapsed_time_although_the_clock_was_set() -> None:
     begun = Instant(wall=1000.0, boot="a", clock=50.0)
-    assert begun.until(Instant(wall=-9e8, boot="a", clock=80.0)) == 30.0
-    assert begun.until(Instant(wall=9e8, boot="a", clock=80.0)) == 30.0
-    assert begun.until(Instant(wall=1200.0, boot="b", clock=10.0)) == 200.0
+    assert begun.seconds_until(Instant(wall=-9e8, boot="a", clock=80.0)) == 30.0
+    assert begun.seconds_until(Instant(wall=9e8, boot="a", clock=80.0)) == 30.0
+    assert begun.seconds_until(Instant(wall=1200.0, boot="b", clock=10.0)) == 200.0
     behind = Instant(wall=900.0, boot="b", clock=10.0)
-    assert begun.until(behind) == 0.0
+    assert begun.seconds_until(behind) == 0.0
     assert begun.is_ahead_of(behind)
     assert not begun.is_ahead_of(Instant(wall=900.0, boot="a", clock=60.0))
 

@@ -17,7 +17,7 @@ from deployctl.output.screen import Output
 from deployctl.releases.site import Site
 from deployctl.store import deployments, queue
 from deployctl.store.database import Database
-from deployctl.store.freezes import Lock, set_lock
+from deployctl.store.locks_and_holds import Lock, set_lock
 from deployctl.system.process_tree import end_marked
 from tests.conftest import WriteConfig
 from tests.support.cli import Cli, finish

@@ -49,9 +49,13 @@ def test_a_checkout_is_created_at_a_path_that_does_not_exist(
     checkout = Checkout(str(tmp_path / "sites" / "blog"))
     assert (checkout.exists(), checkout.head()) == (False, None)
     checkout.create()
-    assert (checkout.exists(), checkout.head(), checkout.is_ours()) == (True, None, False)
+    assert (checkout.exists(), checkout.head(), checkout.was_deployed_before()) == (
+        True,
+        None,
+        False,
+    )
     assert deploy(Path(checkout.path), upstream, upstream.head) is None
-    assert (checkout.head(), checkout.is_ours()) == (upstream.head, True)
+    assert (checkout.head(), checkout.was_deployed_before()) == (upstream.head, True)
     assert (tmp_path / "sites" / "blog" / "README").read_text() == "hello\n"
 
 
@@ -178,7 +182,7 @@ def test_branches_configuration_and_untracked_files_of_a_clone_are_kept(
     (clone / "notes").write_text("mine\n")
     before = git(clone, "config", "--list", "--local")
     revision = upstream.commit({"README": "two\n"})
-    assert not Checkout(str(clone)).is_ours()
+    assert not Checkout(str(clone)).was_deployed_before()
     assert deploy(clone, upstream, revision) is None
     assert git(clone, "rev-parse", "HEAD") == revision
     assert git(clone, "rev-parse", "mine") == local

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from deployctl.errors import GitError
+from deployctl.git.complete_tree import fetch_parts, write_parts
 from deployctl.git.mirror import Mirror
-from deployctl.git.parts import gather, write
 from tests.git.test_mirror import MAIN, mirror_of
 from tests.support.projects import add_submodule, keep_in_lfs, library, push_lfs
 from tests.support.upstream import Upstream, git
@@ -27,9 +27,9 @@ def upstream(upstream: Upstream) -> Upstream:
 
 
 def write_release(mirror: Mirror, directory: Path, revision: str | None = None) -> Path:
-    parts = gather(mirror, revision or mirror.fetch(MAIN))
+    parts = fetch_parts(mirror, revision or mirror.fetch(MAIN))
     directory.mkdir()
-    write(parts, str(directory))
+    write_parts(parts, str(directory))
     return directory
 
 

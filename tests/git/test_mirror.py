@@ -85,16 +85,16 @@ def test_a_commit_is_fetched_by_its_sha_or_else_through_its_branch(
 ) -> None:
     first = upstream.head
     second = upstream.commit({"README": "two\n"})
-    mirror.bring(first, MAIN)
+    mirror.ensure_commit(first, MAIN)
     assert (mirror.has(first), mirror.has(second)) == (True, False), "by its sha alone"
 
     def refuse(revision: str) -> None:
         raise GitError("Server does not allow request for unadvertised object")
 
     monkeypatch.setattr(mirror, "fetch_revision", refuse)
-    mirror.bring(second, MAIN)
+    mirror.ensure_commit(second, MAIN)
     assert mirror.has(second)
-    assert message_of(mirror.bring, "1" * 40, MAIN).startswith("Server does not allow")
+    assert message_of(mirror.ensure_commit, "1" * 40, MAIN).startswith("Server does not allow")
 
 
 def test_a_force_push_is_an_ordinary_fetch(mirror: Mirror, upstream: Upstream) -> None:

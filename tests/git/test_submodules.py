@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from deployctl.errors import GitError
+from deployctl.git.complete_tree import fetch_parts, write_parts
 from deployctl.git.mirror import Mirror
-from deployctl.git.parts import gather, write
 from deployctl.git.submodules import fault_of_url, submodule_url
 from tests.git.test_mirror import MAIN, mirror_of
 from tests.support.projects import add_submodule, library, update_submodule, write_submodule_entry
@@ -28,9 +28,9 @@ def mirror(tmp_path: Path, upstream: Upstream) -> Mirror:
 
 def write_release(mirror: Mirror, directory: Path) -> list[str]:
     """Write the branch as a release into ``directory``; return the files that it has then."""
-    parts = gather(mirror, mirror.fetch(MAIN))
+    parts = fetch_parts(mirror, mirror.fetch(MAIN))
     directory.mkdir()
-    write(parts, str(directory))
+    write_parts(parts, str(directory))
     return sorted(
         str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir()
     )
@@ -39,7 +39,7 @@ def write_release(mirror: Mirror, directory: Path) -> list[str]:
 def error_of(mirror: Mirror) -> str:
     revision = mirror.fetch(MAIN)
     with pytest.raises(GitError) as caught:
-        gather(mirror, revision)
+        fetch_parts(mirror, revision)
     return str(caught.value)
 
 
@@ -136,10 +136,10 @@ def test_a_fetched_commit_can_be_written_without_a_remote(
     lib = library(tmp_path, "lib")
     revision = add_submodule(upstream, lib, "lib")
     mirror.fetch(MAIN)
-    gather(mirror, revision)
+    fetch_parts(mirror, revision)
     shutil.rmtree(lib.bare)
     (tmp_path / "release").mkdir()
-    write(gather(mirror, revision), str(tmp_path / "release"))
+    write_parts(fetch_parts(mirror, revision), str(tmp_path / "release"))
     assert (tmp_path / "release/lib/lib.txt").read_text() == "lib 1\n"
 
 
@@ -235,7 +235,7 @@ def test_a_submodule_is_not_written_through_a_symlink(
     """CVE-2024-32002: a symlink redirects the path of a submodule if case is ignored in names."""
     lib = library(tmp_path, "lib")
     add_submodule(upstream, lib, "lib")
-    parts = gather(mirror, mirror.fetch(MAIN))
+    parts = fetch_parts(mirror, mirror.fetch(MAIN))
     release, outside = tmp_path / "release", tmp_path / "outside"
     release.mkdir()
     outside.mkdir()
@@ -248,7 +248,7 @@ def test_a_submodule_is_not_written_through_a_symlink(
 
     monkeypatch.setattr(mirror, "export", export_and_replace)
     with pytest.raises(GitError) as caught:
-        write(parts, str(release))
+        write_parts(parts, str(release))
     assert str(caught.value) == (
         f"submodule lib: {release}/lib is not an empty directory inside the release: look for a "
         "symlink or a file in the commit that has its name"
@@ -279,7 +279,7 @@ def test_a_repo_from_a_server_cannot_have_submodules_from_this_machine(
 def test_submodules_that_stay_empty_are_warned_of(upstream: Upstream, tmp_path: Path) -> None:
     add_submodule(upstream, library(tmp_path, "lib"), "lib")
     mirror = mirror_of(tmp_path, upstream.url)
-    parts = gather(mirror, mirror.fetch(MAIN))
-    assert parts.told == (
+    parts = fetch_parts(mirror, mirror.fetch(MAIN))
+    assert parts.messages == (
         "warning: submodules stay empty (lib): set submodules: true of blog in repos.yml",
     )

@@ -19,7 +19,7 @@ import pytest
 from deployctl import __version__
 from deployctl.health.check import HealthResult, check
 from deployctl.system.command import Command
-from deployctl.system.process import Outcome, StepContext, run_step
+from deployctl.system.process import StepContext, StepOutcome, run_step
 from deployctl.values.repo import HealthCheck
 
 
@@ -104,7 +104,7 @@ def create_self_signed(key: str, certificate: str) -> None:
     subprocess.run(argv, check=True, capture_output=True, timeout=60)
 
 
-def no_command(command: Command, timeout: float) -> Outcome:
+def no_command(command: Command, timeout: float) -> StepOutcome:
     raise AssertionError("unexpected command")
 
 
@@ -406,10 +406,10 @@ def check_command(
     clock = Clock()
     remaining = list(exit_codes)
 
-    def run_command(command: Command, timeout: float) -> Outcome:
+    def run_command(command: Command, timeout: float) -> StepOutcome:
         clock.now += takes
         code = remaining.pop(0) if len(remaining) > 1 else remaining[0]
-        return Outcome(
+        return StepOutcome(
             code,
             timed_out=code is None,
             tail=f"at {clock.now:g}",
@@ -506,7 +506,7 @@ def test_a_server_that_starts_slowly_becomes_healthy() -> None:
 
 
 def test_a_command_is_run_with_its_timeout_and_its_failure_is_returned(tmp_path: Path) -> None:
-    def run_command(command: Command, timeout: float) -> Outcome:
+    def run_command(command: Command, timeout: float) -> StepOutcome:
         env = {"PATH": "/usr/bin:/bin"}
         context = StepContext(str(tmp_path), env, f"health-{tmp_path}", timeout)
         return run_step(command, context, write=lambda _: None)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from deployctl.health.check import HealthResult
-from deployctl.health.evidence import explain
+from deployctl.health.evidence import collect_evidence
 from deployctl.system.command import Command
-from deployctl.system.process import Outcome
+from deployctl.system.process import StepOutcome
 from deployctl.values.masking import Masker
 from deployctl.values.repo import Evidence, HealthCheck
 from tests.support.app import App
@@ -32,7 +32,7 @@ def phone() -> Iterator[Bark]:
 # Files
 
 
-def no_command(command: Command, timeout: float) -> Outcome:
+def no_command(command: Command, timeout: float) -> StepOutcome:
     raise AssertionError("unexpected command")
 
 
@@ -42,7 +42,7 @@ def evidence_from(path: str, directory: Path) -> str:
     The same text must have been passed to ``tell``.
     """
     passed: list[str] = []
-    shown = explain(
+    shown = collect_evidence(
         HealthCheck(command=("probe",), evidence=(Evidence(file=path),)),
         HealthResult(False, "it failed", 1),
         directory=str(directory),

@@ -13,8 +13,8 @@ import yaml
 from deployctl.config.healthcheck import HEALTHCHECK_KEYS
 from deployctl.config.load import parse
 from deployctl.config.pipeline import POST_KEYS
-from deployctl.config.project import PROJECT_KEYS, parse_project
-from deployctl.config.readers import Table
+from deployctl.config.project import PROJECT_KEYS, parse_pipeline_file
+from deployctl.config.readers import KeyTable
 from deployctl.config.stages import STAGE_KEYS, WHEN_KEYS
 from deployctl.manual import topics
 from tests.conftest import WriteConfig
@@ -36,20 +36,20 @@ def test_there_is_an_example_for_each_kind_of_project() -> None:
         (repo,) = parse(repos_yml.encode(), "/etc/deployctl/repos.yml").repos.values()
         assert repo.pipeline_file == ".deployctl.yml", title
         assert repo.webhook_secrets
-        assert {"stages", "healthcheck"} <= parse_project(project_file.encode(), title).keys()
+        assert {"stages", "healthcheck"} <= parse_pipeline_file(project_file.encode(), title).keys()
     kinds = ("Python", "Node", "a static site", "Docker Compose")
     assert all(map(str.startswith, EXAMPLES, kinds))
 
 
 @pytest.mark.parametrize("table", [STAGE_KEYS, HEALTHCHECK_KEYS])
-def test_every_key_has_a_row_with_an_example_that_parses(table: Table) -> None:
+def test_every_key_has_a_row_with_an_example_that_parses(table: KeyTable) -> None:
     for key in table:
         example = yaml.safe_load(ROWS[key])
         assert [*example] == [key]
-        assert parse_project(project_file_with(table, example), key)
+        assert parse_pipeline_file(project_file_with(table, example), key)
 
 
-def project_file_with(table: Table, example: Mapping[str, Any]) -> bytes:
+def project_file_with(table: KeyTable, example: Mapping[str, Any]) -> bytes:
     """Return a project's file that has the example in a stage or in the health check."""
     if table is STAGE_KEYS:
         run = {} if "parallel" in example else {"run": "make"}
@@ -170,4 +170,6 @@ def test_the_docker_compose_example_runs(app: Example) -> None:
 
 def test_the_example_in_the_readme_parses() -> None:
     (block,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", README.read_text())
-    assert {"stages", "restart", "healthcheck", "post"} <= parse_project(block.encode(), "x").keys()
+    assert {"stages", "restart", "healthcheck", "post"} <= parse_pipeline_file(
+        block.encode(), "x"
+    ).keys()

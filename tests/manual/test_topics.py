@@ -14,10 +14,10 @@ import pytest
 
 from deployctl.cli import _COMMANDS
 from deployctl.config.load import parse
-from deployctl.config.project import parse_project
+from deployctl.config.project import parse_pipeline_file
 from deployctl.manual import topics
 from deployctl.values.forge_names import FORGE_ALIASES, FORGES
-from deployctl.webhook.forges import load, standard_webhooks
+from deployctl.webhook.forges import load_forge, standard_webhooks
 from deployctl.webhook.forges.event import Delivery
 from tests.support.app import App
 from tests.support.cli import PROGRAM
@@ -107,7 +107,7 @@ def test_every_yaml_in_the_manual_is_a_config_that_loads(topic: str) -> None:
         if re.search(r"(?m)^repos:", block):
             parse(block.encode(), "/etc/deployctl/repos.yml")
         else:
-            parse_project(block.encode(), ".deployctl.yml")
+            parse_pipeline_file(block.encode(), ".deployctl.yml")
 
 
 def test_every_forge_has_its_section_and_no_other_has() -> None:
@@ -142,12 +142,12 @@ def test_a_section_has_a_config_and_says_how_to_try_it_and_what_the_signature_pr
     ],
 )
 def test_a_weakness_that_the_code_names_is_in_the_manual(forge: str, words: str) -> None:
-    assert load(forge).WEAKNESS
+    assert load_forge(forge).WEAKNESS
     assert words in " ".join(section(forge).split())
 
 
 def test_the_forges_with_a_weakness_are_those_tested_above() -> None:
-    weak = {name for name in FORGES if load(name).WEAKNESS}
+    weak = {name for name in FORGES if load_forge(name).WEAKNESS}
     assert weak == {"gitlab", "gitee", "codeup", "coding", "azure-devops", "sourcehut"}
 
 

@@ -196,7 +196,7 @@ def test_a_sending_that_a_dead_process_reserved_is_sent_after_that_time(db: Data
     with bark() as server:
         channels = {"phone": server.channel(timeout=20)}
         number = store.history(db, 1)[0].id
-        assert store.claim(db, number, "phone", now=100, until=180)
+        assert store.reserve(db, number, "phone", now=100, until=180)
         assert outbox.send_due(db, channels, now=clock(179)) == 0
         assert outbox.send_due(db, channels, now=clock(180)) == 1
 

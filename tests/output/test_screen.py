@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from deployctl.output.screen import Output, Screen, Stream, heading
+from deployctl.output.screen import Output, Screen, Stream, stage_heading
 from deployctl.values.deployment import Failure, StageRecord
 
 
@@ -120,7 +120,7 @@ def test_stages_and_steps_have_lines_of_their_own(screen: Screen, terminal: Term
 
 
 def test_a_heading_names_the_host() -> None:
-    assert heading(replace(STAGE, host="web1")) == "==> build on web1"
+    assert stage_heading(replace(STAGE, host="web1")) == "==> build on web1"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from deployctl.deploy.journal import Journal
 from deployctl.deploy.request import request_rollback
 from deployctl.errors import LayoutError, RefusedError, UsageError
 from deployctl.output.screen import Output
-from deployctl.releases.choose import candidates, choose_target, default_target
+from deployctl.releases.choose import default_rollback_target, rollback_candidates, rollback_target
 from deployctl.releases.prune import prune, surplus
 from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments, queue, releases
@@ -42,7 +42,7 @@ class History:
             number = queue.enqueue(connection, repo=repo, trigger="cli", actor="ada", now=1.0)
         name = None if self.in_place else f"{number}-{revision[:12]}"
         deployments.claim(db, number, "me", 2.0)
-        deployments.note(db, number, revision=revision, release=name)
+        deployments.update_columns(db, number, revision=revision, release=name)
         with db.writing() as connection:
             status = "succeeded" if live else "failed"
             deployments.finish(
@@ -70,7 +70,7 @@ class History:
             deployments.finish(
                 connection, rollback, status="succeeded", reason=None, failure=None, now=3.0
             )
-        deployments.note(db, rollback, revision=record.revision, release=record.name)
+        deployments.update_columns(db, rollback, revision=record.revision, release=record.name)
         self.site.layout.switch(rollback, record.revision, record.name)
         return rollback
 
@@ -81,10 +81,10 @@ class History:
         return releases.of_repo(self.site.db, self.site.repo.name)
 
     def candidates(self) -> list[int]:
-        return [release.number for release in candidates(self.site)]
+        return [release.number for release in rollback_candidates(self.site)]
 
     def default(self) -> int | None:
-        target = default_target(self.site, self.known())
+        target = default_rollback_target(self.site, self.known())
         return target.number if target else None
 
     def surplus(self) -> list[int]:
@@ -135,7 +135,7 @@ def in_place(tmp_path: Path, db: Database, upstream: Upstream) -> History:
 def test_without_a_history_a_rollback_is_refused(history: History) -> None:
     assert (history.candidates(), history.default(), history.surplus()) == ([], None, [])
     with pytest.raises(RefusedError) as caught:
-        choose_target(history.site, None)
+        rollback_target(history.site, None)
     assert str(caught.value) == (
         "blog has no earlier good release to roll back to; see: deployctl rollback blog --list"
     )
@@ -145,7 +145,7 @@ def test_the_default_is_the_good_release_before_the_live_one(history: History) -
     a, b, c = (history.deployed(digit) for digit in "abc")
     assert history.candidates() == [b, a]
     assert history.default() == b
-    assert choose_target(history.site, None).number == b
+    assert rollback_target(history.site, None).number == b
     history.rolled_back_to(b, left=c)
     assert history.default() == a
 
@@ -166,7 +166,7 @@ def test_a_release_that_was_rolled_back_from_is_a_candidate_but_not_the_default(
     d = history.deployed("d")
     assert history.candidates() == [c, b, a]
     assert history.default() == b
-    assert choose_target(history.site, str(c)).number == c
+    assert rollback_target(history.site, str(c)).number == c
     assert d not in history.candidates()
 
 
@@ -233,15 +233,15 @@ def test_a_target_is_named_by_its_number_or_its_sha(history: History) -> None:
     a, b, _ = (history.deployed(digit) for digit in "abc")
     names = {str(a): a, f"#{b}": b, "aaaa": a, "B" * 7: b, "a" * 40: a}
     for name, number in names.items():
-        assert choose_target(history.site, name).number == number
+        assert rollback_target(history.site, name).number == number
 
 
 def test_the_number_of_a_rollback_names_the_release_that_it_made_live(history: History) -> None:
     a, b, c = (history.deployed(digit) for digit in "abc")
     back = history.rolled_back_to(a, left=c)
     history.deployed("d")
-    assert choose_target(history.site, str(back)).number == a
-    assert choose_target(history.site, str(b)).number == b
+    assert rollback_target(history.site, str(back)).number == a
+    assert rollback_target(history.site, str(b)).number == b
 
 
 @pytest.mark.parametrize(
@@ -263,10 +263,10 @@ def test_the_number_of_a_deployment_that_made_nothing_live_is_refused(
         deployments.finish(
             connection, number, status=status, reason=None, failure=None, now=3.0, phase=phase
         )
-    deployments.note(history.site.db, number, revision="c" * 40)
+    deployments.update_columns(history.site.db, number, revision="c" * 40)
     for name in (str(number), "c" * 40):
         with pytest.raises(RefusedError):
-            choose_target(history.site, name)
+            rollback_target(history.site, name)
 
 
 @pytest.mark.parametrize("name", ["99", "ffff", "aaa", "c" * 40, ""])
@@ -274,7 +274,7 @@ def test_an_unknown_number_or_sha_is_refused(history: History, name: str) -> Non
     for digit in "abc":
         history.deployed(digit)
     with pytest.raises(RefusedError) as caught:
-        choose_target(history.site, name)
+        rollback_target(history.site, name)
     assert str(caught.value) == (
         f"blog has no release {name} to roll back to; see: deployctl rollback blog --list"
     )
@@ -285,11 +285,11 @@ def test_the_beginning_of_several_shas_is_refused(history: History) -> None:
     for digit in "abc":
         history.deployed(digit)
     with pytest.raises(UsageError) as caught:
-        choose_target(history.site, "abcd")
+        rollback_target(history.site, "abcd")
     assert str(caught.value) == (
         "abcd is the beginning of several releases' shas: write more of it"
     )
-    assert choose_target(history.site, "abcd2").revision == "abcd2" + "0" * 35
+    assert rollback_target(history.site, "abcd2").revision == "abcd2" + "0" * 35
 
 
 REQUEST = Origin(actor="ada", trigger="cli", now=5.0)
@@ -423,10 +423,10 @@ def test_in_place_a_revision_counts_once(in_place: History) -> None:
 def test_in_place_every_number_of_a_revision_names_that_revision(in_place: History) -> None:
     a, b, rebuilt, c = (in_place.deployed(digit) for digit in "abac")
     for number in (a, rebuilt):
-        assert choose_target(in_place.site, str(number)).revision == in_place.revision("a")
+        assert rollback_target(in_place.site, str(number)).revision == in_place.revision("a")
     back = in_place.rolled_back_to(b, left=c)
     with pytest.raises(RefusedError):
-        choose_target(in_place.site, str(back))
+        rollback_target(in_place.site, str(back))
 
 
 def test_in_place_the_live_revision_is_no_candidate_however_often_it_was_deployed(
@@ -445,7 +445,7 @@ def test_in_place_an_older_record_of_a_revision_that_was_rolled_back_from_is_no_
     in_place.deployed("a")
     b, rebuilt = in_place.deployed("b"), in_place.deployed("a")
     in_place.rolled_back_to(b, left=rebuilt)
-    target = default_target(in_place.site, in_place.known())
+    target = default_rollback_target(in_place.site, in_place.known())
     assert target is not None
     assert target.revision == in_place.revision("c")
 

@@ -34,7 +34,7 @@ def add(db: Database, repo: str = "blog") -> int:
 def end(db: Database, number: int, status: str, **facts: str | None) -> None:
     deployments.claim(db, number, "me", 110.0)
     if facts:
-        deployments.note(db, number, **facts)
+        deployments.update_columns(db, number, **facts)
     with db.writing() as connection:
         deployments.finish(connection, number, status=status, reason=None, failure=None, now=150.5)
 
@@ -78,8 +78,10 @@ def test_a_queued_deployment_is_claimed_once(state: str, db: Database) -> None:
 def test_facts_of_a_running_deployment_are_stored(db: Database) -> None:
     number = add(db)
     deployments.claim(db, number, "me", 110.0)
-    deployments.note(db, number, ref="refs/heads/main", revision=SHA, subject="Fix")
-    deployments.note(db, number, phase="building", previous_link="releases/1", release="2-3f2a")
+    deployments.update_columns(db, number, ref="refs/heads/main", revision=SHA, subject="Fix")
+    deployments.update_columns(
+        db, number, phase="building", previous_link="releases/1", release="2-3f2a"
+    )
     noted = found(db, number)
     assert (noted.ref, noted.revision, noted.subject) == ("refs/heads/main", SHA, "Fix")
     assert (noted.phase, noted.previous_link, noted.release) == (
@@ -217,7 +219,7 @@ def test_the_deployment_that_made_a_revision_live_is_found_by_its_release(db: Da
     end(db, add(db, "shop"), "succeeded", revision=SHA, release="1-a")
 
     def number(release: str | None, revision: str = SHA) -> int | None:
-        made_live_by = deployments.made_live(db, "blog", revision, release)
+        made_live_by = deployments.find_that_made_live(db, "blog", revision, release)
         return made_live_by.number if made_live_by else None
 
     assert [number(release) for release in ("1-a", "2-a", None)] == expected
@@ -230,7 +232,7 @@ def test_an_unchanged_deployment_did_not_make_its_revision_live(db: Database) ->
     end(db, first, "succeeded", revision=SHA, release="1-a")
     second = add(db)
     deployments.claim(db, second, "me", 110.0)
-    deployments.note(db, second, revision=SHA, release="1-a")
+    deployments.update_columns(db, second, revision=SHA, release="1-a")
     with db.writing() as connection:
         deployments.finish(
             connection,
@@ -241,7 +243,7 @@ def test_an_unchanged_deployment_did_not_make_its_revision_live(db: Database) ->
             now=1.0,
             phase="unchanged",
         )
-    made_live_by = deployments.made_live(db, "blog", SHA, "1-a")
+    made_live_by = deployments.find_that_made_live(db, "blog", SHA, "1-a")
     assert made_live_by is not None
     assert made_live_by.number == first
 
@@ -264,11 +266,11 @@ def test_a_queued_deployment_is_cancelled_and_never_claimed(db: Database) -> Non
 
 def test_the_actor_who_cancels_a_running_deployment_is_stored(db: Database) -> None:
     number = add(db)
-    deployments.mark_to_cancel(db, number, "too early")
+    deployments.record_cancelled_by(db, number, "too early")
     assert deployments.cancelled_by(db, number) is None
     deployments.claim(db, number, "me", 110.0)
     assert not deployments.cancel_queued(db, number, "too late", 120.0)
-    deployments.mark_to_cancel(db, number, "ada")
+    deployments.record_cancelled_by(db, number, "ada")
     assert deployments.cancelled_by(db, number) == "ada"
     assert deployments.cancelled_by(db, 99) is None
     assert deployments.runner_of(db, 99) is None
@@ -283,7 +285,7 @@ QUERIES = (
     deployments.all_running,
     lambda db: deployments.queued(db, "blog"),
     lambda db: deployments.newest_finished(db, "blog"),
-    lambda db: deployments.made_live(db, "blog", SHA, None),
+    lambda db: deployments.find_that_made_live(db, "blog", SHA, None),
     queue.waiting,
     queue.running,
     add,

@@ -45,7 +45,7 @@ def due(db: Database, now: float) -> list[tuple[int, str]]:
 
 def test_a_notice_as_json_contains_its_channels(db: Database) -> None:
     number = add(db, "phone", "mail")
-    notices.claim(db, number, "phone", now=100, until=200)
+    notices.reserve(db, number, "phone", now=100, until=200)
     notices.mark_sent(db, number, "phone", 101.5)
     assert [notice.to_json() for notice in notices.history(db, 10)] == [
         {
@@ -99,20 +99,20 @@ def test_due_sendings_begin_with_the_oldest_notice(db: Database) -> None:
 def test_a_sending_is_claimed_by_one_process_only(db: Database, tmp_path: Path) -> None:
     number = add(db, "phone")
     with Database(str(tmp_path / "state")) as other:
-        assert notices.claim(db, number, "phone", now=100, until=160)
-        assert not notices.claim(other, number, "phone", now=100, until=160)
+        assert notices.reserve(db, number, "phone", now=100, until=160)
+        assert not notices.reserve(other, number, "phone", now=100, until=160)
         assert due(other, 159) == []
 
 
 def test_a_sending_claimed_by_a_dead_process_becomes_due_again(db: Database) -> None:
     number = add(db, "phone")
-    notices.claim(db, number, "phone", now=100, until=160)
+    notices.reserve(db, number, "phone", now=100, until=160)
     assert due(db, 160) == [(number, "phone")]
 
 
 def test_a_failed_sending_is_due_again_at_the_retry_time(db: Database) -> None:
     number = add(db, "phone")
-    notices.claim(db, number, "phone", now=100, until=160)
+    notices.reserve(db, number, "phone", now=100, until=160)
     notices.mark_failed(db, number, "phone", "refused", 400)
     assert due(db, 399) == []
     assert due(db, 400) == [(number, "phone")]
@@ -124,13 +124,13 @@ def test_a_failed_sending_is_due_again_at_the_retry_time(db: Database) -> None:
 def test_a_sending_that_is_due_in_more_than_a_day_is_due_now(db: Database) -> None:
     number = add(db, "phone", at=1e8)
     assert due(db, 100) == [(number, "phone")]
-    assert notices.claim(db, number, "phone", now=100, until=160)
+    assert notices.reserve(db, number, "phone", now=100, until=160)
     assert due(db, 100) == []
 
 
 def test_a_sending_that_was_given_up_is_due_only_after_a_retry(db: Database) -> None:
     number = add(db, "phone", "mail")
-    notices.claim(db, number, "phone", now=100, until=160)
+    notices.reserve(db, number, "phone", now=100, until=160)
     notices.mark_failed(db, number, "phone", "refused", None)
     assert due(db, 10**10) == [(number, "mail")]
     assert notices.retry(db) == 1

@@ -168,7 +168,7 @@ def test_a_secret_that_a_step_prints_is_hidden_everywhere(canary: App) -> None:
 def test_no_process_names_a_secret_in_its_command_line(canary: App) -> None:
     """Every account on the machine may read command lines.
 
-    A secret that the operator writes into the command of a step cannot be hidden.
+    A secret that the operator writes into the command of a step cannot be hidden: not tested.
     """
     watcher = CommandLineWatcher()
     with bark() as phone:

@@ -10,8 +10,8 @@ import pytest
 
 from deployctl.system.environment import (
     PATH,
-    account,
     base_environment,
+    current_account,
     step_environment,
     system_locale,
 )
@@ -21,7 +21,7 @@ def test_the_account_comes_from_its_passwd_entry(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", "/somewhere/else")
     monkeypatch.setenv("USER", "somebody")
     entry = pwd.getpwuid(os.geteuid())
-    current = account()
+    current = current_account()
     assert (current.user, current.home, current.uid) == (entry.pw_name, entry.pw_dir, entry.pw_uid)
     assert current.shell == (entry.pw_shell or "/bin/sh")
 
@@ -31,7 +31,7 @@ def test_the_home_of_an_account_without_passwd_entry_is_slash(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: 3_999_999)
-        found = account()
+        found = current_account()
     assert (found.user, found.home, found.shell, found.uid) == ("3999999", "/", "/bin/sh", 3999999)
 
 
@@ -79,7 +79,7 @@ def test_the_base_environment_is_account_path_and_locale_and_nothing_of_the_call
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://attacker.example")
     monkeypatch.setenv("PATH", "/evil")
-    current = account()
+    current = current_account()
     assert base_environment() == {
         "HOME": current.home,
         "USER": current.user,

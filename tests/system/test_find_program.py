@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deployctl.system.environment import PATH
-from deployctl.system.find_program import advice, missing_program
+from deployctl.system.find_program import missing_program, missing_program_advice
 from tests.support.app import App
 
 
@@ -64,10 +64,10 @@ def test_for_a_program_of_the_project_its_relative_path_is_advised(tmp_path: Pat
     env = {"HOME": str(tmp_path / "home"), "PATH": "/bin"}
     put_program(tmp_path / "home/.local/bin")
     put_program(tmp_path / "release/node_modules/.bin")
-    assert advice("toolx", env, str(tmp_path / "release")) == (
+    assert missing_program_advice("toolx", env, str(tmp_path / "release")) == (
         "toolx is in node_modules/.bin: call it node_modules/.bin/toolx"
     )
-    assert advice("tooly", env, str(tmp_path / "release")) is None
+    assert missing_program_advice("tooly", env, str(tmp_path / "release")) is None
 
 
 def test_deployctl_check_searches_the_same_directories(app: App) -> None:

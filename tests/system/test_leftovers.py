@@ -15,8 +15,8 @@ import pytest
 from deployctl.system.leftovers import (
     end_helpers,
     end_step,
+    lock_holder_note,
     marker_of_helpers,
-    noted_holder,
     write_note,
 )
 from deployctl.system.process_tree import MARKER, Identity, end_marked, identity
@@ -172,7 +172,7 @@ def test_the_helpers_of_a_dead_lock_holder_are_ended_by_the_next_holder(tmp_path
         ["sleep", "60"], env={"PATH": "/usr/bin:/bin", MARKER: marker_of_helpers(holder_identity)}
     )
     write_note(str(note), holder_identity, "")
-    with noted_holder(str(note)):
+    with lock_holder_note(str(note)):
         assert helper.wait() == -9
         assert json.loads(note.read_text())["pid"] == identity().pid
     assert not note.exists()

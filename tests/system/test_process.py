@@ -21,7 +21,7 @@ import pytest
 from deployctl.errors import Interrupted
 from deployctl.system import process
 from deployctl.system.command import Command
-from deployctl.system.process import Completed, Outcome
+from deployctl.system.process import Completed, StepOutcome
 from deployctl.system.process_tree import end_marked, identity, is_alive, send_signal, signal_marked
 from tests.support.paths import ROOT
 from tests.support.workers import wait_until
@@ -40,7 +40,7 @@ class Steps:
     def write(self, chunk: bytes) -> None:
         self.output += chunk
 
-    def run(self, command: Command, timeout: float | None = 20.0, **options: Any) -> Outcome:
+    def run(self, command: Command, timeout: float | None = 20.0, **options: Any) -> StepOutcome:
         stop, write = options.pop("stop", None), options.pop("write", self.write)
         facts = {"directory": str(self.directory), "env": ENV, **options}
         context = process.StepContext(marker=self.marker, timeout=timeout, **facts)
@@ -93,7 +93,7 @@ def run_python(code: str, *arguments: str, **options: Any) -> subprocess.Complet
 
 def test_a_step_succeeds_and_its_output_is_passed_on(steps: Steps) -> None:
     outcome = steps.run("echo to stdout; echo to stderr >&2")
-    assert outcome == Outcome(
+    assert outcome == StepOutcome(
         0, duration=outcome.duration, output_bytes=20, tail="to stdout\nto stderr"
     )
     assert outcome.ok

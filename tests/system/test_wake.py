@@ -274,12 +274,12 @@ shift
 @pytest.fixture
 def lingering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files that show a lingering systemd of this account, which does not run; its runtime dir."""
-    current = environment.account()
+    current = environment.current_account()
     (tmp_path / "linger").mkdir()
     (tmp_path / "linger" / current.user).touch()
     (tmp_path / "runtime" / str(current.uid) / "systemd").mkdir(parents=True)
-    monkeypatch.setattr(wake, "LINGER", str(tmp_path / "linger"))
-    monkeypatch.setattr(wake, "RUNTIME", str(tmp_path / "runtime"))
+    monkeypatch.setattr(wake, "LINGER_DIR", str(tmp_path / "linger"))
+    monkeypatch.setattr(wake, "RUNTIME_ROOT", str(tmp_path / "runtime"))
     monkeypatch.setattr(wake, "SYSTEMD_RUN", str(tmp_path / "systemd-run"))
     return tmp_path / "runtime" / str(current.uid)
 
@@ -341,7 +341,7 @@ def test_if_no_scope_can_be_created_the_worker_is_started_without_one(
 
 def test_without_lingering_no_scope_is_used(lingering: Path, tmp_path: Path) -> None:
     assert wake.method_without_unit() == "scope"
-    (tmp_path / "linger" / environment.account().user).unlink()
+    (tmp_path / "linger" / environment.current_account().user).unlink()
     assert wake.method_without_unit() == "session"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.errors import ConfigError
-from deployctl.values.secret import Secret, is_of_request
+from deployctl.values.secret import Secret, is_set_by_web_server
 
 
 def complaint_of(call: Callable[[], object]) -> str:
@@ -106,5 +106,5 @@ def test_secrets_with_equal_references_are_equal() -> None:
 
 @pytest.mark.parametrize("name", ["HTTP_HOOK_SECRET", "QUERY_STRING", "REMOTE_USER", "PATH_INFO"])
 def test_a_variable_that_an_http_client_can_set_is_recognised(name: str) -> None:
-    assert is_of_request(name)
-    assert not is_of_request(f"BLOG_{name}")
+    assert is_set_by_web_server(name)
+    assert not is_set_by_web_server(f"BLOG_{name}")

@@ -11,7 +11,7 @@ import pytest
 
 from deployctl.store import queue
 from deployctl.store.database import Database
-from deployctl.webhook.forges import load
+from deployctl.webhook.forges import load_forge
 from deployctl.webhook.forges.event import Delivery
 from deployctl.webhook.receive import Answer, receive
 from tests.support.app import App
@@ -288,7 +288,7 @@ def test_the_report_of_each_forge_is_read_as_a_check(
     header: str, event: str, document: dict[str, Any], expected: tuple[str, str, list[str]]
 ) -> None:
     name = {GITHUB: "github", GITLAB: "gitlab", GITEA: "gitea"}[header]
-    read = load(name).read(Delivery({header: event}, b"", document))
+    read = load_forge(name).read(Delivery({header: event}, b"", document))
     assert (read.kind, read.check is not None) == ("check", True)
     assert read.check is not None
     assert read.check.revision == REVISION
@@ -308,7 +308,7 @@ def test_a_report_that_is_not_about_a_commit_of_a_branch_is_no_check(
     header: str, event: str, document: dict[str, Any]
 ) -> None:
     name = {GITHUB: "github", GITLAB: "gitlab"}[header]
-    assert load(name).read(Delivery({header: event}, b"", document)).kind == "other"
+    assert load_forge(name).read(Delivery({header: event}, b"", document)).kind == "other"
 
 
 # ---- whole pipeline--------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 
 from deployctl.config.compiled import WebhookConfig
 from deployctl.errors import ConfigError, StoreError
-from deployctl.store import deliveries, freezes
+from deployctl.store import deliveries, locks_and_holds
 from deployctl.store.database import Database
 from deployctl.webhook.forges import github
 from deployctl.webhook.receive import KEPT_UNVERIFIED, Answer, receive
@@ -61,7 +61,9 @@ class Hook:
 
     def hold(self, revision: str = REVISION) -> None:
         with self.db.writing() as connection:
-            freezes.set_hold(connection, "app", freezes.Hold(revision, 1.0, "it was bad"))
+            locks_and_holds.set_hold(
+                connection, "app", locks_and_holds.Hold(revision, 1.0, "it was bad")
+            )
 
 
 @pytest.fixture
@@ -213,7 +215,7 @@ def test_a_redelivery_of_a_revision_that_was_rolled_back_is_ignored(hook: Hook) 
 
 
 def test_a_locked_repo_still_queues(hook: Hook) -> None:
-    freezes.set_lock(hook.db, "app", freezes.Lock("ada", 1.0, "holidays"))
+    locks_and_holds.set_lock(hook.db, "app", locks_and_holds.Lock("ada", 1.0, "holidays"))
     assert hook.post().result == "queued"
 
 

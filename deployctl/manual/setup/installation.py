@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deployctl.errors import ConfigError
 from deployctl.store.database import check_owner
-from deployctl.system.environment import PATH, account
+from deployctl.system.environment import PATH, current_account
 from deployctl.values.repo import Config
 
 # The accounts that nginx runs as: Debian and Ubuntu, Fedora and Alpine, Arch.
@@ -57,7 +57,7 @@ def installation(config: Config) -> Installation:
     ForeignError if its state directory belongs to another account; ConfigError if one of its names
     has a character that one of the programs cannot take.
     """
-    own_account = account()
+    own_account = current_account()
     if os.path.isdir(config.state_dir):
         check_owner(config.state_dir)
     _refuse_special(sys.executable, config.path, config.state_dir, own_account.user)

@@ -14,10 +14,10 @@ import re
 import shutil
 from collections.abc import Collection, Iterator
 
-from deployctl.config.release_paths import parents
+from deployctl.config.release_paths import parent_paths
 from deployctl.errors import LayoutError
+from deployctl.git.complete_tree import fetch_parts, write_parts
 from deployctl.git.mirror import Mirror
-from deployctl.git.parts import gather, write
 from deployctl.releases.layout.files import (
     is_directory,
     make_directory,
@@ -84,18 +84,18 @@ class Releases:
         """Keep nothing: a directory that deployctl did not build may be incomplete."""
 
     def prepare(self, number: int, revision: str, name: str | None) -> list[str]:
-        parts = gather(self.mirror, revision)
+        parts = fetch_parts(self.mirror, revision)
         directory = self.directory(name)
         if not make_directory(directory):
             raise LayoutError(f"{directory} is there already: remove it, then deploy again")
-        write(parts, directory)
+        write_parts(parts, directory)
         remove(os.path.join(directory, COMPLETE))
         for shared in self.repo.shared_dirs:
             self._link_shared_dir(directory, shared)
         for shared in self.repo.shared_files:
             self._link_shared_file(directory, shared)
         write_line(os.path.join(directory, REVISION), revision)
-        return list(parts.told)
+        return list(parts.messages)
 
     def complete(self, name: str | None, revision: str) -> None:
         directory = self.directory(name)
@@ -272,7 +272,7 @@ def _refuse_parents_in_the_way(release: str, name: str) -> None:
 
     A commit may contain ``config -> /etc``: what is written below it would not be in the release.
     """
-    for parent in reversed([*parents(name)]):
+    for parent in reversed([*parent_paths(name)]):
         path = os.path.join(release, parent)
         if os.path.lexists(path) and not is_directory(path):
             kind = "symlink" if os.path.islink(path) else "file"

@@ -8,8 +8,8 @@ from collections.abc import Collection
 from deployctl.errors import LayoutError
 from deployctl.git import lfs
 from deployctl.git.checkout import Checkout
+from deployctl.git.complete_tree import Parts, fetch_parts
 from deployctl.git.mirror import Mirror
-from deployctl.git.parts import Parts, gather
 from deployctl.releases.layout import nested
 from deployctl.system.durable import sync_file_system
 from deployctl.values.deployment import Live
@@ -25,7 +25,7 @@ class InPlace:
     def __init__(self, repo: Repo, mirror: Mirror) -> None:
         self.repo = repo
         self.mirror = mirror
-        self.checkout = Checkout(repo.path, lfs.settings(mirror) if repo.lfs else ())
+        self.checkout = Checkout(repo.path, lfs.git_arguments(mirror) if repo.lfs else ())
 
     def check(self) -> None:
         for obstacle in self.obstacles():
@@ -58,20 +58,20 @@ class InPlace:
 
     def adopt(self) -> str | None:
         head = self.checkout.head()
-        if head is None or self.checkout.is_ours():
+        if head is None or self.checkout.was_deployed_before():
             return None
         self.checkout.remove_stale_locks()
         self.checkout.keep(0, head)
         return head
 
     def prepare(self, number: int, revision: str, name: str | None) -> list[str]:
-        parts = gather(self.mirror, revision)
+        parts = fetch_parts(self.mirror, revision)
         if not self.checkout.exists():
             self.checkout.create()
         self.checkout.receive(self.mirror.directory, revision)
         messages = self._move(number, revision, parts)
         self.checkout.keep(number, revision)
-        return [*parts.told, *messages]
+        return [*parts.messages, *messages]
 
     def complete(self, name: str | None, revision: str) -> None:
         """Do nothing: no mark is needed, and :meth:`switch` syncs the checkout."""
@@ -131,7 +131,7 @@ class InPlace:
         An LFS file that is missing is no error: the commit may never have been deployed whole, or
         it was deployed before ``submodules`` and ``lfs`` were set.
         """
-        settings = lfs.settings(self.mirror, required=False) if self.repo.lfs else ()
+        settings = lfs.git_arguments(self.mirror, required=False) if self.repo.lfs else ()
         checkout = Checkout(self.repo.path, settings)
         if self.repo.submodules:
             nested.remove_dropped(checkout, revision)
@@ -146,7 +146,7 @@ class InPlace:
         """
         if not (self.repo.submodules or self.repo.lfs):
             return Parts((), ())
-        return gather(self.mirror, revision, self.checkout.repository())
+        return fetch_parts(self.mirror, revision, self.checkout.repository())
 
     def _move(self, number: int, revision: str, parts: Parts) -> list[str]:
         """Save what was changed by hand, then check a revision out; return messages."""

@@ -10,7 +10,7 @@ import os
 from deployctl.errors import GitError
 from deployctl.git import lfs
 from deployctl.git.checkout import Checkout
-from deployctl.git.parts import Part, Parts
+from deployctl.git.complete_tree import Part, Parts
 
 
 def move(outer: Checkout, parts: Parts, number: int) -> list[str]:
@@ -57,7 +57,7 @@ def remove_dropped(outer: Checkout, revision: str) -> None:
     kept = dict(repository.listing(revision).links())
     for path, _ in repository.listing(head).links():
         inner = Checkout(os.path.join(outer.path, path))
-        if path not in kept and inner.exists() and inner.is_ours():
+        if path not in kept and inner.exists() and inner.was_deployed_before():
             inner.leave()
 
 
@@ -73,7 +73,7 @@ def _move_submodule(root: str, part: Part, number: int) -> list[str]:
     directory = os.path.join(root, part.place)
     if os.path.realpath(directory) != os.path.join(os.path.realpath(root), part.place):
         raise GitError(f"{directory} is behind a symlink: remove that, then deploy again")
-    settings = lfs.settings(part.mirror) if part.mirror.repo.lfs else ()
+    settings = lfs.git_arguments(part.mirror) if part.mirror.repo.lfs else ()
     inner = Checkout(directory, settings)
     if not inner.exists():
         inner.create()
@@ -85,6 +85,6 @@ def _move_submodule(root: str, part: Part, number: int) -> list[str]:
 
 
 def _write_lfs_files(checkout: Checkout, part: Part) -> None:
-    if lfs.left(checkout.path, part.pointers):
+    if lfs.unreplaced_pointers(checkout.path, part.pointers):
         checkout.fill_pointers()
         lfs.refuse_pointers(checkout.path, part.pointers)

@@ -87,7 +87,7 @@ def forge_name_for(
     return configured if sent and configured not in _AMBIGUOUS else None
 
 
-def load(name: str) -> Forge:
+def load_forge(name: str) -> Forge:
     """Return the module of the forge with this name."""
     path = "deployctl.webhook.forges." + name.replace("-", "_")
     __import__(path)  # importing importlib for this would take longer than all the rest

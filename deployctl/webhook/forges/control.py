@@ -10,7 +10,7 @@ from __future__ import annotations
 from deployctl.webhook.forges import standard_webhooks
 from deployctl.webhook.forges.event import Control, Event
 from deployctl.webhook.forges.fields import set_actor, text
-from deployctl.webhook.forges.proof import from_base64
+from deployctl.webhook.forges.proof import decode_base64
 from deployctl.webhook.payload import MalformedError
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def verify(delivery: Delivery, secret: bytes) -> bool:
 def key_from_secret(secret: bytes) -> bytes:
     """Return the key of the HMAC: what follows ``whsec_``, decoded, or else the secret itself."""
     if secret.startswith(standard_webhooks.PREFIX):
-        return from_base64(secret[len(standard_webhooks.PREFIX) :])
+        return decode_base64(secret[len(standard_webhooks.PREFIX) :])
     return secret
 
 

@@ -8,9 +8,9 @@ delivery has no id. A test has the header X-Gitee-Ping and the body of another r
 
 from __future__ import annotations
 
-from deployctl.system import lean
+from deployctl.system import fast_imports
 from deployctl.webhook.forges.githublike import read_event
-from deployctl.webhook.forges.proof import from_base64, texts_match, token_matches
+from deployctl.webhook.forges.proof import decode_base64, texts_match, token_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def read(delivery: Delivery) -> Event:
     event = read_event(kind, name, None, delivery.document)
     token = delivery.headers.get(HEADER, "").encode("utf-8", "surrogateescape")
     # Only a signature is for a single use: a sender of the password can make any delivery anyway.
-    if _is_recent(delivery) and len(from_base64(token)) == _SIGNATURE_SIZE:
-        key = lean.sha256(_stamp(delivery).encode() + b" " + token).hexdigest()
+    if _is_recent(delivery) and len(decode_base64(token)) == _SIGNATURE_SIZE:
+        key = fast_imports.sha256(_stamp(delivery).encode() + b" " + token).hexdigest()
         event.single_use = (key, int(_stamp(delivery)) / 1000 + TOLERANCE)
     return event
 
@@ -65,5 +65,5 @@ def _signature(stamp: str, secret: bytes) -> str:
 
     if not secret:
         return ""
-    digest = lean.hmac(secret, stamp.encode() + b"\n" + secret)
+    digest = fast_imports.hmac(secret, stamp.encode() + b"\n" + secret)
     return b2a_base64(digest, newline=False).decode()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployctl.errors import UsageError
-from deployctl.system import lean
+from deployctl.system import fast_imports
 from deployctl.webhook.forges import control, standard_webhooks
 
 ZEROS = "0" * 40
@@ -74,7 +74,7 @@ def _signed(
 
 def _hmac_proof(header: str, prefix: str = "", algorithm: str = "sha256") -> Prove:
     def prove(body: bytes, secret: bytes, _sample: Sample) -> dict[str, str]:
-        return {header: prefix + lean.hmac(secret, body, algorithm).hex()}
+        return {header: prefix + fast_imports.hmac(secret, body, algorithm).hex()}
 
     return prove
 
@@ -89,7 +89,7 @@ def _basic_proof(_body: bytes, secret: bytes, _sample: Sample) -> dict[str, str]
 
 def _gitee_proof(_body: bytes, secret: bytes, sample: Sample) -> dict[str, str]:
     stamp = str(int(sample.now * 1000))
-    digest = lean.hmac(secret, stamp.encode() + b"\n" + secret)
+    digest = fast_imports.hmac(secret, stamp.encode() + b"\n" + secret)
     return {"X-Gitee-Timestamp": stamp, "X-Gitee-Token": base64.b64encode(digest).decode()}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from deployctl.errors import ConfigError
 from deployctl.webhook.forges.event import Event
 from deployctl.webhook.forges.fields import make_push, nested, object_list, set_actor, text
-from deployctl.webhook.forges.proof import from_base64
+from deployctl.webhook.forges.proof import decode_base64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def verify(delivery: Delivery, secret: bytes) -> bool:
 
     Raise ConfigError if the library cryptography, which has Ed25519, is not installed.
     """
-    key = from_base64(secret)
-    signature = from_base64(delivery.headers.get(HEADER, ""))
+    key = decode_base64(secret)
+    signature = decode_base64(delivery.headers.get(HEADER, ""))
     nonce = delivery.headers.get("x-payload-nonce", "").encode("ascii", "replace")
     if len(signature) != 64 or not nonce:
         return False

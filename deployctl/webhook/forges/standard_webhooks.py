@@ -13,10 +13,10 @@ The specification defines only ``type`` and ``data`` of the JSON. A push is
 
 from __future__ import annotations
 
-from deployctl.system import lean
+from deployctl.system import fast_imports
 from deployctl.webhook.forges.event import Event
 from deployctl.webhook.forges.fields import make_push, nested, set_actor, text
-from deployctl.webhook.forges.proof import from_base64, texts_match
+from deployctl.webhook.forges.proof import decode_base64, texts_match
 from deployctl.webhook.payload import member
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ _KINDS: dict[str, Kind] = {"push": "push", "ping": "ping"}
 
 def verify(delivery: Delivery, secret: bytes) -> bool:
     """Tell whether one of the signatures fits and the time stamp is recent."""
-    key = from_base64(secret[len(PREFIX) :]) if secret.startswith(PREFIX) else b""
+    key = decode_base64(secret[len(PREFIX) :]) if secret.startswith(PREFIX) else b""
     return verify_with_key(delivery, key)
 
 
@@ -54,7 +54,7 @@ def signature(key: bytes, message_id: str, stamp: str, body: bytes) -> str:
     from binascii import b2a_base64
 
     signed = f"{message_id}.{stamp}.".encode("utf-8", "surrogateescape") + body
-    return "v1," + b2a_base64(lean.hmac(key, signed), newline=False).decode()
+    return "v1," + b2a_base64(fast_imports.hmac(key, signed), newline=False).decode()
 
 
 def read(delivery: Delivery) -> Event:

@@ -23,7 +23,7 @@ from deployctl.webhook.forges import (
     github,
     gitlab,
     gogs,
-    load,
+    load_forge,
     recognise,
     sourcehut,
     standard_webhooks,
@@ -49,7 +49,7 @@ each_forge = pytest.mark.parametrize("forge", FORGES, ids=lambda forge: forge.na
 def read(
     forge: Forge, document: Document | None = None, changes: Mapping[str, str] | None = None
 ) -> Event:
-    return load(forge.name).read(forge.delivery(document, changes=changes))
+    return load_forge(forge.name).read(forge.delivery(document, changes=changes))
 
 
 def cases(field: str) -> list[Any]:
@@ -63,7 +63,7 @@ def cases(field: str) -> list[Any]:
 
 def test_every_forge_has_a_module_and_a_name_in_the_config() -> None:
     assert sorted(forge_names.FORGES) == sorted(module.NAME for module in MODULES)
-    assert [load(module.NAME) for module in MODULES] == [*MODULES]
+    assert [load_forge(module.NAME) for module in MODULES] == [*MODULES]
     assert {forge.name for forge in FORGES} | {"sourcehut"} == {*forge_names.FORGES}
 
 
@@ -134,12 +134,12 @@ def test_a_forge_is_recognised_by_its_most_specific_header(
 
 @each_forge
 def test_the_proof_of_the_secret_verifies(forge: Forge) -> None:
-    assert load(forge.name).verify(forge.delivery(), forge.secret.encode())
+    assert load_forge(forge.name).verify(forge.delivery(), forge.secret.encode())
 
 
 @each_forge
 def test_the_proof_of_another_secret_does_not_verify(forge: Forge) -> None:
-    verify = load(forge.name).verify
+    verify = load_forge(forge.name).verify
     assert not verify(forge.delivery(), forge.wrong.encode())
     assert not verify(forge.delivery(secret=forge.wrong), forge.secret.encode())
 
@@ -149,16 +149,16 @@ def test_the_proof_of_another_secret_does_not_verify(forge: Forge) -> None:
 def test_an_empty_or_invalid_proof_does_not_verify(forge: Forge, value: str) -> None:
     for header in forge.prove(b"", forge.secret):
         delivery = forge.delivery(changes={header: value})
-        assert not load(forge.name).verify(delivery, forge.secret.encode())
-        assert not load(forge.name).verify(delivery, b"")
+        assert not load_forge(forge.name).verify(delivery, forge.secret.encode())
+        assert not load_forge(forge.name).verify(delivery, b"")
 
 
 @each_forge
 def test_a_delivery_without_a_proof_does_not_verify(forge: Forge) -> None:
     delivery = forge.delivery()
     delivery.headers = dict(forge.headers)
-    assert not load(forge.name).verify(delivery, forge.secret.encode())
-    assert not load(forge.name).verify(delivery, b"")
+    assert not load_forge(forge.name).verify(delivery, forge.secret.encode())
+    assert not load_forge(forge.name).verify(delivery, b"")
 
 
 @each_forge
@@ -167,27 +167,27 @@ def test_a_changed_proof_does_not_verify(forge: Forge) -> None:
         for wrong in (value + "0", "0" + value, value[:-1], value.swapcase()):
             delivery = forge.delivery(changes={header: wrong})
             unchanged = header in ("webhook-timestamp", "x-gitee-timestamp") and wrong == value
-            assert unchanged or not load(forge.name).verify(delivery, forge.secret.encode())
+            assert unchanged or not load_forge(forge.name).verify(delivery, forge.secret.encode())
 
 
 @each_forge
 def test_an_empty_secret_never_verifies(forge: Forge) -> None:
-    assert not load(forge.name).verify(forge.delivery(secret=""), b"")
+    assert not load_forge(forge.name).verify(forge.delivery(secret=""), b"")
 
 
 @each_forge
 def test_another_body_verifies_only_if_the_forge_does_not_sign_bodies(forge: Forge) -> None:
     delivery = forge.delivery()
     delivery.body = delivery.payload = b'{"ref": "refs/heads/evil"}'
-    assert load(forge.name).verify(delivery, forge.secret.encode()) is not forge.covers_body
-    assert forge.covers_body or load(forge.name).WEAKNESS
+    assert load_forge(forge.name).verify(delivery, forge.secret.encode()) is not forge.covers_body
+    assert forge.covers_body or load_forge(forge.name).WEAKNESS
 
 
 @pytest.mark.parametrize("forge", [forge for forge in FORGES if forge.secret.startswith("It's")])
 def test_a_secret_beyond_ascii_verifies(forge: Forge) -> None:
     delivery = forge.delivery(secret="gehe\u00edm")
     # A web server passes the bytes on; Python reads them as UTF-8, or as surrogate escapes.
-    assert load(forge.name).verify(delivery, "gehe\u00edm".encode())
+    assert load_forge(forge.name).verify(delivery, "gehe\u00edm".encode())
 
 
 # ---- reading --------------------------------------------------------------------------------
@@ -259,14 +259,15 @@ def test_a_value_of_the_wrong_type_is_malformed(forge: Forge, document: Document
 def test_a_revision_may_be_of_sha1_or_sha256(forge: Forge, size: int) -> None:
     revision = REVISION.ljust(size, "0")
     assert (
-        load(forge.name).read(rewritten(forge, REVISION, revision)).pushes[0].revision == revision
+        load_forge(forge.name).read(rewritten(forge, REVISION, revision)).pushes[0].revision
+        == revision
     )
-    assert load(forge.name).read(rewritten(forge, REVISION, "0" * size)).pushes[0].deleted
+    assert load_forge(forge.name).read(rewritten(forge, REVISION, "0" * size)).pushes[0].deleted
 
 
 @each_forge
 def test_names_lose_control_characters(forge: Forge) -> None:
-    assert load(forge.name).read(rewritten(forge, '"ada"', '"a\\u001b\\nda"')).actor == "ada"
+    assert load_forge(forge.name).read(rewritten(forge, '"ada"', '"a\\u001b\\nda"')).actor == "ada"
 
 
 def rewritten(forge: Forge, old: str, new: str) -> Delivery:

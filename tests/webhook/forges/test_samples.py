@@ -38,7 +38,7 @@ def received(headers: dict[str, str], body: bytes) -> Delivery:
 @pytest.mark.parametrize("forge", SIGNING, ids=lambda forge: forge.name)
 def test_a_push_is_recognised_verified_and_read(forge: Forge, ref: str) -> None:
     delivery = received(*samples.signed_push(forge.name, sample(forge, ref), forge.secret.encode()))
-    module = forges.load(forge.name)
+    module = forges.load_forge(forge.name)
     assert forges.recognise(delivery.headers, delivery.document) == forge.name
     assert module.verify(delivery, forge.secret.encode())
     assert not module.verify(delivery, forge.wrong.encode())
@@ -57,7 +57,7 @@ def test_a_signing_token_of_gitlab_makes_a_signature() -> None:
     gitlab = next(forge for forge in FORGES if forge.name == "gitlab")
     delivery = received(*samples.signed_push("gitlab", sample(gitlab), KEY.encode()))
     assert "x-gitlab-token" not in delivery.headers
-    assert forges.load("gitlab").verify(delivery, KEY.encode())
+    assert forges.load_forge("gitlab").verify(delivery, KEY.encode())
 
 
 def test_a_delivery_of_sourcehut_cannot_be_signed() -> None:

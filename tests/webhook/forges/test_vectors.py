@@ -22,7 +22,7 @@ from deployctl.webhook.forges import (
     github,
     gitlab,
     gogs,
-    load,
+    load_forge,
     standard_webhooks,
 )
 from deployctl.webhook.forges.event import Delivery
@@ -97,9 +97,9 @@ def test_the_signature_of_a_form_is_that_of_the_json_in_it(name: str) -> None:
     body = b"payload=" + quote_plus(payload).encode()
     headers = forge.prove(payload, SECRET)
     sent = Delivery(headers, body, {}, payload=form_payload(body))
-    assert load(name).verify(sent, SECRET.encode())
+    assert load_forge(name).verify(sent, SECRET.encode())
     sent = Delivery(forge.prove(body, SECRET), body, {}, payload=form_payload(body))
-    assert not load(name).verify(sent, SECRET.encode())
+    assert not load_forge(name).verify(sent, SECRET.encode())
 
 
 # ---- Standard Webhooks, and GitLab's signing tokens -----------------------------------------
@@ -263,7 +263,7 @@ def refs(forge: Forge, changes: list[dict[str, Any]]) -> list[tuple[str, str | N
         document["changes"] = changes
     else:
         document["resource"]["refUpdates"] = changes
-    event = load(forge.name).read(forge.delivery(document))
+    event = load_forge(forge.name).read(forge.delivery(document))
     assert event.kind == "push"
     return [(push.ref, push.revision) for push in event.pushes]
 
@@ -311,7 +311,7 @@ def test_one_delivery_may_hold_several_refs_or_none(
 def test_a_report_of_a_mirror_of_bitbucket_server_is_read_as_a_push() -> None:
     forge = BY_NAME["bitbucket-server"]
     sent = forge.delivery(changes={"x-event-key": "mirror:repo_synchronized"})
-    assert [push.ref for push in load(forge.name).read(sent).pushes] == ["refs/heads/main"]
+    assert [push.ref for push in load_forge(forge.name).read(sent).pushes] == ["refs/heads/main"]
 
 
 def test_a_repository_id_of_azure_devops_is_read_unchanged() -> None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from deployctl.health import evidence
 from deployctl.health.check import HealthResult, check
-from deployctl.releases.release_config import ReleaseConfig, old_secrets, reveal_secrets
+from deployctl.releases.release_config import ReleaseConfig, reveal_secrets, secrets_of_releases
 from deployctl.releases.site import Site
 from deployctl.system.command import Command
 from deployctl.system.environment import step_environment
-from deployctl.system.process import Outcome, StepContext, run_step
+from deployctl.system.process import StepContext, StepOutcome, run_step
 from deployctl.values.deployment import Deployment, Live
 from deployctl.values.masking import Masker
 from deployctl.values.repo import HealthCheck
@@ -51,24 +51,24 @@ def probe(
 
     The environment is that of the release; ``trigger`` and ``actor`` become DEPLOYCTL_TRIGGER and
     DEPLOYCTL_ACTOR. ``step_note`` is the path of the file that names the running command, for
-    recovery (``noted`` of StepContext). With ``with_evidence`` a failure has the evidence of the
-    health check in ``tail``. Secrets are masked in the result.
+    recovery (``note_path`` of StepContext). With ``with_evidence`` a failure has the evidence of
+    the health check in ``tail``. Secrets are masked in the result.
     """
     site, healthcheck = release.site, release.healthcheck
     secrets = reveal_secrets(release.config)
-    masker = Masker({*secrets.values(), *old_secrets(site).values()})
+    masker = Masker({*secrets.values(), *secrets_of_releases(site).values()})
     facts = {**_deployment_facts(release), "TRIGGER": trigger, "ACTOR": actor}
     variables = {f"DEPLOYCTL_{name}": value or "" for name, value in facts.items()}
     env = step_environment(release.config.env, secrets, variables)
     directory = site.layout.live_directory()
-    context = StepContext(directory, env, f"check-{os.getpid()}", noted=step_note)
+    context = StepContext(directory, env, f"check-{os.getpid()}", note_path=step_note)
 
-    def run_command(command: Command, timeout: float) -> Outcome:
-        return _run_masked(command, replace(context, timeout=timeout), masker.another())
+    def run_command(command: Command, timeout: float) -> StepOutcome:
+        return _run_masked(command, replace(context, timeout=timeout), masker.for_new_stream())
 
     result = check(healthcheck, run_command=run_command)
     if with_evidence and not result.ok:
-        tail = evidence.explain(
+        tail = evidence.collect_evidence(
             healthcheck, result, directory=directory, run_command=run_command,
             mask=masker.mask_text, tell=lambda _: None,
         )  # fmt: skip
@@ -77,7 +77,7 @@ def probe(
     return replace(result, message=message, tail=tail)
 
 
-def _run_masked(command: Command, context: StepContext, masker: Masker) -> Outcome:
+def _run_masked(command: Command, context: StepContext, masker: Masker) -> StepOutcome:
     """Run a command; return its outcome with its last lines of output, masked.
 
     The output is masked before it is cut to the last lines, so that no half of a secret is shown.

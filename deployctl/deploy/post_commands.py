@@ -14,7 +14,7 @@ from deployctl.releases.release_config import config_of_release
 from deployctl.store import deployments
 from deployctl.system.command import Command
 from deployctl.system.signals import interruptible
-from deployctl.values.deployment import IDLE, REFUSED
+from deployctl.values.deployment import PHASES_WITHOUT_EFFECT, REFUSED
 
 
 def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:
@@ -24,7 +24,7 @@ def run_post(attempt: Attempt, outcome: Outcome) -> BaseException | None:
     interruption by `deployctl cancel` is not returned, as it must not end the process. Nothing runs
     for a deployment that had nothing to do or was refused.
     """
-    if outcome.phase in (*IDLE, REFUSED):
+    if outcome.phase in (*PHASES_WITHOUT_EFFECT, REFUSED):
         return None
     try:
         commands = _commands(attempt, outcome)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.errors import GitError
-from deployctl.git.parts import gather, write
+from deployctl.git.complete_tree import fetch_parts, write_parts
 from tests.git.test_mirror import MAIN, mirror_of
 from tests.support.projects import add_submodule, library
 from tests.support.upstream import Upstream
@@ -28,7 +28,7 @@ def test_only_the_directory_is_written(upstream: Upstream, tmp_path: Path) -> No
     mirror = mirror_of(tmp_path, upstream.url, dir="web/site", submodules=True)
     release = tmp_path / "release"
     release.mkdir()
-    write(gather(mirror, mirror.fetch(MAIN)), str(release))
+    write_parts(fetch_parts(mirror, mirror.fetch(MAIN)), str(release))
     files = sorted(str(path.relative_to(release)) for path in release.rglob("*") if path.is_file())
     assert files == [".hidden/x", "index.html", "lib/lib.txt", "run"]
     assert (release / "index.html").read_bytes() == b"page\r\n", (
@@ -62,7 +62,7 @@ def test_a_path_that_is_not_a_directory_of_the_commit_is_refused(
     mirror = mirror_of(tmp_path, upstream.url, dir=directory)
     revision = mirror.fetch(MAIN)
     with pytest.raises(GitError) as caught:
-        gather(mirror, revision)
+        fetch_parts(mirror, revision)
     assert str(caught.value) == (
         f"{revision[:12]} has no directory {directory}{why}; push one, or change dir in repos.yml"
     )

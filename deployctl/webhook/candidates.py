@@ -55,7 +55,7 @@ class Candidates:
         self.path = request.path.strip("/")
         self._events: dict[str, tuple[Forge, Event]] = {}
         name = forges.recognise(request.headers, document)
-        self.forge = forges.load(name) if name else None
+        self.forge = forges.load_forge(name) if name else None
         self.event = self._read(name)[1] if name else Event("other", "")
         self.found = [
             candidate
@@ -88,7 +88,7 @@ class Candidates:
 
     def _read(self, name: str) -> tuple[Forge, Event]:
         if name not in self._events:
-            forge = forges.load(name)
+            forge = forges.load_forge(name)
             self._events[name] = (forge, forge.read(self.delivery))
         return self._events[name]
 

@@ -36,7 +36,7 @@ class Part:
     @property
     def settings(self) -> list[str]:
         """Return arguments for git that make it write LFS files in place of pointers."""
-        return lfs.settings(self.mirror) if self.pointers else []
+        return lfs.git_arguments(self.mirror) if self.pointers else []
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Parts:
     """All parts of a commit, a repository before its submodules; ``told`` are warnings."""
 
     all: tuple[Part, ...]
-    told: tuple[str, ...]
+    messages: tuple[str, ...]
 
 
-def gather(mirror: Mirror, revision: str, repository: Repository | None = None) -> Parts:
+def fetch_parts(mirror: Mirror, revision: str, repository: Repository | None = None) -> Parts:
     """Fetch everything that the commit consists of into mirrors on this machine.
 
     ``repository`` has the commit already; None: the mirror has it. Raise :class:`GitError` if a
@@ -59,7 +59,7 @@ def gather(mirror: Mirror, revision: str, repository: Repository | None = None) 
     return Parts(parts, tuple(warnings))
 
 
-def write(parts: Parts, directory: str) -> None:
+def write_parts(parts: Parts, directory: str) -> None:
     """Write all parts into an empty directory."""
     for part in parts.all:
         target = os.path.join(directory, part.place)
@@ -97,7 +97,7 @@ class _Collector:
         self, mirror: Mirror, revision: str, place: str, repository: Repository
     ) -> Iterator[Part]:
         """Fetch a commit's LFS files and submodules; yield it, then the parts of its submodules."""
-        below = mirror.repo.below
+        below = mirror.repo.subdirectory
         listing = _deployed_files(repository, revision, below)
         pointers = lfs.find_pointers(repository, listing, below)
         if pointers and not mirror.repo.lfs:

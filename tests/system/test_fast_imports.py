@@ -1,4 +1,4 @@
-"""Tests that lean behaves like json, hmac and hashlib, and does not import them."""
+"""Tests that fast_imports behaves like json, hmac and hashlib, and does not import them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.system import lean
+from deployctl.system import fast_imports
 from tests.support.paths import ROOT
 
 VALUES: list[Any] = [
@@ -25,8 +25,8 @@ VALUES: list[Any] = [
 
 @pytest.mark.parametrize("value", VALUES)
 def test_json_reads_what_to_json_writes_and_the_reader_reads_what_json_writes(value: Any) -> None:
-    assert json.loads(lean.to_json(value)) == value
-    assert lean.JsonReader().read(f" \n{json.dumps(value)}\t") == value
+    assert json.loads(fast_imports.to_json(value)) == value
+    assert fast_imports.JsonReader().read(f" \n{json.dumps(value)}\t") == value
 
 
 @pytest.mark.parametrize(
@@ -47,16 +47,18 @@ def test_json_reads_what_to_json_writes_and_the_reader_reads_what_json_writes(va
 )
 def test_a_text_that_is_not_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        lean.JsonReader().read(text)
+        fast_imports.JsonReader().read(text)
 
 
 def test_a_text_nested_too_deeply_is_a_recursion_error_as_with_json() -> None:
     with pytest.raises(RecursionError):
-        lean.JsonReader().read("[" * 100_000)
+        fast_imports.JsonReader().read("[" * 100_000)
 
 
 def test_the_functions_of_the_reader_make_the_values_of_objects_and_numbers() -> None:
-    reader = lean.JsonReader(pairs=lambda pairs: pairs, integer=str, number=lambda text: text + "!")
+    reader = fast_imports.JsonReader(
+        pairs=lambda pairs: pairs, integer=str, number=lambda text: text + "!"
+    )
     assert reader.read('{"a": 1, "a": 2.5}') == [("a", "1"), ("a", "2.5!")]
 
 
@@ -64,28 +66,29 @@ def test_the_functions_of_the_reader_make_the_values_of_objects_and_numbers() ->
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 1000])
 def test_an_hmac_equals_that_of_the_standard_library(length: int, algorithm: str) -> None:
     key, message = b"k" * length, b"what do ya want for nothing?"
-    assert lean.hmac(key, message, algorithm) == hmac.digest(key, message, algorithm)
+    assert fast_imports.hmac(key, message, algorithm) == hmac.digest(key, message, algorithm)
 
 
 def test_an_hmac_equals_the_test_vector_of_rfc_4231() -> None:
-    digest = lean.hmac(b"Jefe", b"what do ya want for nothing?").hex()
+    digest = fast_imports.hmac(b"Jefe", b"what do ya want for nothing?").hex()
     assert digest == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
 
 
 def test_a_hash_equals_that_of_the_standard_library() -> None:
-    assert lean.sha256(b"abc").hexdigest() == hashlib.sha256(b"abc").hexdigest()
+    assert fast_imports.sha256(b"abc").hexdigest() == hashlib.sha256(b"abc").hexdigest()
 
 
 def test_compare_tells_equal_bytes_from_different_ones() -> None:
-    assert lean.compare(b"abc", b"abc")
-    assert not lean.compare(b"abc", b"abd")
+    assert fast_imports.compare(b"abc", b"abc")
+    assert not fast_imports.compare(b"abc", b"abd")
 
 
 WITHOUT_C_MODULES = """
 import sys
 sys.modules.update(dict.fromkeys(("_json", "_sha1", "_sha2", "_sha256")))
-from deployctl.system import lean
-print(lean.JsonReader().read('{"a": [1]}'), lean.quote("x"), lean.sha256(b"").hexdigest()[:8])
+from deployctl.system import fast_imports
+found = fast_imports.JsonReader().read('{"a": [1]}')
+print(found, fast_imports.quote("x"), fast_imports.sha256(b"").hexdigest()[:8])
 """
 
 
@@ -102,7 +105,7 @@ def test_without_the_parts_in_c_the_whole_packages_are_used() -> None:
 
 
 def test_importing_lean_imports_none_of_the_heavy_packages() -> None:
-    code = "import sys; from deployctl.system import lean; print(*sys.modules)"
+    code = "import sys; from deployctl.system import fast_imports; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

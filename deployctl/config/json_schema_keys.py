@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from deployctl.config.readers import Key, Table
-from deployctl.config.shapes import Shape
+from deployctl.config.json_schema_types import Shape
+from deployctl.config.readers import Key, KeyTable
 
 
 def keys_shape(
-    table: Table,
+    table: KeyTable,
     values: type | None = None,
     required: Collection[str] = (),
     **extra: Any,
