@@ -76,7 +76,7 @@ def test_a_weakness_is_one_line() -> None:
 @pytest.mark.parametrize("name", forge_names.FORGES)
 def test_only_the_module_that_is_needed_is_loaded(name: str) -> None:
     code = (
-        "import sys; from deployctl.webhook import forges; forges.load(sys.argv[1])\n"
+        "import sys; from deployctl.webhook import forges; forges.load_forge(sys.argv[1])\n"
         "print(*(name for name in sys.modules if name.startswith('deployctl.webhook.forges.')))"
     )
     done = subprocess.run(
