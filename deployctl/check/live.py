@@ -19,7 +19,7 @@ from deployctl.values.repo import Config, HealthCheck, Repo
 
 
 def path(config: Config, repo: Repo) -> Iterator[Finding]:
-    """Report all that would fail a deployment before its first stage."""
+    """Report all that would fail a deployment before the stages of its pipeline."""
     found = [fail("path", *split_advice(text)) for text in _layout(config, repo).obstacles()]
     yield from found or [ok("path", f"{repo.path} can be deployed to")]
 

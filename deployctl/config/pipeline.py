@@ -26,7 +26,9 @@ def post(node: Node, reading: Reading) -> Post:
 
 POST_KEYS: KeyTable = {
     "success": Key(commands_or_none, "commands to run if the deployment succeeded"),
-    "failure": Key(commands_or_none, "commands to run if the deployment did not succeed"),
+    "failure": Key(
+        commands_or_none, "commands to run if it failed, was rolled back or is degraded"
+    ),
     "always": Key(commands_or_none, "commands to run after these, whether it succeeded or not"),
 }
 

@@ -43,11 +43,11 @@ from deployctl.values.deployment import REFUSED, Deployment, Failure
 def execute(site: Site, deployment: Deployment, output: Output) -> Deployment:
     """Execute a claimed deployment and return it as recorded at its end.
 
-    The caller holds the repo's lock file. A failed stage raises nothing: it is in the returned
-    deployment. Any other DeployctlError, a bug, Ctrl-C and a signal are raised again, after the
-    release that was live before is live again and the outcome is recorded. An automatic deployment
-    that a signal interrupted gets no outcome but goes back into the queue, up to its last attempt.
-    The signal that `deployctl cancel` sends is not raised again: it ends this one deployment, not
+    The caller holds the repo's lock file. A failed stage or a refusal raises nothing: it is in
+    the returned deployment. Any other DeployctlError, a bug, Ctrl-C and a signal are raised again,
+    after the release that was live before is live again and the outcome is recorded. An automatic
+    deployment that a signal interrupted gets no outcome but goes back into the queue, up to its
+    last attempt. The signal that `deployctl cancel` sends is not raised again: it ends this one deployment, not
     the process.
     """
     with begin(site, deployment, output) as attempt:

@@ -1,6 +1,6 @@
 """Plan a deployment or a rollback for a dry run: one line per step that it would run.
 
-A line ends with the place where its step is configured, in brackets, such as [repos.yml].
+The line of a configured step ends with the place of its configuration, such as [repos.yml].
 """
 
 from __future__ import annotations

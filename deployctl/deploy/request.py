@@ -100,7 +100,7 @@ def deployment_plan(site: Site, request: DeployRequest) -> list[str]:
     """Return what a deployment would do, one line per step.
 
     The ref is fetched into the mirror; nothing else is changed. Raises what the deployment would
-    fail with before its first stage: RefusedError, UsageError, ConfigError, GitError.
+    fail with before the stages of its pipeline: RefusedError, UsageError, ConfigError, GitError.
     """
     ref = _check_request(site, request)
     tip = site.mirror.fetch(ref)

@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """All parts of a commit, a repository before its submodules; ``told`` are warnings."""
+    """All parts of a commit, a repository before its submodules; ``messages`` are warnings."""
 
     all: tuple[Part, ...]
     messages: tuple[str, ...]

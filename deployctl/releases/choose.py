@@ -75,7 +75,7 @@ def default_rollback_target(site: Site, known: Sequence[ReleaseRecord]) -> Relea
 
 
 def _left_revisions(known: Sequence[ReleaseRecord]) -> set[str]:
-    """Return the revisions that a person rolled back from and that were not good after that."""
+    """Return the revisions that a rollback left and that were not good after that."""
     newest_states: dict[str, str] = {}
     for release in proven_releases(known):
         newest_states.setdefault(release.revision, release.state)

@@ -70,7 +70,7 @@ def surplus(site: Site) -> list[ReleaseRecord]:
     """Return the releases that may be removed: failed ones, and those beyond ``keep_releases``.
 
     The live release and the one that a rollback would go back to are not among them. A release
-    that a person rolled back from is kept as long as an older good one is.
+    that a rollback left is kept as long as an older good one is.
     """
     known = releases.of_repo(site.db, site.repo.name)
     good = [release for release in proven_releases(known) if release.state == "good"]

@@ -107,8 +107,8 @@ def dropped_ref(db: Database, repo: str, revision: str) -> str | None:
 def may_queue_unannounced(db: Database, repo: str, revision: str) -> bool:
     """Tell whether a revision may be queued although no deployment waits for its checks.
 
-    False while a deployment of the repo is queued or running, and for a revision that was deployed
-    before: checks may end in another order than the pushes came in.
+    False while a deployment of the repo is queued or running, and for a revision that has a
+    deployment already, however it ended: checks may end in another order than the pushes came in.
     """
     row = db.connection.execute(
         "SELECT status FROM deployments WHERE repo = ? AND status != 'superseded'"

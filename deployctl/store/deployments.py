@@ -115,7 +115,7 @@ def claim(db: Database, number: int, runner: str, now: float) -> bool:
 
 
 def update_columns(db: Database, number: int, **columns: str | int | None) -> None:
-    """Store columns of a running deployment once they are known: ref, revision, phase and so on."""
+    """Store columns of a deployment once they are known: ref, revision, phase and so on."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
     with db.writing() as connection:
         connection.execute(

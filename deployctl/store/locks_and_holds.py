@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Lock:
-    """A person's freeze of a repo: new deployments are queued, but none runs until it is lifted.
+    """A lock that a person has set on a repo: deployments are queued, but none runs until unlock.
 
     ``since`` is in seconds since the epoch.
     """

@@ -22,8 +22,9 @@ class Order:
     ``task`` is ``deploy`` or ``rollback``. ``ref`` is a full ref name; ``revision`` is a full sha
     or the beginning of one. If both are None, the newest commit that the repo follows is deployed.
     ``awaits`` is the revision whose checks must pass before it may run, None if it waits for none.
-    ``by_hand`` tells that a person asked for it, ``forced`` that it may deploy a held revision.
-    ``subject`` is the first line of the commit's message, if it is known.
+    ``by_hand`` tells that a person asked for it by a replay or a control message, so that it does
+    not count as automatic although its trigger may be ``webhook``. ``forced`` tells that it may
+    deploy a held revision. ``subject`` is the first line of the commit's message, if it is known.
     """
 
     __slots__ = (

@@ -1,8 +1,9 @@
 """Releases: the revisions that were built, and the state of each.
 
-The states are ``building``; ``good`` (it was live and healthy); ``left`` (a person rolled back from
-it); ``bad`` (it failed, for example its restart or health check); and, never stored, ``gone`` (it
-was live once and is no longer on disk). An automatic rollback goes back only to a ``good`` one.
+The states are ``building``; ``good`` (it was live and healthy); ``left`` (a rollback went back
+from it); ``bad`` (it failed, for example its restart or health check); and, never stored, ``gone``
+(it was live once and is no longer on disk). Unless a release is named, a rollback goes back only to
+a ``good`` one.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def _path(state_dir: str) -> str:
 
 
 def ensure_reserve(state_dir: str) -> None:
-    """Create the reserve file if it is missing and the disk has room for it.
+    """Create the reserve file if it is missing or too small, and the disk has room for it.
 
     Its content is random, so that a file system with compression cannot make it smaller.
     """

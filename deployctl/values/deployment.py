@@ -11,7 +11,7 @@ from deployctl.values.times import iso
 FINISHED = ("succeeded", "failed", "rolled_back", "degraded", "superseded", "cancelled")
 
 # The phase of a deployment that deployctl refused, as its revision is held or not reachable from
-# the branch; its status is ``cancelled``.
+# the branch, or as there is no release to go back to; its status is ``cancelled``.
 REFUSED = "refused"
 # The phase of a deployment that found its revision live already; its status is ``succeeded``.
 UNCHANGED = "unchanged"
@@ -178,7 +178,7 @@ class Deployment:
     as it was written, ``revision`` the full sha that was chosen. ``rollback_to`` is the release
     that a rollback was asked for (None: the last good one); its ``revision`` and ``release`` are
     set when it runs. ``delivery`` is the id of the delivery that queued it. ``rollback_of`` is the
-    deployment that an automatic rollback undoes. ``awaits`` is the revision whose checks must
+    deployment that a rollback undoes. ``awaits`` is the revision whose checks must
     pass before it may run. ``attempts`` is how often it was begun: more than once after a crash.
     """
 

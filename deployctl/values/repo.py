@@ -99,8 +99,8 @@ class Pipeline:
 
     ``cache`` are directories, relative to the release, that are copied from the last good release.
     ``env`` are environment variables that the project sets. ``origins`` tells for each key of the
-    pipeline which source has set it: :data:`OWN`, ``deployer NAME``, or the path of a file in the
-    repository. A key that no source has set is missing there.
+    pipeline which source has set it: :data:`OPERATOR_FILE`, ``deployer NAME``, or the path of a
+    file in the repository. A key that no source has set is missing there.
     """
 
     stages: tuple[Stage, ...] = ()

@@ -195,7 +195,11 @@ def refusal_reason(candidates: Candidates, config: WebhookConfig) -> str:
         return "the repo has no webhook_secret: set it here and at the forge"
     forge, name = candidates.found[0].forge, candidates.found[0].repo.name
     given = next(
-        (name for name in (_STANDARD_HEADER, forge.HEADER) if name in candidates.delivery.headers),
+        (
+            header
+            for header in (_STANDARD_HEADER, forge.HEADER)
+            if header in candidates.delivery.headers
+        ),
         None,
     )
     if given is None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HIDDEN = "[hidden]"
-# Members of a body whose value is a secret: Coding and Gitee used to send theirs there, and Gitea
+# Members of a body whose value is a secret: Coding and Gitee send or sent theirs there, and Gitea
 # did before 1.14.
 SECRET_MEMBERS = ("password", "secret", "sign", "token")
 _PLAIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"

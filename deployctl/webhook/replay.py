@@ -51,8 +51,8 @@ def replay_delivery(
     """Decide about a recorded delivery again, with the current repos.yml -> one result per repo.
 
     No signature is checked: a person who may replay may also deploy, and a deployment fetches from
-    the configured url, not from one in the delivery. Raise RefusedError where the delivery was
-    malformed, or matches no repo.
+    the configured url, not from one in the delivery. Raise RefusedError where nothing could be
+    read from the delivery (malformed, or too long to store), or where it matches no repo.
     """
     if record.facts is None:
         raise RefusedError(f"delivery {record.id} could not be read ({record.reason})")

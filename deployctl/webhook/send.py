@@ -61,8 +61,8 @@ def make_control_message(
 ) -> tuple[dict[str, str], bytes]:
     """Return headers and body of a signed control message; ``action`` is deploy or rollback.
 
-    ``to`` is a revision, or for a rollback also a deployment's number. None: the tip of the
-    branch, or the release that was live before.
+    ``to`` is a revision, or for a rollback also a deployment's number. None: the newest
+    commit that the repo follows, or the last good release.
     """
     message_id = f"msg_{uuid.uuid4().hex}"
     sample = samples.Sample("", "", message_id, origin.now, actor=origin.actor)

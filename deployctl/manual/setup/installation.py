@@ -84,7 +84,7 @@ def _refuse_special(*names: str) -> None:
 
 
 def _env_names(config: Config) -> tuple[str, ...]:
-    """Return the names that secrets of steps, channels and webhooks take from the environment."""
+    """Return the environment variables that secrets of steps, channels and webhooks name."""
     webhook = (secret.env_name for repo in config.repos.values() for secret in repo.webhook_secrets)
     return tuple(sorted({*config.env_names, *filter(None, webhook)}))
 

@@ -128,8 +128,8 @@ class InPlace:
     def _go_back(self, revision: str) -> None:
         """Check a commit out that was live before, with its submodules and LFS files.
 
-        An LFS file that is missing is no error: the commit may never have been deployed whole, or
-        it was deployed before ``submodules`` and ``lfs`` were set.
+        An LFS file that is missing in the outer checkout is no error: the commit may never have
+        been deployed whole, or it was deployed before ``submodules`` and ``lfs`` were set.
         """
         settings = lfs.git_arguments(self.mirror, required=False) if self.repo.lfs else ()
         checkout = Checkout(self.repo.path, settings)

@@ -88,7 +88,7 @@ class Control:
     """An order that a person sent in a signed message: ``action`` is deploy or rollback.
 
     ``to`` is a revision (its beginning will do), or for a rollback also a deployment's number.
-    None: the tip of the branch, or for a rollback the release that was live before.
+    None: the newest commit that the repo follows, or for a rollback the last good release.
     """
 
     __slots__ = ("action", "repo", "to")
