@@ -47,8 +47,8 @@ def execute(site: Site, deployment: Deployment, output: Output) -> Deployment:
     the returned deployment. Any other DeployctlError, a bug, Ctrl-C and a signal are raised again,
     after the release that was live before is live again and the outcome is recorded. An automatic
     deployment that a signal interrupted gets no outcome but goes back into the queue, up to its
-    last attempt. The signal that `deployctl cancel` sends is not raised again: it ends this one deployment, not
-    the process.
+    last attempt. The signal that `deployctl cancel` sends is not raised again: it ends this one
+    deployment, not the process.
     """
     with begin(site, deployment, output) as attempt:
         outcome, raised = _run_or_undo(attempt)
