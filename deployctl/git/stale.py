@@ -6,10 +6,18 @@ import contextlib
 import glob
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from deployctl.git.command import git
-from deployctl.system.process_tree import Identity, boot_id, identity, is_alive
+from deployctl.system.process_tree import (
+    Identity,
+    boot_id,
+    boot_time,
+    identity,
+    is_alive,
+    start_time,
+)
 
 # Locks that git creates when deployctl works in a checkout. The lock of a ref can exist before the
 # ref itself. Working trees that share a repository (git-worktree(1)) share all of these locks but
@@ -21,9 +29,12 @@ _REPOSITORY_LOCKS = ("packed-refs.lock", "shallow.lock", "config.lock", "objects
 # Errors of git about an index that it cannot read, such as one that a power cut left empty.
 _DAMAGED_INDEX = re.compile(r"index file|bad signature 0x|bad index version")
 
-_HALF_WRITTEN = (
-    *("objects/pack/tmp_*", "objects/pack/*.keep", "objects/??/tmp_*", "*.index", ".*.index"),
-)
+# Files that git writes under such a name and renames when they are whole, a pack that it keeps
+# while it fetches, and private index files (below).
+_HALF_WRITTEN_PREFIX = "tmp_"
+_HALF_WRITTEN_SUFFIXES = (".keep", ".index")
+# Directories whose files are named by people: a branch may be called tmp_x, or x.index.
+_NAMED_BY_PEOPLE = ("refs", "logs")
 _INDEX = re.compile(r"\.(\d+)-(\d+)\.index(?:\.lock)?", re.ASCII)
 
 
@@ -53,12 +64,34 @@ def checkout_locks(git_dir: str, common_dir: str | None = None) -> list[str]:
     ]
 
 
+def old_locks(git_dir: str) -> list[str]:
+    """Return all lock files below a git directory that a dead process must have left.
+
+    A process of deployctl works in a checkout only while it holds the repo's lock file, so a lock
+    that is older than this process is left by a dead one. Where other working trees share the
+    repository (git-worktree(1)), git may be running in them: only locks that are older than the
+    start of the machine are returned, and none of those trees' own.
+    """
+    worktrees = os.path.join(git_dir, "worktrees", "")
+    oldest = boot_time() if os.path.isdir(worktrees) else start_time()
+    locks = (lock for lock in locks_in(git_dir) if not lock.startswith(worktrees))
+    return [lock for lock in locks if _modified(lock) < oldest]
+
+
+def _modified(path: str) -> float:
+    """Return when the file was changed last, in seconds since the epoch; now if it is gone."""
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
 def remove_stale_locks(path: str, git_dirs: Sequence[str]) -> bool:
-    """Remove the locks of the checkout ``path``, unless a git process is running in it.
+    """Remove the stale locks of the checkout ``path``, unless a git process is running in it.
 
     ``git_dirs`` are the arguments of :func:`checkout_locks`. Tell whether any were removed.
     """
-    locks = checkout_locks(*git_dirs)
+    locks = {*checkout_locks(*git_dirs), *old_locks(git_dirs[0])}
     if not locks or is_in_use(path):
         return False
     remove(locks)
@@ -100,12 +133,18 @@ def remove_leftovers(directory: str) -> None:
 
     Private index files (:func:`private_index`) of other living processes are kept.
     """
-    escaped = glob.escape(directory)
-    half_written = (
-        path for pattern in _HALF_WRITTEN for path in glob.iglob(f"{escaped}/{pattern}")
-    )
-    paths = [*locks_in(directory), *half_written]
+    paths = [*locks_in(directory), *_half_written_in(directory)]
     remove(path for path in paths if not _is_index_of_other_process(path))
+
+
+def _half_written_in(directory: str) -> Iterator[str]:
+    """Yield the files of a repository that git has not finished, but for its locks."""
+    for parent, directories, names in os.walk(directory):
+        if parent == directory:
+            directories[:] = [name for name in directories if name not in _NAMED_BY_PEOPLE]
+        for name in names:
+            if name.startswith(_HALF_WRITTEN_PREFIX) or name.endswith(_HALF_WRITTEN_SUFFIXES):
+                yield os.path.join(parent, name)
 
 
 def remove_index(path: str) -> None:

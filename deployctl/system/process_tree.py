@@ -47,6 +47,22 @@ def identity(pid: int | None = None) -> Identity:
         raise ProcessLookupError(f"no process {number}") from None
 
 
+def boot_time() -> float:
+    """Return when the machine was started, in seconds since the epoch.
+
+    It is counted back from now by the clock that also goes on while the machine sleeps.
+    """
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def start_time() -> float:
+    """Return when this process started, in seconds since the epoch.
+
+    The kernel counts the start in clock ticks since the boot (proc_pid_stat(5), field 22).
+    """
+    return boot_time() + identity().started / os.sysconf("SC_CLK_TCK")
+
+
 def is_alive(identity: Identity) -> bool:
     """Tell whether exactly this process still runs; a zombie does not."""
     if identity.boot_id != boot_id():

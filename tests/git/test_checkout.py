@@ -11,6 +11,7 @@ import pytest
 
 from deployctl.errors import GitError, LayoutError
 from deployctl.git.checkout import Checkout
+from deployctl.system.process_tree import start_time
 from tests.support.upstream import Upstream, git
 
 NOBODY = 65534
@@ -478,7 +479,20 @@ def test_a_stale_lock_of_a_worktree_is_removed_but_not_that_of_its_main_reposito
     assert (worktree_lock.exists(), main_lock.exists()) == (False, True)
 
 
-def test_the_lock_of_a_branch_is_not_removed(clone: Path, upstream: Upstream) -> None:
+@pytest.mark.parametrize("name", ["AUTO_MERGE.lock", "refs/heads/mine.lock", "logs/HEAD.lock"])
+def test_any_lock_that_is_older_than_this_process_is_removed(
+    clone: Path, upstream: Upstream, name: str
+) -> None:
+    lock = clone / ".git" / name
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    before = start_time() - 1
+    os.utime(lock, (before, before))
+    deploy(clone, upstream, upstream.commit({"README": "two\n"}))
+    assert not lock.exists()
+
+
+def test_a_new_lock_of_a_branch_is_not_removed(clone: Path, upstream: Upstream) -> None:
     lock = clone / ".git" / "refs" / "heads" / "mine.lock"
     lock.touch()
     deploy(clone, upstream, upstream.commit({"README": "two\n"}))

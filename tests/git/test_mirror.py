@@ -425,7 +425,10 @@ LOCKS = (
     "objects/info/commit-graphs/commit-graph-chain.lock",
     "objects/pack/multi-pack-index.lock",
 )
-HALF_WRITTEN = ("objects/pack/tmp_pack_x", "objects/pack/pack-1.keep", "objects/4b/tmp_obj_x")
+HALF_WRITTEN = (
+    *("objects/pack/tmp_pack_x", "objects/pack/pack-1.keep", "objects/4b/tmp_obj_x"),
+    "objects/info/commit-graphs/tmp_graph_x",
+)
 
 
 def test_leftovers_of_a_killed_git_process_are_removed_by_the_next_fetch(
@@ -441,6 +444,19 @@ def test_leftovers_of_a_killed_git_process_are_removed_by_the_next_fetch(
     assert mirror.fetch(MAIN) == revision
     assert [path for path in leftovers if path.exists()] == []
     assert os.stat(mirror.directory).st_ino == before
+
+
+def test_a_branch_may_have_the_name_of_a_half_written_file(
+    mirror: Mirror, upstream: Upstream
+) -> None:
+    mirror.fetch(MAIN)
+    refs = Path(mirror.directory, "refs", "deployctl")
+    names = [refs / "tmp_x", refs / "x.index", refs / "x.keep"]
+    refs.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        name.write_text(f"{mirror.fetch(MAIN)}\n")
+    mirror.tidy()
+    assert [name for name in names if not name.exists()] == []
 
 
 def test_a_fetch_keeps_the_index_of_another_living_process(
