@@ -214,6 +214,7 @@ class Machine:
             check=True,
             env={"PATH": f"{root}/bin:{PROGRAMS}", "HOME": str(root / "var/lib/deploy")},
             stdin=subprocess.DEVNULL,
+            cwd=ROOT,
         )
         self.config = root / "etc/deployctl/repos.yml"
 
@@ -270,7 +271,8 @@ def test_the_setup_changes_the_machine_by_these_programs_only(machine: Machine) 
         "apt-get install -y git python3-venv nginx fcgiwrap openssl",
         f"adduser --system --group --shell /bin/bash --home {machine.root}/var/lib/deploy deploy",
         f"python3 -m venv {machine.root}/opt/deployctl",
-        f"{machine.root}/opt/deployctl/bin/pip install .",
+        f"{machine.root}/opt/deployctl/bin/pip install --use-pep517 "
+        f"{machine.root}/opt/deployctl/source",
         "systemctl daemon-reload",
         f"systemctl enable {enabled}",
         f"systemctl restart {enabled}",
