@@ -271,8 +271,7 @@ def test_the_setup_changes_the_machine_by_these_programs_only(machine: Machine) 
         "apt-get install -y git python3-venv nginx fcgiwrap openssl",
         f"adduser --system --group --shell /bin/bash --home {machine.root}/var/lib/deploy deploy",
         f"python3 -m venv {machine.root}/opt/deployctl",
-        f"{machine.root}/opt/deployctl/bin/pip install --use-pep517 "
-        f"{machine.root}/opt/deployctl/source",
+        "{0}/bin/pip install --use-pep517 {0}/source".format(f"{machine.root}/opt/deployctl"),
         "systemctl daemon-reload",
         f"systemctl enable {enabled}",
         f"systemctl restart {enabled}",
