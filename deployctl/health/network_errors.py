@@ -82,7 +82,8 @@ def _innermost_cause(error: BaseException) -> BaseException:
 _DESCRIPTIONS: tuple[tuple[type[BaseException], Callable[[Any], str]], ...] = (
     (ssl.SSLError, _explain_tls),
     (socket.gaierror, lambda error: f"found no address of its host: {error.strerror}"),
-    (UnicodeError, lambda error: f"has no proper host: {error}"),
+    # Since Python 3.13 the text of the error names the codec; the reason alone is as before.
+    (UnicodeError, lambda error: f"has no proper host: {getattr(error, 'reason', error)}"),
     (ConnectionRefusedError, lambda _: "refused the connection"),
     (ConnectionError, lambda _: "closed the connection without an answer"),
     (http.client.BadStatusLine, _explain_no_http),

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,6 @@ def test_in_place_cached_directories_stay_where_they_are(app: App) -> None:
 
 # ---- virtual environments -------------------------------------------------------------------
 
-OPTIONS = "--without-pip --system-site-packages"
 SETUP = """
 from setuptools import setup
 scripts = ["shop=shop:main"]
@@ -222,12 +222,16 @@ SHOP = "import sys\ndef main():\n    print(sys.prefix, __file__)\n"
 
 
 def test_a_copied_environment_runs_by_itself_once_the_old_release_is_gone(app: App) -> None:
+    """An editable installation names the place of the project, in a script and in a path file."""
     venv = {
         "name": "install",
         "run": (
-            f"test -d back/.venv || {sys.executable} -m venv {OPTIONS} back/.venv\n"
-            "test -e back/.venv/bin/shop || back/.venv/bin/python setup.py -q develop --no-deps\n"
+            f"test -d back/.venv || {sys.executable} -m venv --without-pip back/.venv\n"
+            f"test -e back/.venv/bin/shop || {sys.executable} -m pip --python back/.venv/bin/python"
+            " install --quiet --no-index --no-deps --no-build-isolation --editable .\n"
         ),
+        # setuptools, which builds it, is in no new environment since Python 3.12.
+        "env": {"PYTHONPATH": sysconfig.get_path("purelib")},
     }
     configure_cache(
         app, venv, cache=["back/.venv", "shop.egg-info"], keep_releases=1, healthcheck=None

@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import stat
+import sys
 
 _DIRECTORY_MODE = 0o755
 
@@ -117,10 +118,30 @@ def disk_usage(path: str) -> int:
 def _remove_tree(path: str) -> None:
     """Remove a directory, also where its owner may not write in it (the module cache of go)."""
     try:
-        shutil.rmtree(path)
+        _remove_what_can_be_removed(path)
     except PermissionError:
         _make_writable(path)
-        shutil.rmtree(path)
+        _remove_what_can_be_removed(path)
+
+
+def _remove_what_can_be_removed(path: str) -> None:
+    """Remove a directory as far as possible; then raise OSError for the first path that stayed.
+
+    The exception that shutil.rmtree raises itself names the file before Python 3.13, and after
+    that the directory around it.
+    """
+    failures: list[OSError] = []
+
+    def keep(name: str, error: BaseException) -> None:
+        if isinstance(error, OSError):
+            failures.append(OSError(error.errno, error.strerror, name))
+
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=lambda _, name, error: keep(name, error))
+    else:
+        shutil.rmtree(path, onerror=lambda _, name, info: keep(name, info[1]))
+    if failures:
+        raise failures[0]
 
 
 def _make_writable(path: str) -> None:
