@@ -56,11 +56,12 @@ def boot_time() -> float:
 
 
 def start_time() -> float:
-    """Return when this process started, in seconds since the epoch.
+    """Return when this process started, in seconds since the epoch; at most a clock tick too late.
 
-    The kernel counts the start in clock ticks since the boot (proc_pid_stat(5), field 22).
+    The kernel counts the start in whole clock ticks since the boot (proc_pid_stat(5), field 22).
+    Rounded up, so that a file that was written before the start is never taken for a later one.
     """
-    return boot_time() + identity().started / os.sysconf("SC_CLK_TCK")
+    return boot_time() + (identity().started + 1) / os.sysconf("SC_CLK_TCK")
 
 
 def is_alive(identity: Identity) -> bool:
