@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from deployctl.config.refs import is_branch_name
 from deployctl.deploy import plan as planned
 from deployctl.deploy.admission import Runtime
+from deployctl.deploy.attempt import reread
 from deployctl.deploy.fetch import choose_revision
 from deployctl.deploy.foreground import refuse_if_locked, run_when_admitted, run_without_waiting
 from deployctl.errors import RefusedError, UsageError
@@ -90,10 +91,7 @@ def queue_and_start_worker(runtime: Runtime, site: Site, request: DeployRequest)
     """Queue the deployment, start a worker that runs it, and return the queued deployment."""
     number = _queue(site, request)
     start_worker(runtime.config.path, runtime.config.state_dir, runtime.config.env_names)
-    queued = deployments.get(runtime.db, number)
-    if queued is None:
-        raise LookupError(f"deployment {number} vanished from the record")
-    return queued
+    return reread(runtime.db, number)
 
 
 def deployment_plan(site: Site, request: DeployRequest) -> list[str]:
