@@ -116,12 +116,13 @@ def run_parallel(
         replace(context, note_path=f"{context.note_path}.{position}")
         for position, _ in enumerate(steps, 1)
     ]
+    running: list[futures.Future[StepOutcome]] = []
     with _stop_descriptor() as stop, futures.ThreadPoolExecutor(len(commands)) as pool:
-        running = [
-            pool.submit(run_with_retries, step, command, step_context, retries, stop)
-            for step, command, step_context in zip(steps, commands, contexts, strict=True)
-        ]
-        try:
+        try:  # an interruption can come before the last step has begun
+            for step, command, step_context in zip(steps, commands, contexts, strict=True):
+                running.append(
+                    pool.submit(run_with_retries, step, command, step_context, retries, stop)
+                )
             failed = _first_failed(running)
         finally:
             os.eventfd_write(stop, 1)

@@ -115,6 +115,20 @@ def _correct_text(path: str, replace_path: _ReplacePath) -> None:
             os.fchown(fd, status.st_uid, status.st_gid)
         os.fchmod(fd, stat.S_IMODE(status.st_mode))
     os.rename(temporary, path)
+    _remove_bytecode(path)
+
+
+def _remove_bytecode(path: str) -> None:
+    """Remove what Python compiled from a file, as it would run that in place of the new text.
+
+    It compares only the size and the second of the last change, or nothing at all (PEP 552).
+    """
+    directory, name = os.path.split(path)
+    stem, extension = os.path.splitext(name)
+    if extension == ".py":
+        compiled = os.path.join(directory, "__pycache__", stem)
+        for bytecode in glob.glob(f"{glob.escape(compiled)}.*.pyc"):
+            os.unlink(bytecode)
 
 
 def _raise(error: OSError) -> None:

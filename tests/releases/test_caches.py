@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -279,3 +280,22 @@ def test_only_texts_that_name_the_old_release_change_and_keep_their_mode(tmp_pat
     (venv / "bin/python").unlink()
     (venv / "bin/python").symlink_to("/nonexistent/python3")
     assert relocate(str(new), str(old), str(new)) == f"{venv}/bin/python leads nowhere"
+
+
+def test_python_does_not_run_what_it_compiled_from_the_old_text(tmp_path: Path) -> None:
+    old, new = tmp_path / "7-aaaaaaaaaaaa", tmp_path / "8-bbbbbbbbbbbb"
+    packages = new / ".venv/lib/python3/site-packages"
+    packages.mkdir(parents=True)
+    (new / ".venv/pyvenv.cfg").touch()
+    (new / ".venv/bin").mkdir()
+    (new / ".venv/bin/python").symlink_to(sys.executable)
+    finder = packages / "__editable___shop_finder.py"
+    finder.write_text(f"print({str(old)!r})\n")
+    never_compared = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(finder), invalidation_mode=never_compared)
+    assert relocate(str(new), str(old), str(new)) is None
+    program = "import __editable___shop_finder"
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=packages, check=True, capture_output=True, text=True
+    )
+    assert found.stdout == f"{new}\n"
