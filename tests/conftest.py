@@ -14,6 +14,8 @@ import yaml
 
 from deployctl.config.locate import default_state_dir
 from tests.support.app import App
+from tests.support.bark import Bark, bark
+from tests.support.cli import Gate
 from tests.support.nginx import WebServer
 from tests.support.paths import ROOT
 from tests.support.upstream import Upstream
@@ -111,6 +113,21 @@ def write_config(tmp_path: Path) -> WriteConfig:
 def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> App:
     """A repo called ``app`` in a repos.yml; nothing is deployed yet."""
     return App(tmp_path, upstream, write_config)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A step's command that waits; it goes on at the end of the test."""
+    made = Gate(tmp_path)
+    yield made
+    made.open()
+
+
+@pytest.fixture
+def phone() -> Iterator[Bark]:
+    """A server that receives notices as that of Bark does."""
+    with bark() as server:
+        yield server
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ import pytest
 
 from deployctl.system.environment import current_account
 from tests.conftest import WriteConfig
-from tests.git.test_command import processes_called
 from tests.support.app import App
-from tests.support.cli import Done, Gate, finish, is_running, let_time_pass
+from tests.support.cli import Done, Gate, finish, is_running, let_time_pass, processes_called
 from tests.support.upstream import Upstream
 from tests.support.workers import wait_until
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +13,6 @@ from deployctl.store.database import Database
 from tests.support.app import App
 from tests.support.cli import Gate, finish
 from tests.support.upstream import git
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    gate = Gate(tmp_path)
-    yield gate
-    gate.open()
 
 
 def roll_back(app: App, *words: str, code: int = 0) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from deployctl.config.yaml_tree import List, Map, Node, read_document
 from deployctl.errors import ConfigError
 from deployctl.manual import topics
 from deployctl.values.forge_names import FORGE_ALIASES, FORGES
-from tests.config import test_complaints as complaints
-from tests.config.test_complaints import repo
+from tests.config import test_complaints, test_repo_values, test_yaml_tree
 from tests.config.test_example import TABLES, TEXT, UNCOMMENTED
 from tests.support.app import App
+from tests.support.complaints import repo
 from tests.support.paths import README
 
 REPOS, PROJECT = repos_yml(), project_file()
@@ -180,10 +180,13 @@ def parameters(test: Any) -> list[Any]:
 
 
 INVALID = [
-    *(repo(line) for line, _ in parameters(complaints.test_a_wrong_value_in_a_repo_is_explained)),
+    *(
+        repo(line)
+        for line, _ in parameters(test_repo_values.test_a_wrong_value_in_a_repo_is_explained)
+    ),
     *(
         f"repos: {{}}\n{line}"
-        for line, _ in parameters(complaints.test_a_wrong_value_at_the_top_is_explained)
+        for line, _ in parameters(test_complaints.test_a_wrong_value_at_the_top_is_explained)
     ),
 ]
 
@@ -194,7 +197,7 @@ def test_the_schema_refuses_most_of_what_the_readers_refuse() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", parameters(complaints.test_any_value_of_any_key_is_accepted_or_gets_a_complaint)
+    "value", parameters(test_yaml_tree.test_any_value_of_any_key_is_accepted_or_gets_a_complaint)
 )
 def test_the_schema_accepts_everything_that_the_readers_accept(value: str) -> None:
     texts = [f"repos: {{s: {{url: a, path: b, {key}: {value}}}}}" for key in REPO_KEYS]

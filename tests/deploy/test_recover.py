@@ -9,7 +9,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import yaml
 
 from deployctl.system.process_tree import identity
 from tests.conftest import WriteConfig
-from tests.support.cli import is_running, kill
+from tests.support.cli import Cli, is_running, kill
 from tests.support.upstream import Upstream, git
 from tests.support.workers import wait_until
 
@@ -34,15 +33,13 @@ class Machine:
     def __init__(self, directory: Path, config: Path) -> None:
         self.directory = directory
         self.config = config
+        self.cli = Cli(directory, config)
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "deployctl", "-c", str(self.config), *words]
+        return self.cli.argv(*words)
 
     def deployctl(self, *words: str) -> Any:
-        done = subprocess.run(
-            self.command(*words, "--json"), check=False, capture_output=True, text=True
-        )
-        return json.loads(done.stdout)
+        return self.cli(*words, "--json").json
 
     def kill_in(self, step: str, *words: str) -> None:
         """Run a command and kill it with SIGKILL while this step hangs, as the OOM killer does."""
@@ -251,6 +248,7 @@ def test_cancel_after_the_process_died_is_degraded_only_if_the_restart_fails(
         repo["restart"] = restart.rpartition(";")[0]
     write_config({"app": repo})
     monkeypatch.setenv("TOKEN", "opensesame")
+    machine.cli.env["TOKEN"] = "opensesame"
     machine.kill_in("restart", "deploy", "app")
     (machine.directory / "app" / "token").unlink(missing_ok=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -13,6 +12,7 @@ from deployctl.errors import GitError
 from deployctl.git.command import git, local_environment
 from deployctl.git.remote import local_path, protocol, remote_environment, ssh_command, trust
 from deployctl.values.repo import Repo
+from tests.support.cli import processes_called
 from tests.support.upstream import git as plain_git
 
 
@@ -25,16 +25,6 @@ def message_for(tmp_path: Path, stderr: str) -> str:
     with pytest.raises(GitError) as caught:
         git(["fetch"], what="cannot fetch", env={"PATH": str(tmp_path)})
     return str(caught.value)
-
-
-def processes_called(argument: str) -> list[str]:
-    """Return the ids of the processes that have this argument on their command line."""
-    found = []
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if argument.encode() in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0"):
-                found.append(process)
-    return found
 
 
 def test_the_output_is_returned_without_its_last_line_break() -> None:

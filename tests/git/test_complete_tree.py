@@ -8,7 +8,7 @@ import pytest
 
 from deployctl.errors import GitError
 from deployctl.git.complete_tree import fetch_parts, write_parts
-from tests.git.test_mirror import MAIN, mirror_of
+from tests.support.mirrors import MAIN, mirror_of
 from tests.support.projects import add_submodule, library
 from tests.support.upstream import Upstream
 

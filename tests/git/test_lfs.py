@@ -10,7 +10,7 @@ import pytest
 from deployctl.errors import GitError
 from deployctl.git.complete_tree import fetch_parts, write_parts
 from deployctl.git.mirror import Mirror
-from tests.git.test_mirror import MAIN, mirror_of
+from tests.support.mirrors import MAIN, mirror_of
 from tests.support.projects import add_submodule, keep_in_lfs, library, push_lfs
 from tests.support.upstream import Upstream, git
 

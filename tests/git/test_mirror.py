@@ -1,4 +1,4 @@
-"""Tests of mirrors: fetching from all kinds of urls, recovery from damage, writing of files."""
+"""Tests of mirrors: fetching from all kinds of urls, and what a fetch refuses."""
 
 from __future__ import annotations
 
@@ -6,63 +6,22 @@ import hashlib
 import os
 import shutil
 import socket
-import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from deployctl.errors import GitError
 from deployctl.git.mirror import Mirror, mirror_name
-from deployctl.git.repository import Commit, is_sha
-from deployctl.store.database import prepare_state_dir
-from deployctl.system.locks import mirror_lock
-from deployctl.system.process_tree import identity
 from deployctl.values.repo import Repo
-from tests.git.test_command import processes_called
+from tests.support.cli import processes_called
+from tests.support.mirrors import MAIN, export, message_of, mirror_of, replacement_leftovers
 from tests.support.sshd import sshd
 from tests.support.upstream import Upstream, git
 
-INDEX_SUFFIXES = ("", ".lock")
-MAIN = "refs/heads/main"
 NOBODY = 65534
-
-
-def mirror_of(tmp_path: Path, url: str, **keys: Any) -> Mirror:
-    state = tmp_path / "state"
-    prepare_state_dir(str(state))
-    repo = Repo(name="blog", url=url, path=str(tmp_path / "blog"), **keys)
-    return Mirror(repo, str(state))
-
-
-@pytest.fixture
-def mirror(tmp_path: Path, upstream: Upstream) -> Mirror:
-    return mirror_of(tmp_path, upstream.url)
-
-
-def export(mirror: Mirror, revision: str, directory: Path) -> Path:
-    directory.mkdir()
-    mirror.export(revision, str(directory))
-    return directory
-
-
-def message_of(call: Callable[..., object], *arguments: object) -> str:
-    with pytest.raises(GitError) as caught:
-        call(*arguments)
-    return str(caught.value)
-
-
-def replacement_leftovers(mirror: Mirror) -> list[str]:
-    """Return the leftovers of a replacement of the mirror in the directory of mirrors."""
-    names = os.listdir(Path(mirror.directory).parent)
-    return [name for name in names if name.endswith((".new", ".old"))]
-
-
-# fetching
 
 
 def test_a_ref_is_fetched_and_resolved(mirror: Mirror, upstream: Upstream) -> None:
@@ -207,9 +166,6 @@ def test_fetched_commits_stay_when_the_remote_is_gone(mirror: Mirror, upstream: 
     assert mirror.has(upstream.head)
 
 
-# urls
-
-
 def test_a_path_is_a_url(tmp_path: Path, upstream: Upstream) -> None:
     assert mirror_of(tmp_path, str(upstream.bare)).fetch(MAIN) == upstream.head
     assert mirror_of(tmp_path, str(upstream.work)).fetch(MAIN) == upstream.head
@@ -303,9 +259,6 @@ def test_a_clone_of_another_account_may_be_fetched_from(tmp_path: Path, upstream
     assert mirror_of(tmp_path, str(upstream.work)).fetch(MAIN) == revision
 
 
-# safety
-
-
 def test_a_tree_with_a_file_named_git_is_refused(mirror: Mirror, upstream: Upstream) -> None:
     blob = git(upstream.work, "hash-object", "-w", "README")
     hidden = subprocess.run(
@@ -385,296 +338,6 @@ def test_only_its_account_can_access_a_mirror_whatever_the_umask(
     assert open_to_others == []
 
 
-# after a crash or a power cut
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "rm -r objects",
-        "rm HEAD",
-        "echo garbage > HEAD",
-        "echo garbage > packed-refs",
-        ": > refs/heads/main",
-        "echo 1111111111111111111111111111111111111111 > refs/heads/main",
-        "touch refs/heads/main.lock packed-refs.lock HEAD.lock shallow.lock",
-        "chmod -R u+w . && for f in objects/pack/*; do : > $f; done",
-        "rm -f objects/pack/*",
-    ],
-)
-def test_a_damaged_mirror_is_repaired_by_the_next_fetch(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream, damage: str
-) -> None:
-    mirror.fetch(MAIN)
-    subprocess.run(["/bin/sh", "-ec", damage], cwd=mirror.directory, check=True)
-    upstream.commit({"README": "two\n"})
-    revision = mirror.fetch(MAIN)
-    assert revision == upstream.head
-    assert (export(mirror, revision, tmp_path / "out") / "README").read_text() == "two\n"
-
-
-LOCKS = (
-    "HEAD.lock",
-    "config.lock",
-    "index.lock",
-    "packed-refs.lock",
-    "shallow.lock",
-    "refs/heads/main.lock",
-    "refs/tags/deep/below/v1.lock",
-    "logs/refs/heads/main.lock",
-    "objects/info/commit-graphs/commit-graph-chain.lock",
-    "objects/pack/multi-pack-index.lock",
-)
-HALF_WRITTEN = (
-    *("objects/pack/tmp_pack_x", "objects/pack/pack-1.keep", "objects/4b/tmp_obj_x"),
-    "objects/info/commit-graphs/tmp_graph_x",
-)
-
-
-def test_leftovers_of_a_killed_git_process_are_removed_by_the_next_fetch(
-    mirror: Mirror, upstream: Upstream
-) -> None:
-    mirror.fetch(MAIN)
-    leftovers = [Path(mirror.directory, name) for name in (*LOCKS, *HALF_WRITTEN)]
-    for path in leftovers:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    before = os.stat(mirror.directory).st_ino
-    revision = upstream.commit({"README": "two\n"})
-    assert mirror.fetch(MAIN) == revision
-    assert [path for path in leftovers if path.exists()] == []
-    assert os.stat(mirror.directory).st_ino == before
-
-
-def test_a_branch_may_have_the_name_of_a_half_written_file(
-    mirror: Mirror, upstream: Upstream
-) -> None:
-    mirror.fetch(MAIN)
-    refs = Path(mirror.directory, "refs", "deployctl")
-    names = [refs / "tmp_x", refs / "x.index", refs / "x.keep"]
-    refs.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        name.write_text(f"{mirror.fetch(MAIN)}\n")
-    mirror.tidy()
-    assert [name for name in names if not name.exists()] == []
-
-
-def test_a_fetch_keeps_the_index_of_another_living_process(
-    mirror: Mirror, upstream: Upstream
-) -> None:
-    """A process with the same pid but another start time is another process."""
-    mirror.fetch(MAIN)
-    with subprocess.Popen(["sleep", "60"]) as other:
-        process = identity(other.pid)
-        used, stale = (
-            [
-                Path(mirror.directory, f"1-abc.{process.pid}-{start}.index{end}")
-                for end in INDEX_SUFFIXES
-            ]
-            for start in (process.started, process.started - 1)
-        )
-        for path in (*used, *stale):
-            path.touch()
-        mirror.fetch(MAIN)
-        other.kill()
-    assert [path.exists() for path in (*used, *stale)] == [True, True, False, False]
-
-
-@pytest.mark.parametrize("name", ["1-abc", ""])
-def test_an_index_that_this_process_left_behind_is_removed_by_tidy(
-    name: str, mirror: Mirror, upstream: Upstream
-) -> None:
-    """An index for a directory without a name has a file name that begins with a dot."""
-    mirror.fetch(MAIN)
-    process = identity()
-    stem = f"{name}.{process.pid}-{process.started}.index"
-    leftovers = [Path(mirror.directory, stem + end) for end in INDEX_SUFFIXES]
-    for path in leftovers:
-        path.touch()
-    mirror.tidy()
-    assert [path.exists() for path in leftovers] == [False, False]
-
-
-def test_a_damaged_mirror_stays_until_a_new_one_is_fetched(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream
-) -> None:
-    """Its readable commits may be the only source for a rollback."""
-    first = mirror.fetch(MAIN)
-    Path(mirror.directory, "packed-refs").write_text("garbage\n")
-    upstream.bare.rename(tmp_path / "away")
-    assert "does not appear to be a git repository" in message_of(mirror.fetch, MAIN)
-    assert replacement_leftovers(mirror) == []
-    Path(mirror.directory, "packed-refs").unlink()
-    assert (export(mirror, first, tmp_path / "out") / "README").read_text() == "hello\n"
-
-
-@pytest.mark.parametrize("moved", [False, True])
-def test_an_interrupted_replacement_of_a_mirror_is_undone(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream, moved: bool
-) -> None:
-    first = mirror.fetch(MAIN)
-    shutil.copytree(mirror.directory, f"{mirror.directory}.new")
-    if moved:
-        os.rename(mirror.directory, f"{mirror.directory}.old")
-    upstream.bare.rename(tmp_path / "away")
-    assert "does not appear to be a git repository" in message_of(mirror.fetch, MAIN)
-    assert mirror.resolve(MAIN) == first
-    assert replacement_leftovers(mirror) == []
-
-
-def test_an_incomplete_mirror_of_an_interrupted_creation_is_replaced(
-    mirror: Mirror, upstream: Upstream
-) -> None:
-    for directory in (mirror.directory, f"{mirror.directory}.new"):
-        os.makedirs(f"{directory}/refs")
-        Path(directory, "config").write_text("[core")
-    assert mirror.fetch(MAIN) == upstream.head
-
-
-def test_a_mirror_whose_commit_cannot_be_written_is_replaced_by_the_next_fetch(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream
-) -> None:
-    revision = mirror.fetch(MAIN)
-    for pack in Path(mirror.directory, "objects", "pack").iterdir():
-        pack.unlink()
-    with pytest.raises(GitError, match=f"^cannot write {revision} to {tmp_path}/out: "):
-        export(mirror, revision, tmp_path / "out")
-    assert os.path.exists(mirror.directory)
-    assert mirror.fetch(MAIN) == revision
-    assert (export(mirror, revision, tmp_path / "second") / "README").exists()
-
-
-def test_a_branch_may_be_replaced_by_branches_below_its_name(
-    mirror: Mirror, upstream: Upstream
-) -> None:
-    mirror.fetch(MAIN)
-    git(upstream.bare, "branch", "-m", "main", "main/next")
-    assert mirror.fetch("refs/heads/main/next") == upstream.head
-    git(upstream.bare, "branch", "-m", "main/next", "main")
-    assert mirror.fetch(MAIN) == upstream.head
-
-
-def test_packing_does_not_wait_for_the_lock_of_the_mirror(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream
-) -> None:
-    mirror.tidy()
-    mirror.fetch(MAIN)
-    with mirror_lock(str(tmp_path / "state"), mirror.name):
-        mirror.tidy()
-
-
-# reading
-
-
-def test_subject_and_author_of_a_commit_are_read(mirror: Mirror, upstream: Upstream) -> None:
-    upstream.commit({}, "Überschrift\n\nand more")
-    revision = mirror.fetch(MAIN)
-    assert mirror.commit(revision) == Commit(revision, "Überschrift", "Ada Lovelace")
-
-
-def test_a_commit_message_in_another_encoding_is_decoded(
-    mirror: Mirror, upstream: Upstream
-) -> None:
-    git(upstream.work, "config", "i18n.commitEncoding", "ISO-8859-1")
-    (upstream.work.parent / "message").write_bytes(b"caf\xe9\n")
-    git(upstream.work, "commit", "-q", "--allow-empty", "-F", "../message")
-    upstream.push()
-    revision = mirror.fetch(MAIN)
-    assert mirror.commit(revision) == Commit(revision, "café", "Ada Lovelace")
-
-
-def test_a_missing_commit_is_a_git_error(mirror: Mirror) -> None:
-    mirror.fetch(MAIN)
-    with pytest.raises(GitError, match=f"^cannot read {mirror.directory}: "):
-        mirror.commit("1" * 40)
-    assert message_of(mirror.resolve, "1" * 40) == (
-        f"{'1' * 40} is not a commit of {mirror.repo.url}: it gave no reason"
-    )
-
-
-# writing files
-
-
-def test_exactly_the_committed_tree_is_written(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream
-) -> None:
-    unusual_names = ["-dash", "a\nb", "ünï", 'quo"te', "sp ace", "back\\slash", "*"]
-    upstream.commit(
-        {
-            ".gitattributes": "secret export-ignore\nversion export-subst\n",
-            "secret": "kept\n",
-            "version": "$Format:%H$\n",
-            "dos": "a\r\nb\r\n",
-            "run": "#!/bin/sh\n",
-            **dict.fromkeys(unusual_names, "text\n"),
-        }
-    )
-    (upstream.work / "link").symlink_to("../outside")
-    upstream.commit()
-    out = export(mirror, mirror.fetch(MAIN), tmp_path / "out")
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        [*unusual_names, ".gitattributes", "README", "dos", "link", "run", "secret", "version"]
-    )
-    assert (out / "version").read_text() == "$Format:%H$\n"
-    assert (out / "dos").read_bytes() == b"a\r\nb\r\n"
-    assert os.readlink(out / "link") == "../outside"
-
-
-def test_a_file_name_that_is_not_utf8_is_written_unchanged(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream
-) -> None:
-    name = os.fsencode(upstream.work) + b"/caf\xe9"
-    with open(name, "w") as file:
-        file.write("text\n")
-    upstream.commit()
-    out = export(mirror, mirror.fetch(MAIN), tmp_path / "out")
-    assert b"caf\xe9" in os.listdir(os.fsencode(out))
-
-
-@pytest.mark.parametrize("umask", [0, 0o077])
-def test_files_are_readable_for_a_web_server_whatever_the_umask(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream, umask: int
-) -> None:
-    upstream.commit({"bin/run": "#!/bin/sh\n", "page": "hi\n"})
-    revision = mirror.fetch(MAIN)
-    before = os.umask(umask)
-    try:
-        out = export(mirror, revision, tmp_path / "out")
-    finally:
-        os.umask(before)
-    modes = {name: stat.S_IMODE((out / name).stat().st_mode) for name in ("bin", "bin/run", "page")}
-    assert modes == {"bin": 0o755, "bin/run": 0o755, "page": 0o644}
-
-
-def test_writing_files_leaves_no_other_files_behind(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream
-) -> None:
-    revision = mirror.fetch(MAIN)
-    before = sorted(os.listdir(mirror.directory))
-    export(mirror, revision, tmp_path / "out")
-    assert sorted(os.listdir(mirror.directory)) == before
-    assert sorted(os.listdir(tmp_path / "out")) == ["README"]
-
-
-def test_leftovers_of_an_interrupted_export_do_no_harm(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream
-) -> None:
-    revision = mirror.fetch(MAIN)
-    for leftover in ("out.index", "out.index.lock"):
-        Path(mirror.directory, leftover).write_text("half")
-    assert (export(mirror, revision, tmp_path / "out") / "README").exists()
-
-
-def test_an_empty_tree_is_written_as_an_empty_directory(
-    tmp_path: Path, mirror: Mirror, upstream: Upstream
-) -> None:
-    upstream.commit({"README": None})
-    assert list(export(mirror, mirror.fetch(MAIN), tmp_path / "out").iterdir()) == []
-
-
-# names
-
-
 @pytest.mark.parametrize(
     ("url", "stem"),
     [
@@ -688,25 +351,6 @@ def test_an_empty_tree_is_written_as_an_empty_directory(
 def test_the_directory_of_a_mirror_is_named_after_its_url(url: str, stem: str) -> None:
     digest = hashlib.sha256(url.encode()).hexdigest()[:12]
     assert mirror_name(url) == f"{stem}-{digest}.git"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a" * 40, True),
-        ("0" * 64, True),
-        ("a" * 39, False),
-        ("a" * 41, False),
-        ("A" * 40, False),
-        ("a" * 40 + "\n", False),
-        ("\u0661" * 40, False),
-    ],
-)
-def test_only_a_full_sha_is_recognised_as_one(text: str, expected: bool) -> None:
-    assert is_sha(text) is expected
-
-
-# a real ssh server
 
 
 def test_ssh_with_a_key_and_a_known_host(tmp_path: Path, upstream: Upstream) -> None:

@@ -13,7 +13,7 @@ from deployctl.errors import GitError
 from deployctl.git.complete_tree import fetch_parts, write_parts
 from deployctl.git.mirror import Mirror
 from deployctl.git.submodules import fault_of_url, submodule_url
-from tests.git.test_mirror import MAIN, mirror_of
+from tests.support.mirrors import MAIN, mirror_of
 from tests.support.projects import add_submodule, library, update_submodule, write_submodule_entry
 from tests.support.sshd import sshd
 from tests.support.upstream import Upstream, git

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,10 @@ from deployctl.system.process import StepOutcome
 from deployctl.values.masking import Masker
 from deployctl.values.repo import Evidence, HealthCheck
 from tests.support.app import App
-from tests.support.bark import Bark, bark
+from tests.support.bark import Bark
 from tests.support.failing_server import failing_server
 
 SECRET = "s3cr3t-of-the-app"
-
-
-@pytest.fixture
-def phone() -> Iterator[Bark]:
-    with bark() as server:
-        yield server
 
 
 # Files

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -20,7 +19,7 @@ from deployctl.values.forge_names import FORGE_ALIASES, FORGES
 from deployctl.webhook.forges import load_forge, standard_webhooks
 from deployctl.webhook.forges.event import Delivery
 from tests.support.app import App
-from tests.support.cli import PROGRAM
+from tests.support.cli import Done, run_forked
 from tests.support.paths import ROOT
 
 WEBHOOKS = (ROOT / "deployctl" / "manual" / "webhooks.md").read_text()
@@ -28,16 +27,9 @@ FILES = sorted(path.stem for path in (ROOT / "deployctl" / "manual").glob("*.md"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-def docs(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def docs(directory: Path, *words: str) -> Done:
     """Run ``deployctl docs`` in an environment where no repos.yml is found."""
-    return subprocess.run(
-        [*PROGRAM, "docs", *words],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=directory,
-        env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"},
-    )
+    return run_forked(["docs", *words], directory)
 
 
 def section(forge: str) -> str:
@@ -51,7 +43,7 @@ def section(forge: str) -> str:
 
 def test_without_a_topic_the_topics_are_listed(tmp_path: Path) -> None:
     done = docs(tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[-1] == "read one with: deployctl docs TOPIC"
     assert [line.split("  ")[0] for line in lines[:-1]] == sorted([*FILES, *topics.SCHEMAS])
@@ -66,7 +58,7 @@ def test_without_a_topic_the_topics_are_listed(tmp_path: Path) -> None:
 def test_a_topic_is_printed_unchanged_without_a_config(tmp_path: Path, topic: str) -> None:
     text = (ROOT / "deployctl" / "manual" / f"{topic}.md").read_text()
     done = docs(tmp_path, topic)
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", text)
+    assert (done.code, done.stderr, done.stdout) == (0, "", text)
     assert json.loads(docs(tmp_path, topic, "--json").stdout) == {"topic": topic, "text": text}
 
 
@@ -78,7 +70,7 @@ def test_a_config_that_is_named_is_not_read(app: App) -> None:
 def test_an_unknown_topic_is_refused_with_a_similar_name(tmp_path: Path) -> None:
     known = ", ".join(topics.topics())
     done = docs(tmp_path, "webhook")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.code, done.stdout) == (2, "")
     assert done.stderr == (
         f"deployctl: the manual has no topic webhook, did you mean webhooks? (there are: {known})\n"
     )

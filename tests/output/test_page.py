@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from tests.conftest import WriteConfig
 from tests.support.app import App
+from tests.support.cli import Cli, Done
 from tests.support.upstream import Upstream
 
 
@@ -30,9 +29,8 @@ class _Page(HTMLParser):
         self.words += data.split()
 
 
-def _deployctl(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "deployctl", "-c", str(config), *words]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+def _deployctl(config: Path, *words: str) -> Done:
+    return Cli(config.parent, config)(*words)
 
 
 def _parse(path: Path) -> _Page:
@@ -48,7 +46,7 @@ def test_the_page_shows_what_is_live_and_past_deployments(
     config = write_config({"app": {}})
     _deployctl(config, "deploy", "app")
     done = _deployctl(config, "status", "--page", str(tmp_path / "web"))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     page = _parse(tmp_path / "web" / "index.html")
     text = " ".join(page.words)
     assert f"Live: {revision[:12]} Größer <script>alert(1)</script> & schöner (since" in text
@@ -81,7 +79,7 @@ def test_a_directory_that_cannot_be_made_is_an_error(
 ) -> None:
     (tmp_path / "file").touch()
     done = _deployctl(write_config({}), "status", "--page", str(tmp_path / "file" / "web"))
-    assert done.returncode == 1
+    assert done.code == 1
     assert done.stderr == f"deployctl: {tmp_path}/file: Not a directory\n"
 
 
@@ -92,13 +90,13 @@ def test_a_relative_directory_is_made_in_the_working_directory(
     monkeypatch.chdir(tmp_path)
     for directory in ("public", "a/b"):
         done = _deployctl(config, "status", "--page", directory)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.code, done.stderr) == (0, "")
         assert (tmp_path / directory / "index.html").is_file()
 
 
 def test_an_empty_directory_name_is_wrong_usage(write_config: WriteConfig) -> None:
     done = _deployctl(write_config({"app": {}}), "status", "--page", "")
-    assert (done.returncode, done.stderr) == (
+    assert (done.code, done.stderr) == (
         2,
         "deployctl: --page wants a directory: name one, for example --page public\n",
     )

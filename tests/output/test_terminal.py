@@ -25,13 +25,6 @@ def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> App:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    gate = Gate(tmp_path)
-    yield gate
-    gate.open()
-
-
-@pytest.fixture
 def open_terminal(app: App) -> Iterator[OpenTerminal]:
     """Run a command at a terminal of its own: ``open_terminal("deploy", "app", columns=60)``."""
     opened: list[Terminal] = []

@@ -15,6 +15,7 @@ from deployctl.store.logs import prune_logs
 from deployctl.values.text import in_bytes
 from tests.support.app import App
 from tests.support.small_disk import free_bytes, small_disk
+from tests.support.workers import wait_until
 
 MB = 1024 * 1024
 BIG = {"name": "big", "run": "head -c 10000000 /dev/zero >big"}
@@ -158,9 +159,8 @@ def test_logs_says_that_a_log_was_removed(app: App) -> None:
     assert (done.code, done.stdout) == (0, "")
     assert done.error == "the log of #1 is gone; see: deployctl show 1"
     app.configure(top={"keep_logs": "0.1s"})
-    assert app.cli("logs", "1").error == (
-        "the log of #1 is gone: logs are kept for 0.1s (keep_logs); see: deployctl show 1"
-    )
+    expired = "the log of #1 is gone: logs are kept for 0.1s (keep_logs); see: deployctl show 1"
+    wait_until(lambda: app.cli("logs", "1").error == expired)
     app.push("")
     app.deploy(code=1)
     (app.state / "logs" / "2.log").unlink()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ import pytest
 
 from tests.conftest import WriteConfig
 from tests.support import deliveries
-from tests.support.bark import Bark, bark
+from tests.support.bark import Bark
+from tests.support.cli import Cli
 from tests.support.nginx import WebServer
 from tests.support.servers import Response
 from tests.support.service import Service
@@ -28,6 +27,7 @@ class Server:
 
     def __init__(self, config: Path, web: WebServer, upstream: Upstream, service: Service) -> None:
         self.config = config
+        self._cli = Cli(config.parent, config)
         self.web = web
         self.upstream = upstream
         self.service = service
@@ -35,13 +35,8 @@ class Server:
 
     def deployctl(self, *words: str) -> tuple[int, Any]:
         """Run a command with ``--json``; return its exit code and its document."""
-        done = subprocess.run(
-            [sys.executable, "-m", "deployctl", "-c", str(self.config), *words, "--json"],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        return done.returncode, json.loads(done.stdout)
+        done = self._cli(*words, "--json")
+        return done.code, done.json
 
     def send(self, document: dict[str, Any], **about: Any) -> tuple[int, dict[str, Any]]:
         """Post a delivery as GitHub does; return HTTP status and JSON object of the answer."""
@@ -67,12 +62,6 @@ class Server:
         """Return the deployment as ``deployctl show`` prints it."""
         document: dict[str, Any] = self.deployctl("show", str(number))[1]
         return document
-
-
-@pytest.fixture
-def phone() -> Iterator[Bark]:
-    with bark() as server:
-        yield server
 
 
 @pytest.fixture

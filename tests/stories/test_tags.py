@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import pytest
 from deployctl.config.compiled import load_webhook_config
 from deployctl.webhook.receive import receive
 from tests.conftest import WriteConfig
+from tests.support.cli import Cli
 from tests.support.deliveries import SECRET, push, request
 from tests.support.upstream import Upstream
 
@@ -26,11 +24,12 @@ def config(upstream: Upstream, write_config: WriteConfig) -> Path:
 
 
 @pytest.fixture
-def deployctl(config: Path) -> Deployctl:
+def deployctl(tmp_path: Path, config: Path) -> Deployctl:
+    cli = Cli(tmp_path, config)
+
     def run(*words: str) -> tuple[int, Any]:
-        command = [sys.executable, "-m", "deployctl", "-c", str(config), *words, "--json"]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        return done.returncode, json.loads(done.stdout)
+        done = cli(*words, "--json")
+        return done.code, done.json
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -13,14 +14,17 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import fork_server
 from tests.support.paths import ROOT
 from tests.support.workers import wait_until
 
+_TIMEOUT = 60.0  # seconds for which a test waits for a command
 PROGRAM = (sys.executable, "-m", "deployctl")
 
 
@@ -66,16 +70,19 @@ class Cli:
         }
 
     def __call__(self, *words: str, env: Mapping[str, str] | None = None) -> Done:
+        env = {**self.env, **(env or {})}
+        if not self.wrapper and fork_server.can_run(env):
+            return run_forked(["-c", str(self.config), *words], self.directory, env)
         done = subprocess.run(
             self.argv(*words),
             check=False,
             capture_output=True,
             cwd=self.directory,
-            env={**self.env, **(env or {})},
+            env=env,
             stdin=subprocess.DEVNULL,
-            timeout=60,
+            timeout=_TIMEOUT,
         )
-        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return _done(done)
 
     def json(self, *words: str, code: int = 0) -> Any:
         """Run a command with ``--json``, assert its exit code, and return its document."""
@@ -138,6 +145,17 @@ class Cli:
         return len(self.json("history", "-n", "1000")["deployments"])
 
 
+def run_forked(
+    words: Sequence[str], directory: Path, env: Mapping[str, str] = fork_server.ENVIRONMENT
+) -> Done:
+    """Run a command in a process forked from one that has loaded all modules."""
+    return _done(fork_server.run(words, directory, env, _TIMEOUT))
+
+
+def _done(done: subprocess.CompletedProcess[bytes]) -> Done:
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
 class Gate:
     """A step's command that waits until the test lets it go on.
 
@@ -166,6 +184,11 @@ class Gate:
         self._reached.unlink(missing_ok=True)
 
 
+def columns(line: str) -> int:
+    """Return how wide the line is on a terminal."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
+
+
 def finish(process: subprocess.Popen[bytes]) -> Done:
     """Wait for the end of a command that :meth:`Cli.start` started."""
     stdout, stderr = process.communicate(timeout=60)
@@ -188,6 +211,16 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+def processes_called(argument: str) -> list[str]:
+    """Return the ids of the processes that have this argument on their command line."""
+    found = []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if argument.encode() in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0"):
+                found.append(process)
+    return found
 
 
 def let_time_pass(seconds: float) -> None:

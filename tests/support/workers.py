@@ -81,8 +81,16 @@ class StubWorker:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until the condition returns true; fail after so many seconds."""
+    """Wait until the condition returns true; fail after so many seconds.
+
+    A condition that takes long, because it runs a command, is looked at less often: so most of the
+    machine is left to what is waited for.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
+    while True:
+        began = time.monotonic()
+        if condition():
+            return
+        now = time.monotonic()
+        assert now < deadline, "it did not happen in time"
+        time.sleep(max(0.01, 3 * (now - began)))

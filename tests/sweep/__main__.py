@@ -14,14 +14,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import git  # noqa: F401 - imported once, and not in each of thousands of forked processes
-
-import deployctl.cli  # noqa: F401
 from tests.conftest import ENVIRONMENT
+from tests.support.modules import import_all
 from tests.sweep import kernel
 from tests.sweep.faults import KINDS, Fault
 from tests.sweep.mutants import MUTANTS, Mutant
@@ -52,7 +51,6 @@ class Tally:
     points: int = 0
     tried: int = 0
     violated: int = 0
-    examples: list[str] = field(default_factory=list)
 
 
 class Scenes:
@@ -113,9 +111,15 @@ def sweep(arguments: argparse.Namespace, directory: str) -> int:
         numbers = range(first, tallies[combination].points + 1, arguments.every)
         chosen += [Point(*combination, number) for number in numbers]
     choose.shuffle(chosen)
-    context = multiprocessing.get_context("fork")
-    with context.Pool(arguments.jobs, _start_worker, (directory,)) as pool:
-        results = pool.imap_unordered(_work, chosen)
+    results: Iterator[tuple[Point, str, list[str]]]
+    with ExitStack() as stack:
+        if arguments.jobs == 1:
+            results = map(planner.run, chosen)
+        else:
+            pool = multiprocessing.get_context("fork").Pool(
+                arguments.jobs, _start_worker, (directory,)
+            )
+            results = stack.enter_context(pool).imap_unordered(_work, chosen)
         for done, (point, call, violations) in enumerate(results, start=1):
             if done % _PROGRESS == 0:
                 print(f"{done} of {len(chosen)} points", flush=True)
@@ -186,6 +190,7 @@ def main() -> int:
     if obstacle is not None:
         parser.error(obstacle)
     os.environ.update(ENVIRONMENT)
+    import_all()
     with tempfile.TemporaryDirectory(prefix="sweep-", dir=arguments.directory) as directory:
         if arguments.mutants is not None:
             return check_mutants(
