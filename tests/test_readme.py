@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from deployctl import errors
 from deployctl.values.deployment import EXIT_CODES
 from tests.conftest import WriteConfig
-from tests.support.cli import Cli
+from tests.support.cli import Cli, run_forked
 from tests.support.paths import ROOT
 from tests.support.readme import TEST, TEXT, TRY
 from tests.support.service import Service
@@ -54,8 +53,9 @@ def run_in_clone(command: str, clone: Path) -> str:
     """
     foreign = ("DEPLOYCTL_", "GIT_", "PYTHON", "SSH_")
     kept = {name: value for name, value in ENVIRONMENT.items() if not name.startswith(foreign)}
-    # pip uses the settings and the cache of the machine.
+    # pip uses the settings and the cache of the machine, and leaves the compiling to Python.
     pip = {"XDG_CONFIG_HOME": str(HOME / ".config"), "XDG_CACHE_HOME": str(HOME / ".cache")}
+    pip["PIP_NO_COMPILE"] = "1"
     home = clone.with_name(f"{clone.name}-home")
     home.mkdir(exist_ok=True)
     done = subprocess.run(
@@ -235,13 +235,8 @@ def helps() -> dict[str, str]:
 
 
 def help_of(*words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "deployctl", *words, "--help"],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    done = run_forked([*words, "--help"], ROOT)
+    assert done.code == 0, done
     return done.stdout
 
 

@@ -53,7 +53,7 @@ class Reader(threading.Thread):
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        while len(self.answers) < MAX_REQUESTS and not self._stopping.wait(0.01):
+        while len(self.answers) < MAX_REQUESTS and not self._stopping.wait(0.03):
             try:
                 self.answers.append(read(self.port, "/"))
             except OSError as error:
