@@ -54,20 +54,33 @@ for process in $(supervisorctl status "$DEPLOYCTL_REPO:*" | cut -d' ' -f1); do
 done
 """
 
-# pm2 exits 0 even if no process started. And if an app's cwd is not `current`, pm2 keeps running
-# the release that it started first. So the script checks both. --update-env gives the apps the
-# step's environment, without DEPLOYCTL_RUN: if the step fails, deployctl ends all processes that
-# have this variable, and the apps that still serve requests must not be ended.
+# pm2 exits 0 even if no process started, or while it still starts again and again one that crashes.
+# And if an app's cwd is not `current`, pm2 keeps running the release that it started first. So the
+# script waits until each process has been up for two seconds or pm2 has given it up, and checks
+# both. --update-env gives the apps the step's environment, without DEPLOYCTL_RUN: if the step
+# fails, deployctl ends all processes that have this variable, and the apps that still serve
+# requests must not be ended.
 _PM2 = """
 pm2 ping --silent
 env -u DEPLOYCTL_RUN pm2 startOrReload ecosystem.config.* --update-env --no-color
-pm2 jlist | tail -n 1 | node -e '
-    const fs = require("fs"), path = require("path"), name = process.env.DEPLOYCTL_REPO;
+node -e '
+    const fs = require("fs"), path = require("path"), {execFileSync} = require("child_process");
+    const name = process.env.DEPLOYCTL_REPO, until = Date.now() + 30000;
     const real = (place) => fs.existsSync(place) ? fs.realpathSync(place) : place;
     const fail = (why) => { console.error(why); process.exitCode = 1; };
-    for (const app of JSON.parse(fs.readFileSync(0)).filter((app) => app.name === name)) {
-        const {status, pm_cwd} = app.pm2_env;
-        if (status === "errored") fail(`pm2: process ${app.pm_id} of ${name} does not stay up`);
+    const list = () => JSON.parse(execFileSync("pm2", ["jlist"], {maxBuffer: 1 << 26})
+        .toString().trim().split("\\n").pop()).filter((app) => app.name === name);
+    const isUp = ({status, pm_uptime}) => status === "stopped" ||
+        status === "online" && Date.now() - pm_uptime >= 2000;
+    const isSettled = (app) => app.pm2_env.status === "errored" || isUp(app.pm2_env);
+    let apps = list();
+    while (!apps.every(isSettled) && Date.now() < until) {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+        apps = list();
+    }
+    for (const {pm_id, pm2_env} of apps) {
+        const {pm_cwd} = pm2_env;
+        if (!isUp(pm2_env)) fail(`pm2: process ${pm_id} of ${name} does not stay up`);
         if (real(pm_cwd) !== process.cwd()) fail(`pm2 runs ${name} in ${pm_cwd}, for ever: set ` +
             `its cwd to ${path.resolve("../../current")}, then once: pm2 delete ${name}`);
     }' || { pm2 logs "$DEPLOYCTL_REPO" --err --lines 20 --nostream --no-color; exit 1; }

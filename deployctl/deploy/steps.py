@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,9 @@ from deployctl.deploy.journal import StageFailed, StageJournal, StepJournal
 from deployctl.deploy.limits import NO_LIMITS, Limits
 from deployctl.system.command import Command
 from deployctl.system.find_program import missing_program, missing_program_advice
+from deployctl.system.leftovers import parallel_note_path
 from deployctl.system.process import StepContext, StepOutcome, command_text, run_step
+from deployctl.system.process_child import held_signals
 
 NOT_FOUND = 127  # the exit code of a shell that does not find a program
 _FIRST_PAUSE = 1.0  # seconds before the second try; doubled before each later one
@@ -113,35 +115,25 @@ def run_parallel(
     """
     steps = [stage.parallel_step(position) for position in range(1, len(commands) + 1)]
     contexts = [
-        replace(context, note_path=f"{context.note_path}.{position}")
+        replace(context, note_path=parallel_note_path(str(context.note_path), position))
         for position, _ in enumerate(steps, 1)
     ]
-    running: list[futures.Future[StepOutcome]] = []
-    with _stop_descriptor() as stop, futures.ThreadPoolExecutor(len(commands)) as pool:
-        try:  # an interruption can come before the last step has begun
-            for step, command, step_context in zip(steps, commands, contexts, strict=True):
-                running.append(
-                    pool.submit(run_with_retries, step, command, step_context, retries, stop)
-                )
+    with contextlib.ExitStack() as stack:
+        # Left in this order: the steps are told to stop, their threads end, the descriptor closes.
+        stop = os.eventfd(0, os.EFD_CLOEXEC)
+        stack.callback(os.close, stop)
+        pool = stack.enter_context(futures.ThreadPoolExecutor(len(commands)))
+        stack.callback(os.eventfd_write, stop, 1)
+        # A signal that interrupted the start of a thread would leave it unknown to the pool.
+        with held_signals() as deliver:
+            running = [
+                pool.submit(run_with_retries, step, command, step_context, retries, stop)
+                for step, command, step_context in zip(steps, commands, contexts, strict=True)
+            ]
+            deliver()
             failed = _first_failed(running)
-        finally:
-            os.eventfd_write(stop, 1)
-            futures.wait(running)
     if failed is not None:
         require_success(stage, failed + 1, commands[failed], running[failed].result())
-
-
-@contextlib.contextmanager
-def _stop_descriptor() -> Iterator[int]:
-    """Yield a file descriptor (eventfd(2)) that tells the steps to stop.
-
-    It can be read as soon as it is written to; a step that waits for that ends.
-    """
-    descriptor = os.eventfd(0, os.EFD_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _first_failed(running: Sequence[futures.Future[StepOutcome]]) -> int | None:

@@ -44,9 +44,18 @@ def write_note(path: str, process: Identity, marker: str) -> None:
             json.dump({**asdict(process), "marker": marker}, file)
 
 
+def parallel_note_path(path: str, position: int | str) -> str:
+    """Return the path of the note about one of several steps that run at the same time.
+
+    ``path`` is that of their repo. No repo's name can contain the character between the two: the
+    note of ``www`` must not be taken for that of ``www.step``.
+    """
+    return f"{path}+{position}"
+
+
 def end_steps(path: str) -> None:
-    """End the step in the note ``path``, and parallel steps in ``path.1``, ``path.2`` etc."""
-    for note in (path, *glob.glob(f"{glob.escape(path)}.*")):
+    """End the step in the note ``path``, and the parallel ones in the notes beside it."""
+    for note in (path, *glob.glob(parallel_note_path(glob.escape(path), "*"))):
         end_step(note)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shlex
 import sqlite3
 import unicodedata
@@ -146,7 +147,13 @@ def test_check_of_one_repo_or_of_all(app: App) -> None:
     findings = app.cli.json("check")["findings"]
     assert {finding["repo"] for finding in findings} == {None, "one", "two"}
     of_two = app.cli.json("check", "two")["findings"]
-    assert of_two == [finding for finding in findings if finding["repo"] != "one"]
+    of_others = [finding for finding in findings if finding["repo"] != "one"]
+    assert list(map(without_numbers, of_two)) == list(map(without_numbers, of_others))
+
+
+def without_numbers(finding: dict[str, Any]) -> dict[str, Any]:
+    """Return a finding without the digits in its message: the free space is another each time."""
+    return {**finding, "message": re.sub(r"\d", "", finding["message"])}
 
 
 def test_each_finding_is_a_line_with_the_fix_below_and_the_last_line_has_the_counts(

@@ -229,7 +229,7 @@ def test_a_copied_environment_runs_by_itself_once_the_old_release_is_gone(app: A
         "run": (
             f"test -d back/.venv || {sys.executable} -m venv --without-pip back/.venv\n"
             f"test -e back/.venv/bin/shop || {sys.executable} -m pip --python back/.venv/bin/python"
-            " install --quiet --no-index --no-deps --no-build-isolation --editable .\n"
+            " install -q --use-pep517 --no-index --no-deps --no-build-isolation --editable .\n"
         ),
         # setuptools, which builds it, is in no new environment since Python 3.12.
         "env": {"PYTHONPATH": sysconfig.get_path("purelib")},

@@ -148,7 +148,7 @@ def test_a_log_with_a_time_in_the_future_does_not_keep_others(tmp_path: Path) ->
         log = tmp_path / "logs" / f"{number}.log"
         log.touch()
         os.utime(log, (modified, modified))
-    prune_logs(str(tmp_path), 20, {2})
+    prune_logs(str(tmp_path), 20, lambda number: number == 2)
     assert {log.name for log in (tmp_path / "logs").iterdir()} == {"2.log", "10.log"}
 
 

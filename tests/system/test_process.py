@@ -82,7 +82,7 @@ def run_python(code: str, *arguments: str, **options: Any) -> subprocess.Complet
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
         **options,
     )

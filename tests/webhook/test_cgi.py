@@ -270,7 +270,7 @@ def test_a_record_locked_by_another_process_is_answered_503_at_the_time_limit(
 
 
 def test_an_answer_that_needs_no_body_is_sent_though_the_body_never_ends(config: Path) -> None:
-    code = "from deployctl.webhook import cgi, serving; serving.SECONDS = 1; cgi.main()"
+    code = "from deployctl.webhook import cgi, serving; serving.SECONDS = 5; cgi.main()"
     env = {
         **environ(b"", CONTENT_LENGTH="100", REQUEST_METHOD="PUT"),
         "DEPLOYCTL_CONFIG": str(config),
