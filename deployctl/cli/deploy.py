@@ -21,7 +21,7 @@ from deployctl.deploy.request import (
     find_unchanged,
     queue_and_start_worker,
 )
-from deployctl.errors import DeployctlError, RefusedError, UsageError
+from deployctl.errors import DeployctlError, RefusedError, UsageError, in_words
 from deployctl.values.deployment import REFUSED
 
 if TYPE_CHECKING:
@@ -120,10 +120,11 @@ def _act_on_all(session: Session, names: list[str], request: DeployRequest, acti
         try:
             answers.append(action(session, name, request))
             codes.append(answers[-1].code)
-        except DeployctlError as error:
-            print_message(f"{name}: {error}")
-            codes.append(error.exit_code)
-            errors.append({"repo": name, "code": error.exit_code, "message": str(error)})
+        except (DeployctlError, OSError) as error:
+            message, code = in_words(error), getattr(error, "exit_code", 1)
+            print_message(f"{name}: {message}")
+            codes.append(code)
+            errors.append({"repo": name, "code": code, "message": message})
     documents = [answer.document for answer in answers if answer.document]
     texts = [answer.text for answer in answers if answer.text]
     session.answer({"deployments": documents, "errors": errors}, "\n".join(texts))

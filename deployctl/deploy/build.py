@@ -159,7 +159,7 @@ def _choose_and_record_release(attempt: Attempt) -> ReleaseRecord:
         )
     expected = attempt.deployment.rollback_of
     if expected is not None and expected != (undone.number if undone else None):
-        raise RefusedError(f"#{expected}, which this rollback was to undo, is not live any more")
+        raise RefusedError(f"#{expected}, which this rollback was to undo, is not live")
     attempt.journal.note(
         revision=chosen.revision,
         release=chosen.name,

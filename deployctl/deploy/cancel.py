@@ -2,7 +2,8 @@
 
 A queued deployment is only marked as cancelled in the record. The process of a running one gets
 SIGTERM: it ends its step, restores what was live before, and records the end. If that process is
-dead, a worker is started, which does the same (recover.py).
+dead, a worker is started, which does the same (recover.py). If it does not react, because it is
+stopped or hangs, it is killed first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import time
 
 from deployctl.deploy.fetch import named_revision
+from deployctl.deploy.recover import cancelled_reason
 from deployctl.errors import BusyError, RefusedError
 from deployctl.output.status import get_deployment
 from deployctl.store import deployments
@@ -24,6 +26,8 @@ from deployctl.values.repo import Config
 # Seconds to wait for a running deployment to end: a step that ignores SIGTERM is killed after a few
 # seconds, and then the previous release is restarted and checked.
 _TIMEOUT = 60.0
+# Seconds in which the process records that it has got the signal.
+_REACTION_TIMEOUT = 10.0
 _PAUSE = 0.1  # seconds
 
 
@@ -31,14 +35,14 @@ def cancel(db: Database, number: int, actor: str, config: Config) -> Deployment:
     """Cancel a deployment, and return it as it ended.
 
     ``actor`` is the person who cancels it. A running deployment first restores what was live
-    before, which may take as long as its restart and health check. Raises UsageError if there is
-    no such deployment, RefusedError if it has ended already, and BusyError if it still runs after
-    60 seconds.
+    before, which may take as long as its restart and health check. Its process is killed if it does
+    not react within 10 seconds. Raises UsageError if there is no such deployment, RefusedError if
+    it has ended already, and BusyError if it still runs after 60 seconds.
     """
     deployment = get_deployment(db, number)
     if deployment.finished:
         raise RefusedError(f"#{number} is over: {deployment.status}; nothing is left to cancel")
-    reason = f"cancelled by {actor}"
+    reason = cancelled_reason(actor)
     if not deployments.cancel_queued(db, number, reason, time.time(), by=actor):
         _stop_running(db, number, actor, config)
     elif deployment.wanted_revision is None:
@@ -50,11 +54,29 @@ def cancel(db: Database, number: int, actor: str, config: Config) -> Deployment:
 
 
 def _stop_running(db: Database, number: int, actor: str, config: Config) -> None:
-    """Send SIGTERM to the process of a running deployment; if it is dead, start a worker."""
+    """Stop the process of a running deployment; if it is dead, start a worker."""
     deployments.record_cancelled_by(db, number, actor)
     runner = deployments.runner_of(db, number)
-    if not (runner and send_signal(Identity(**json.loads(runner)), signal.SIGTERM)):
+    process = Identity(**json.loads(runner)) if runner else None
+    if process is None or not send_signal(process, signal.SIGTERM):
         start_worker(config.path, config.state_dir, config.env_names)
+    elif not _reacts(db, number, cancelled_reason(actor)):
+        send_signal(process, signal.SIGKILL)
+        start_worker(config.path, config.state_dir, config.env_names)
+
+
+def _reacts(db: Database, number: int, reason: str) -> bool:
+    """Wait until the deployment has ended or its process has recorded that it stops.
+
+    Return False if neither happens within 10 seconds.
+    """
+    until = time.monotonic() + _REACTION_TIMEOUT
+    while time.monotonic() < until:
+        deployment = get_deployment(db, number)
+        if deployment.status != "running" or deployment.reason == reason:
+            return True
+        time.sleep(_PAUSE)
+    return False
 
 
 def _wait_until_finished(db: Database, number: int) -> Deployment:

@@ -24,9 +24,9 @@ from deployctl.deploy.conclude import conclude, log_end
 from deployctl.deploy.fetch import fetch
 from deployctl.deploy.journal import StageFailed
 from deployctl.deploy.post_commands import run_post
-from deployctl.deploy.recover import has_attempts_left, queue_again
+from deployctl.deploy.recover import cancelled_reason, has_attempts_left, queue_again
 from deployctl.deploy.restore import roll_back, undo
-from deployctl.deploy.skip import AUTOMATIC_TRIGGERS, Skip, reason_to_skip
+from deployctl.deploy.skip import Skip, reason_to_skip
 from deployctl.deploy.stages import check_health, run_commands
 from deployctl.errors import DeployctlError, Interrupted, RefusedError
 from deployctl.output.page import refresh_page
@@ -36,7 +36,8 @@ from deployctl.releases.disk_space import record_sizes
 from deployctl.releases.prune import prune
 from deployctl.releases.site import Site
 from deployctl.store import deployments
-from deployctl.system.signals import interruptible, shielded
+from deployctl.store.queue import AUTOMATIC_TRIGGERS
+from deployctl.system.signals import Interruptions, interruptible
 from deployctl.values.deployment import REFUSED, Deployment, Failure
 
 
@@ -51,11 +52,11 @@ def execute(site: Site, deployment: Deployment, output: Output) -> Deployment:
     deployment, not the process.
     """
     with begin(site, deployment, output) as attempt:
-        outcome, raised = _run_or_undo(attempt)
-        if isinstance(raised, Interrupted) and _must_run_again(attempt, outcome):
-            _requeue(attempt, raised)
-            raise raised
-        with shielded():
+        with interruptible() as interruptions:
+            outcome, raised = _run_or_undo(attempt, interruptions)
+            if isinstance(raised, Interrupted) and _must_run_again(attempt, outcome):
+                _requeue(attempt, raised)
+                raise raised
             ended = conclude(attempt, outcome)
         raised = run_post(attempt, outcome) or raised
         log_end(attempt, ended)
@@ -81,37 +82,42 @@ def _must_run_again(attempt: Attempt, outcome: Outcome) -> bool:
 def _requeue(attempt: Attempt, interruption: Interrupted) -> None:
     """Put an interrupted deployment back into the queue, and log that."""
     site, deployment = attempt.site, attempt.deployment
-    with shielded():
-        prune(site, attempt.journal)
-        reason = queue_again(site, deployment, f"interrupted ({_signal_name(interruption)})")
-        attempt.journal.line(f"{deployment.repo} #{deployment.number}: {reason}")
-        refresh_page(site, attempt.journal)
+    prune(site, attempt.journal)
+    reason = queue_again(site, deployment, f"interrupted ({_signal_name(interruption)})")
+    attempt.journal.line(f"{deployment.repo} #{deployment.number}: {reason}")
+    refresh_page(site, attempt.journal)
 
 
-def _run_or_undo(attempt: Attempt) -> tuple[Outcome, BaseException | None]:
+def _run_or_undo(
+    attempt: Attempt, interruptions: Interruptions
+) -> tuple[Outcome, BaseException | None]:
     """Run the deployment; if an exception ends it, restore what was live before.
 
     Return the outcome, and the exception that the caller must raise again after it has recorded
-    the outcome (None if there is none). Signals are ignored while the previous release is restored.
+    the outcome (None if there is none). From then on, and while the previous release is restored,
+    signals are ignored.
     """
     try:
-        with interruptible():
-            return _bring_live(attempt), None
+        outcome = _bring_live(attempt)
+        interruptions.ignore()
     except (KeyboardInterrupt, Interrupted) as interruption:
-        with shielded():
-            actor = deployments.cancelled_by(attempt.site.db, attempt.deployment.number)
-            signal_name = _signal_name(interruption)
-            reason = f"cancelled by {actor}" if actor else f"interrupted ({signal_name})"
-            outcome = undo(attempt, Outcome("cancelled", reason=reason))
-            if isinstance(interruption, KeyboardInterrupt):
-                attempt.mark_stopped()
-            return outcome, None if actor else interruption
+        interruptions.ignore()
+        actor = deployments.cancelled_by(attempt.site.db, attempt.deployment.number)
+        signal_name = _signal_name(interruption)
+        reason = cancelled_reason(actor) if actor else f"interrupted ({signal_name})"
+        attempt.journal.note(reason=reason)  # `deployctl cancel` waits for it
+        outcome = undo(attempt, Outcome("cancelled", reason=reason))
+        if isinstance(interruption, KeyboardInterrupt):
+            attempt.mark_stopped()
+        return outcome, None if actor else interruption
     except DeployctlError as error:
-        with shielded():
-            return undo(attempt, Outcome("failed", reason=str(error))), error
+        interruptions.ignore()
+        return undo(attempt, Outcome("failed", reason=str(error))), error
     except Exception as bug:  # noqa: BLE001 - raised again once the previous release is restored
-        with shielded():
-            return undo(attempt, Outcome("failed", reason="a bug in deployctl")), bug
+        interruptions.ignore()
+        return undo(attempt, Outcome("failed", reason="a bug in deployctl")), bug
+    else:
+        return outcome, None
 
 
 def _bring_live(attempt: Attempt) -> Outcome:

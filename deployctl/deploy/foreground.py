@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from deployctl.deploy.admission import Admission, Runtime
+from deployctl.deploy.admission import Admission, Runtime, needs_slot
 from deployctl.deploy.worker import run_queued
 from deployctl.errors import BusyError, Interrupted, RefusedError
 from deployctl.notices import outbox
 from deployctl.output.follow import Follower
 from deployctl.output.status import get_deployment
-from deployctl.releases.site import Site
+from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments, locks_and_holds, queue
 from deployctl.store.locks_and_holds import describe_lock
 from deployctl.system.signals import interruptible
@@ -32,15 +32,16 @@ def run_when_admitted(runtime: Runtime, site: Site, number: int) -> Deployment:
     """Run a queued deployment in this process as soon as it is admitted; return how it ended.
 
     If another process runs it, its log is shown instead; if a newer deployment has superseded it,
-    that one is waited for. If Ctrl-C or a signal ends the waiting, the deployment is cancelled
-    while it is still queued, and the interruption is raised again.
+    that one is waited for. If Ctrl-C, a signal or an error ends the waiting, the deployment is
+    cancelled while it is still queued, and the exception is raised again.
     """
     admission = Admission(site)
     try:
         with interruptible():
             ended = _run_or_follow(runtime, site, number, admission)
-    except (KeyboardInterrupt, Interrupted):
-        reason = "who asked for it did not wait"
+    except BaseException as error:  # a signal, a wrong repos.yml, a disk that fails
+        waited = not isinstance(error, (KeyboardInterrupt, Interrupted))
+        reason = f"it could not begin: {error}" if waited else "who asked for it did not wait"
         deployments.cancel_queued(runtime.db, number, reason, time.time())
         raise
     finally:
@@ -58,14 +59,14 @@ def run_without_waiting(runtime: Runtime, site: Site, enqueue: Callable[[], int]
     """
     admission = Admission(site)
     if not admission.acquire():
-        raise BusyError(
-            f"another deployment is running ({_describe_running(runtime)}); try again later, "
-            "or leave out --no-wait"
-        )
+        raise _busy(f"another deployment is running ({_describe_running(runtime)})")
     try:
+        waiting = queue.next_of(runtime.db, site.repo.name)
+        if waiting is not None:
+            raise _busy(f"#{waiting} waits for its turn")
         number = enqueue()
         with interruptible():
-            ended = run_queued(runtime, site, number)
+            ended = _run_at_its_turn(runtime, site, number)
     finally:
         admission.release()
         _start_worker_if_queued(runtime)
@@ -73,9 +74,14 @@ def run_without_waiting(runtime: Runtime, site: Site, enqueue: Callable[[], int]
     return ended or get_deployment(runtime.db, number)
 
 
+def _busy(why: str) -> BusyError:
+    return BusyError(f"{why}; try again later, or leave out --no-wait")
+
+
 def _run_or_follow(runtime: Runtime, site: Site, number: int, admission: Admission) -> Deployment:
     """Run or follow a deployment, or the one that superseded it, and return it as it ended."""
     follower = Follower(runtime.db, runtime.output)
+    told = ""
     while True:
         deployment = get_deployment(runtime.db, number)
         if deployment.status == "superseded" and deployment.superseded_by:
@@ -89,22 +95,41 @@ def _run_or_follow(runtime: Runtime, site: Site, number: int, admission: Admissi
         elif deployment.status == "running":
             follower.show_more(deployment)
             time.sleep(_PAUSE)
-        elif (reason := _admit_or_reason(runtime, site, admission)) is None:
-            ended = run_queued(runtime, site, number)
-            admission.release()
-            if ended is not None:
-                return ended
         else:
-            follower.waiting(deployment, reason)
+            reason = _admit_or_reason(runtime, site, deployment, admission)
+            if reason is None:
+                ended = _run_at_its_turn(runtime, site, number)
+                admission.release()
+                if ended is not None:
+                    return ended
+            elif reason != told:  # one of those ahead of it may have no worker
+                _start_worker_if_queued(runtime)
+            told = reason or told
+            follower.waiting(deployment, reason or "its turn comes")
             time.sleep(_PAUSE)
 
 
-def _admit_or_reason(runtime: Runtime, site: Site, admission: Admission) -> str | None:
+def _run_at_its_turn(runtime: Runtime, site: Site, number: int) -> Deployment | None:
+    """Run a queued deployment with repos.yml as it is now; ConfigError if that is wrong."""
+    runtime = runtime.reread()
+    return run_queued(runtime, open_site(runtime.config, runtime.db, site.repo.name), number)
+
+
+def _admit_or_reason(
+    runtime: Runtime, site: Site, deployment: Deployment, admission: Admission
+) -> str | None:
     """Acquire the admission and return None; or return the reason for which that cannot be now."""
-    lock = locks_and_holds.lock_of(site.db, site.repo.name)
+    name = site.repo.name
+    lock = locks_and_holds.lock_of(site.db, name)
     if lock is not None:
-        return describe_lock(site.repo.name, lock)
-    return None if admission.acquire() else f"{_describe_running(runtime)} runs"
+        return describe_lock(name, lock)
+    if deployment.awaits is not None:
+        return f"the checks of {deployment.awaits} have not passed yet"
+    ahead = queue.next_of(site.db, name)
+    if ahead != deployment.number:
+        return f"#{ahead} has its turn first"
+    slot = needs_slot(site, deployment.number)
+    return None if admission.acquire(slot=slot) else f"{_describe_running(runtime)} runs"
 
 
 def _describe_running(runtime: Runtime) -> str:

@@ -75,22 +75,10 @@ def _is_due(runtime: Runtime, probation: Probation, now: Instant) -> bool:
     db, repo = runtime.db, runtime.config.repos.get(probation.repo)
     lasts = repo.probation if repo else 0.0
     if probation.since.seconds_until(now) < lasts:
-        return not _rollback_was_tried(db, probation)
+        return probation.rollback is None  # it is tried once for each probation
     if probation.failure is None or not lasts:
         _end(db, probation)
     return False
-
-
-def _rollback_was_tried(db: Database, probation: Probation) -> bool:
-    """Tell whether a rollback was queued for this probation, and not superseded.
-
-    It is tried only once for each probation. A superseded rollback did not run, so it does not
-    count.
-    """
-    if probation.rollback is None:
-        return False
-    rollback = deployments.get(db, probation.rollback)
-    return rollback is None or rollback.status != "superseded"
 
 
 def _check(runtime: Runtime, site: Site, probation: Probation) -> None:

@@ -89,9 +89,14 @@ def _outcome_of_dead(site: Site, deployment: Deployment) -> Outcome:
     """
     actor = deployments.cancelled_by(site.db, deployment.number)
     if actor:
-        return Outcome("cancelled", reason=f"cancelled by {actor}")
+        return Outcome("cancelled", reason=cancelled_reason(actor))
     times = f" {deployment.attempts} times" if deployment.attempts > 1 else ""
     return Outcome("failed", reason=f"its process died{times}")
+
+
+def cancelled_reason(actor: str) -> str:
+    """Return the reason of a deployment that a person cancelled, as it is recorded."""
+    return f"cancelled by {actor}"
 
 
 def _reopen(site: Site, deployment: Deployment, output: Output) -> Attempt:

@@ -117,7 +117,12 @@ def _queue(site: Site, request: DeployRequest) -> int:
             trigger=request.origin.trigger,
             actor=request.origin.actor,
             now=request.origin.now,
-            order=queue.Order(ref=ref, revision=request.revision, forced=request.force),
+            order=queue.Order(
+                ref=ref,
+                revision=request.revision,
+                by_name=request.ref is not None or request.revision is not None,
+                forced=request.force,
+            ),
         )
 
 
@@ -195,12 +200,17 @@ def request_rollback(site: Site, to: str | None, origin: Origin) -> int:
     ``to`` is the number of a deployment or (the beginning of) a sha; None for the last good
     release. The release is chosen when the rollback runs, because a deployment that runs now may
     change what is live. If none runs, the choice is tried now, so that an impossible rollback
-    raises RefusedError or UsageError at once: queued, it would only supersede the deployments that
-    wait.
+    raises RefusedError or UsageError at once.
+
+    Without ``to`` the rollback undoes the running deployment or, where none runs, the one that is
+    live. If a rollback that undoes the same waits or runs already, its number is returned.
     """
     db, name = site.db, site.repo.name
-    if not deployments.running(db, name):
+    running = deployments.running(db, name)
+    if not running:
         rollback_target(site, to)
+    undone = running or _made_live_by(site)
+    order = queue.Order.rollback(to, undoes=undone.number if undone else None)
     with db.writing() as connection:
         return queue.enqueue(
             connection,
@@ -208,5 +218,13 @@ def request_rollback(site: Site, to: str | None, origin: Origin) -> int:
             trigger=origin.trigger,
             actor=origin.actor,
             now=origin.now,
-            order=queue.Order.rollback(to),
+            order=order,
         )
+
+
+def _made_live_by(site: Site) -> Deployment | None:
+    """Return the deployment that made live what is live; None if deployctl did not deploy it."""
+    live = site.layout.live()
+    if live is None:
+        return None
+    return deployments.find_that_made_live(site.db, site.repo.name, live.revision, live.release)

@@ -13,11 +13,11 @@ from deployctl.deploy.attempt import Attempt
 from deployctl.git.patterns import any_watched
 from deployctl.releases.site import Site
 from deployctl.store import deployments
-from deployctl.values.deployment import IGNORED, UNCHANGED, Deployment
+from deployctl.store.queue import is_automatic
+from deployctl.values.deployment import IGNORED, UNCHANGED
 from deployctl.values.masking import escape_controls
 from deployctl.values.skip_marker import SKIP, asks_to_skip
 
-AUTOMATIC_TRIGGERS = ("webhook", "cron", "auto")
 _PATHS_NAMED = 3  # changed paths, at most, in a reason
 
 
@@ -32,17 +32,13 @@ class Skip:
     phase: str
 
 
-def is_automatic(deployment: Deployment) -> bool:
-    """Tell whether no person asked for it; a delivery that a person replays is not automatic."""
-    return deployment.trigger in AUTOMATIC_TRIGGERS and not deployment.by_hand
-
-
 def reason_to_skip(attempt: Attempt, revision: str, subject: str) -> Skip | None:
     """Return why the deployment has nothing to do, or None if the revision must be deployed.
 
     ``revision`` is a full sha that the mirror has, ``subject`` the first line of its message.
     """
-    if not is_automatic(attempt.deployment):
+    deployment = attempt.deployment
+    if not is_automatic(deployment.trigger, by_hand=deployment.by_hand):
         return None
     site, live = attempt.site, attempt.previous
     live_revision = live.revision if live else None

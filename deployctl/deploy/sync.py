@@ -63,7 +63,7 @@ def _needs_deployment(site: Site, tip: RemoteTip) -> bool:
     those of one revision. A running deployment may have fetched an older tip.
     """
     db, name = site.db, site.repo.name
-    queued = deployments.queued(db, name)
+    queued = [each for each in deployments.queued(db, name) if each.for_newest_state]
     if any(deployment.awaits in (None, tip.revision) for deployment in queued):
         return False
     running = deployments.running(db, name)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from deployctl.deploy.admission import Admission, Runtime
+from deployctl.deploy.admission import Admission, Runtime, needs_slot
 from deployctl.deploy.execute import execute
 from deployctl.deploy.probation import check_probation
 from deployctl.deploy.recover import end_leftovers, recover
@@ -44,15 +44,25 @@ def run(runtime: Runtime) -> list[Deployment]:
     done: list[Deployment] = []
     try:
         recover_all(runtime)
-        for ended in _run_queue_and_probations(runtime):
+        for ended in _run_all(runtime):
             done.append(ended)
             outbox.send_due(runtime.db, runtime.config.channels)
-        _prune_logs_and_releases(runtime)
         _prune_deliveries_and_notices(runtime)
         reserve.ensure_reserve(runtime.config.state_dir)
     finally:
         outbox.send_due(runtime.db, runtime.config.channels)
     return done
+
+
+def _run_all(runtime: Runtime) -> Iterator[Deployment]:
+    """Run the queue, check probations and remove what is surplus; yield what ended.
+
+    The last thing is a look at the queue. Pruning takes the lock files of repos, and a delivery
+    that finds one taken starts no worker: it relies on a look after the lock file is free again.
+    """
+    yield from _run_queue_and_probations(runtime)
+    _prune_logs_and_releases(runtime)
+    yield from _run_queue(runtime)
 
 
 def _run_queue_and_probations(runtime: Runtime) -> Iterator[Deployment]:
@@ -81,8 +91,8 @@ def _prune_logs_and_releases(runtime: Runtime) -> None:
     A release can be surplus because repos.yml was changed, or because it could not be removed
     before. This is done before the record is written, so that a full disk gets free space first.
     """
-    kept = deployments.numbers_with_kept_logs(runtime.db)
-    prune_logs(runtime.config.state_dir, time.time() - runtime.config.keep_logs, kept)
+    is_kept = partial(deployments.keeps_its_log, runtime.db)
+    prune_logs(runtime.config.state_dir, time.time() - runtime.config.keep_logs, is_kept)
     for name in runtime.config.repos:
         with contextlib.suppress(DeployctlError):  # `deployctl status` shows this error
             if surplus(open_site(runtime.config, runtime.db, name)):
@@ -136,14 +146,18 @@ def _run_queue(runtime: Runtime) -> Iterator[Deployment]:
 def _run_one(runtime: Runtime, number: int, name: str) -> Deployment | None:
     """Run a queued deployment of the repo ``name`` if it can run now; None if it did not.
 
-    A deployment of a repo that is not in repos.yml any more is cancelled.
+    repos.yml is read again: ConfigError if it has become wrong, and then nothing begins. A
+    deployment of a repo that is not in it any more is cancelled.
     """
+    if locks_and_holds.lock_of(runtime.db, name) or queue.next_of(runtime.db, name) != number:
+        return None
+    runtime = runtime.reread()
     if name not in runtime.config.repos:
         reason = f"{name} is no longer in {runtime.config.path}"
         deployments.cancel_queued(runtime.db, number, reason, time.time())
-    elif locks_and_holds.lock_of(runtime.db, name) is None:
-        return _if_admitted(runtime, name, partial(run_queued, runtime, number=number))
-    return None
+        return None
+    slot = needs_slot(open_site(runtime.config, runtime.db, name), number)
+    return _if_admitted(runtime, name, partial(run_queued, runtime, number=number), slot=slot)
 
 
 def recover_all(runtime: Runtime) -> None:
@@ -181,15 +195,19 @@ def _finish_unconfigured(runtime: Runtime, number: int, name: str) -> None:
         lock.release()
 
 
-def _if_admitted(runtime: Runtime, name: str, work: Callable[[Site], T]) -> T | None:
+def _if_admitted(
+    runtime: Runtime, name: str, work: Callable[[Site], T], *, slot: bool = False
+) -> T | None:
     """Call ``work`` with the admission of the repo, and return its result; None if not admitted.
+
+    ``slot`` tells whether it builds something.
 
     An error of one repo is shown and not raised, so that the other repos are still worked on.
     """
     site = open_site(runtime.config, runtime.db, name)
     admission = Admission(site)
     try:
-        return work(site) if admission.acquire() else None
+        return work(site) if admission.acquire(slot=slot) else None
     except StoreError:  # it concerns all repos
         raise
     except (DeployctlError, OSError) as error:

@@ -73,13 +73,6 @@ def waiting_for(db: Database, repo: str, revision: str) -> int | None:
     return int(row["number"]) if row else None
 
 
-def make_ready(connection: sqlite3.Connection, number: int, reason: str) -> None:
-    """Make a deployment that waited for checks ready to run, in the caller's transaction."""
-    connection.execute(
-        "UPDATE deployments SET awaits = NULL, reason = ? WHERE number = ?", (reason, number)
-    )
-
-
 def cancel_waiting(connection: sqlite3.Connection, number: int, reason: str, now: float) -> None:
     """Cancel a queued deployment because a check failed, in the caller's transaction."""
     connection.execute(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
 
+from deployctl.store import queue
 from deployctl.store.database import Database
 from deployctl.values.deployment import (
     PHASES_WITHOUT_EFFECT,
@@ -97,21 +98,32 @@ def find_that_made_live(
 def claim(db: Database, number: int, runner: str, now: float) -> bool:
     """Change a queued deployment to running, for one process only; tell whether it was changed.
 
-    False if another process has claimed it before, if it is not queued or waits for checks, or if
-    a person locked the repo. ``runner`` is the identity of this process, as JSON; ``now`` is in
-    seconds since the epoch. The failure of an earlier attempt is removed; an automatic rollback
-    keeps the one that it was queued for.
+    False if another process has claimed it before, if another one of the repo has its turn first,
+    if it is not queued or waits for checks, or if a person locked the repo. ``runner`` is the
+    identity of this process, as JSON; ``now`` is in seconds since the epoch. The failure of an
+    earlier attempt is removed; an automatic rollback keeps the one that it was queued for.
     """
     with db.writing() as connection:
+        repo = repo_of(db, number)
+        if repo is None or queue.next_of(db, repo) != number:
+            return False
         cursor = connection.execute(
             "UPDATE deployments SET status = 'running', phase = 'claimed', started_at = ?,"
             " runner = ?, attempts = attempts + 1,"
             " failure = CASE WHEN trigger = 'auto' THEN failure END"
-            " WHERE number = ? AND status = 'queued' AND awaits IS NULL"
+            " WHERE number = ?"
             " AND NOT EXISTS (SELECT 1 FROM locks WHERE locks.repo = deployments.repo)",
             (now, runner, number),
         )
         return cursor.rowcount == 1
+
+
+def repo_of(db: Database, number: int) -> str | None:
+    """Return the name of a deployment's repo, or None if there is no such deployment."""
+    row = db.connection.execute(
+        "SELECT repo FROM deployments WHERE number = ?", (number,)
+    ).fetchone()
+    return row["repo"] if row else None
 
 
 def update_columns(db: Database, number: int, **columns: str | int | None) -> None:
@@ -280,16 +292,23 @@ def forget_stages(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM stages WHERE deployment = ?", (number,))
 
 
-def numbers_with_kept_logs(db: Database) -> set[int]:
-    """Return the numbers of the deployments whose logs are kept, however old they are.
+def keeps_its_log(db: Database, number: int) -> bool:
+    """Tell whether the log of a deployment is kept, however old it is.
 
-    These are the newest one that each repo has begun, and all that are queued or running.
+    It is that of a deployment that is queued or running, or that of the newest one that its repo
+    has begun.
     """
-    rows = db.connection.execute(
-        "SELECT max(number) AS number FROM deployments WHERE started_at IS NOT NULL GROUP BY repo"
-        " UNION SELECT number FROM deployments WHERE status = 'queued' OR status = 'running'"
-    )
-    return {int(row["number"]) for row in rows}
+    row = db.connection.execute(
+        "SELECT repo, status FROM deployments WHERE number = ?", (number,)
+    ).fetchone()
+    if row is None:
+        return False
+    newer = db.connection.execute(
+        "SELECT 1 FROM deployments WHERE repo = ? AND number > ? AND started_at IS NOT NULL"
+        " ORDER BY number DESC LIMIT 1",
+        (row["repo"], number),
+    ).fetchone()
+    return row["status"] in ("queued", "running") or newer is None
 
 
 def select(db: Database, where: str, values: Sequence[Any], limit: int) -> list[Deployment]:
@@ -328,6 +347,7 @@ def _deployment(row: sqlite3.Row, stages: Sequence[StageRecord]) -> Deployment:
         forced=bool(row["forced"]),
         awaits=row["awaits"],
         by_hand=bool(row["by_hand"]),
+        for_newest_state=bool(row["for_newest_state"]),
         attempts=row["attempts"],
         queued_at=row["queued_at"],
         started_at=row["started_at"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable
 
 # The bytes that are kept of one step's output: so many from its beginning, as many from its end.
 KEPT_AT_EACH_END = 5 * 1024 * 1024
@@ -21,17 +21,17 @@ def log_path(state_dir: str, number: int) -> str:
     return os.path.join(state_dir, "logs", f"{number}.log")
 
 
-def prune_logs(state_dir: str, before: float, kept: Collection[int]) -> None:
+def prune_logs(state_dir: str, before: float, is_kept: Callable[[int], bool]) -> None:
     """Remove the logs that were last written before that time, in seconds since the epoch.
 
-    ``kept`` are the numbers of deployments whose logs stay in any case.
+    ``is_kept`` tells of the number of a deployment whether its log stays in any case.
     """
     directory = os.path.join(state_dir, "logs")
     numbers = (name.removesuffix(".log") for name in os.listdir(directory))
     for number in (int(number) for number in numbers if number.isdigit()):
         path = log_path(state_dir, number)
         with contextlib.suppress(OSError):
-            if number not in kept and os.stat(path).st_mtime < before:
+            if os.stat(path).st_mtime < before and not is_kept(number):
                 os.unlink(path)
 
 

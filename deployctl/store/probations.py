@@ -92,7 +92,8 @@ def queue_rollback(
 ) -> int:
     """Queue an automatic rollback to the last good release; return its number.
 
-    This happens in the caller's transaction. ``failure`` is that of the check, and is stored with
+    If a person's rollback already waits that undoes the same, it is that one's number. This happens
+    in the caller's transaction. ``failure`` is that of the check, and is stored with
     the rollback; ``now`` is in seconds since the epoch.
     """
     number = queue.enqueue(
@@ -101,11 +102,11 @@ def queue_rollback(
         trigger="auto",
         actor=ACTOR,
         now=now,
-        order=queue.Order.rollback(),
+        order=queue.Order.rollback(undoes=probation.deployment),
     )
     connection.execute(
-        "UPDATE deployments SET rollback_of = ?, reason = ?, failure = ? WHERE number = ?",
-        (probation.deployment, reason, json.dumps(failure.to_json()), number),
+        "UPDATE deployments SET reason = ?, failure = ? WHERE number = ? AND trigger = 'auto'",
+        (reason, json.dumps(failure.to_json()), number),
     )
     return number
 

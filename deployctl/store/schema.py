@@ -174,4 +174,10 @@ MIGRATIONS = (
     ALTER TABLE steps ADD COLUMN log_start INTEGER;
     ALTER TABLE steps ADD COLUMN log_end INTEGER;
     """,
+    # The order of the queue, and what a newer request may supersede.
+    """
+    ALTER TABLE deployments ADD COLUMN for_newest_state INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE deployments ADD COLUMN automatic INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE deployments ADD COLUMN able_after INTEGER
+    """,
 )

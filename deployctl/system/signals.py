@@ -14,32 +14,35 @@ from deployctl.errors import Interrupted
 _TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
+class Interruptions:
+    """The effect of SIGTERM, SIGHUP and SIGINT within :func:`interruptible`."""
+
+    def ignore(self) -> None:
+        """Ignore all three until the block ends, because a good state is restored or recorded.
+
+        There is no moment between in which a signal has its usual effect, which is to end the
+        process without a record of what it has done.
+        """
+        for number in (*_TERMINATION_SIGNALS, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[Interruptions]:
     """Let SIGTERM and SIGHUP raise :class:`Interrupted` in the main thread while the block runs.
 
     A SIGHUP that the kernel sends because the terminal is gone is ignored: a dropped connection or
     a closed window stops no deployment. A signal that the caller ignores stays ignored, which is
     how nohup(1) works.
     """
-    handled = [
-        number for number in _TERMINATION_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
-    ]
-    previous = {number: signal.signal(number, _interrupt) for number in handled}
+    previous = {
+        number: signal.getsignal(number) for number in (*_TERMINATION_SIGNALS, signal.SIGINT)
+    }
+    for number in _TERMINATION_SIGNALS:
+        if previous[number] is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def shielded() -> Iterator[None]:
-    """Ignore SIGTERM, SIGHUP and SIGINT while the block runs, because it restores a good state."""
-    numbers = (*_TERMINATION_SIGNALS, signal.SIGINT)
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
+        yield Interruptions()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -179,7 +179,9 @@ class Deployment:
     that a rollback was asked for (None: the last good one); its ``revision`` and ``release`` are
     set when it runs. ``delivery`` is the id of the delivery that queued it. ``rollback_of`` is the
     deployment that a rollback undoes. ``awaits`` is the revision whose checks must
-    pass before it may run. ``attempts`` is how often it was begun: more than once after a crash.
+    pass before it may run. ``for_newest_state`` tells that it deploys what the repo follows
+    in the state at its turn, because nobody named a ref or revision.
+    ``attempts`` is how often it was begun: more than once after a crash.
     """
 
     number: int
@@ -203,6 +205,7 @@ class Deployment:
     forced: bool = False
     awaits: str | None = None
     by_hand: bool = False
+    for_newest_state: bool = False
     attempts: int = 0
     started_at: float | None = None
     finished_at: float | None = None

@@ -5,7 +5,7 @@ Every delivery loads this module, so it imports nothing that is slow to load.
 
 from __future__ import annotations
 
-from deployctl.store import deliveries, locks_and_holds
+from deployctl.store import deliveries, locks_and_holds, queue
 from deployctl.store.queue import Order
 from deployctl.webhook.payload import printable
 
@@ -86,7 +86,7 @@ def decide(case: Case) -> Decision:
     if event.kind == "ping":
         return Decision("pong", "the webhook works")
     if event.control is not None:
-        return _decide_control(event.control)
+        return _decide_control(case, event.control)
     if event.check is not None:
         return _decide_check(case, event.check)
     push = _last_followed_push(event, case.repo)
@@ -175,11 +175,9 @@ def _decide_report(case: Case, check: Check) -> Decision:
 
 
 def _decide_passed(case: Case, check: Check, waiting: int | None) -> Decision:
-    from deployctl.store import checks
-
     passed = f"the checks of {check.revision} passed"
     if waiting is not None:
-        checks.make_ready(case.connection, waiting, passed)
+        queue.make_able_to_run(case.connection, waiting, passed, case.now)
         return Decision("queued", passed, deployment=waiting)
     order = _order_without_push(case, check)
     if order is None:
@@ -206,11 +204,12 @@ def _order_without_push(case: Case, check: Check) -> Order | None:
     return Order(ref=ref, revision=revision) if ref else None
 
 
-def _decide_control(control: Control) -> Decision:
+def _decide_control(case: Case, control: Control) -> Decision:
     if control.action == "rollback":
-        order = Order.rollback(control.to, by_hand=True)
+        undoes = queue.undone_by_a_rollback(case.db, case.repo.name)
+        order = Order.rollback(control.to, undoes=undoes, by_hand=True)
     else:
-        order = Order(revision=control.to, by_hand=True)
+        order = Order(revision=control.to, by_hand=True, by_name=control.to is not None)
     to = f" to {control.to}" if control.to else ""
     return Decision("queued", f"{control.action} of {control.repo}{to}", order=order)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from tests.support.app import App
@@ -45,6 +48,21 @@ def test_a_waiting_command_ends_when_its_deployment_is_cancelled(app: App, gate:
     done = finish(process)
     assert done.code == 1
     assert "app #1: cancelled (cancelled by " in done.stdout
+
+
+def test_a_deployment_whose_process_is_stopped_can_be_cancelled(app: App, gate: Gate) -> None:
+    app.release("1")
+    app.configure(stages=[{"name": "build", "run": gate.command}])
+    app.push("2")
+    process = app.cli.start("deploy", "app")
+    step = gate.wait()
+    os.kill(process.pid, signal.SIGSTOP)
+    app.configure()
+    ended = app.cli.json("cancel", "2")
+    assert (ended["status"], ended["reason"]) == ("cancelled", f"cancelled by {ended['actor']}")
+    assert finish(process).code == -signal.SIGKILL
+    assert not is_running(step)
+    assert app.live == "1"
 
 
 @pytest.mark.parametrize(

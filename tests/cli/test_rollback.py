@@ -274,7 +274,7 @@ def test_the_target_is_chosen_when_the_rollback_starts(app: App, gate: Gate) -> 
     gate.wait()
     rolling = app.cli.start("rollback", "app", "--json")
     queued = app.cli.wait_for(4, "queued")
-    assert (queued["revision"], queued["release"], queued["rollback_of"]) == (None, None, None)
+    assert (queued["revision"], queued["release"], queued["rollback_of"]) == (None, None, 3)
     gate.open()
     assert (finish(deploying).code, finish(rolling).code) == (0, 0)
     ended = app.cli.json("show", "4")

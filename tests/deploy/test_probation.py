@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deployctl.store import deployments, probations, queue
+from deployctl.store import probations
 from deployctl.store.database import Database
 from deployctl.system.clock import Instant
 from deployctl.values.deployment import Failure
@@ -379,18 +379,6 @@ def test_an_instant_measures_elapsed_time_although_the_clock_was_set() -> None:
     assert not begun.is_ahead_of(Instant(wall=900.0, boot="a", clock=60.0))
 
 
-def test_an_automatic_rollback_does_not_supersede_a_deployment_that_waits_for_checks(
-    tmp_path: Path,
-) -> None:
-    with Database(str(tmp_path / "state")) as db, db.writing() as connection:
-        for trigger, wanted in (("auto", "queued"), ("cli", "superseded")):
-            waiting = _enqueue(connection, "webhook", queue.Order(awaits="a" * 40))
-            _enqueue(connection, trigger, queue.Order.rollback())
-            found = deployments.get(db, waiting)
-            assert found is not None
-            assert found.status == wanted
-
-
 def test_an_automatic_rollback_is_refused_if_the_failed_deployment_is_not_live(
     app: App, unhealthy: Path
 ) -> None:
@@ -405,11 +393,7 @@ def test_an_automatic_rollback_is_refused_if_the_failed_deployment_is_not_live(
             )
     (ended,) = _run(app)
     assert (ended["status"], app.live) == ("cancelled", "3")
-    assert ended["reason"] == "#2, which this rollback was to undo, is not live any more"
-
-
-def _enqueue(connection: sqlite3.Connection, trigger: str, order: queue.Order) -> int:
-    return queue.enqueue(connection, repo="app", trigger=trigger, actor="ada", now=1.0, order=order)
+    assert ended["reason"] == "#2, which this rollback was to undo, is not live"
 
 
 def test_a_worker_that_gets_sigterm_ends_its_check(app: App, unhealthy: Path) -> None:

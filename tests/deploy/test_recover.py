@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from deployctl.store import queue
+from deployctl.store.database import Database
 from deployctl.system.process_tree import identity
 from tests.conftest import WriteConfig
 from tests.support.cli import Cli, is_running, kill
@@ -164,7 +166,9 @@ def test_a_newer_deployment_supersedes_one_that_recovery_queued_again(
 ) -> None:
     machine.kill_in("build", "deploy", "app")
     newest = upstream.commit({"version": "3\n"})
-    ended = machine.deployctl("deploy", "app")
+    with Database(str(machine.directory / "state")) as db, db.writing() as connection:
+        queue.enqueue(connection, repo="app", trigger="webhook", actor="ada", now=1.0)
+    (ended,) = machine.deployctl("run")["deployments"]
     assert (ended["number"], ended["status"], ended["revision"]) == (3, "succeeded", newest)
     before = machine.deployctl("show", "2")
     assert (before["status"], before["reason"]) == (

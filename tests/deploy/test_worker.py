@@ -176,7 +176,7 @@ def test_a_deployment_queued_while_an_earlier_one_could_not_run_is_run(
     monkeypatch.setattr(worker, "run_queued", queue_another_and_run_none)
     with Database(config.state_dir) as db:
         assert worker.run(Runtime(config, db, Output())) == []
-    assert tried == [1, 2]
+    assert tried[:2] == [1, 2]
 
 
 def test_an_automatic_deployment_runs_again_after_its_worker_got_sigterm(
