@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -242,3 +243,32 @@ def test_a_deployment_whose_process_was_killed_can_be_cancelled(app: Building) -
     )
     wait_until(lambda: not is_running(app.pid))
     assert app.live == "1"
+
+
+SIGNALLED_BEFORE_THE_RECORD = """
+import os, signal, sys
+from deployctl.__main__ import main
+from deployctl.deploy import execute
+
+conclude = execute.conclude
+
+def conclude_after_a_signal(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return conclude(*arguments)
+
+execute.conclude = conclude_after_a_signal
+main()
+"""
+
+
+def test_a_signal_between_the_end_and_its_record_loses_no_success(app: Building) -> None:
+    app.configure()
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED_BEFORE_THE_RECORD, *app.cli.argv("deploy", "app")[3:]],
+        check=False,
+        env=app.cli.env,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done
+    assert app.cli.json("show", "2")["status"] == "succeeded"
+    assert app.live == "2"

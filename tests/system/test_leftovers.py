@@ -15,10 +15,13 @@ import pytest
 from deployctl.system.leftovers import (
     end_helpers,
     end_step,
+    end_steps,
     lock_holder_note,
     marker_of_helpers,
+    parallel_note_path,
     write_note,
 )
+from deployctl.system.locks import step_note_path
 from deployctl.system.process_tree import MARKER, Identity, end_marked, identity
 from tests.support.cli import is_running
 from tests.support.workers import wait_until
@@ -69,6 +72,21 @@ def note(tmp_path: Path) -> str:
 def test_a_step_that_still_runs_is_ended_with_its_whole_tree(tree: Tree, note: str) -> None:
     write_note(note, tree.leader, f"{tree.marker}/build/1")
     end_step(note)
+    assert tree.running == [False, False, False]
+
+
+def test_parallel_steps_are_ended_and_those_of_a_repo_with_a_longer_name_are_not(
+    tree: Tree, tmp_path: Path
+) -> None:
+    (tmp_path / "locks").mkdir()
+    of_www, of_other = (step_note_path(str(tmp_path), name) for name in ("www", "www.step"))
+    marker = f"{tree.marker}/build/1"
+    write_note(of_other, tree.leader, marker)
+    write_note(parallel_note_path(of_other, 1), tree.leader, marker)
+    end_steps(of_www)
+    assert tree.running == [True, True, True]
+    write_note(parallel_note_path(of_www, 1), tree.leader, marker)
+    end_steps(of_www)
     assert tree.running == [False, False, False]
 
 
