@@ -15,10 +15,13 @@ from deployctl.releases.site import Site, open_site
 from deployctl.store import deployments, locks_and_holds, queue
 from deployctl.store.locks_and_holds import describe_lock
 from deployctl.system.signals import interruptible
-from deployctl.system.wake import start_worker
+from deployctl.system.wake import wake_worker
 from deployctl.values.deployment import Deployment
 
 _PAUSE = 0.1  # seconds
+# Seconds until a worker is started for a deployment that has its turn first, and at most so many
+# until the next one is: it may find no slot free.
+_FIRST_LOOK, _LONGEST_PAUSE = 2.0, 60.0
 
 
 def refuse_if_locked(site: Site) -> None:
@@ -81,7 +84,8 @@ def _busy(why: str) -> BusyError:
 def _run_or_follow(runtime: Runtime, site: Site, number: int, admission: Admission) -> Deployment:
     """Run or follow a deployment, or the one that superseded it, and return it as it ended."""
     follower = Follower(runtime.db, runtime.output)
-    told = ""
+    pause = _FIRST_LOOK
+    look_at = time.monotonic() + pause
     while True:
         deployment = get_deployment(runtime.db, number)
         if deployment.status == "superseded" and deployment.superseded_by:
@@ -102,11 +106,18 @@ def _run_or_follow(runtime: Runtime, site: Site, number: int, admission: Admissi
                 admission.release()
                 if ended is not None:
                     return ended
-            elif reason != told:  # one of those ahead of it may have no worker
-                _start_worker_if_queued(runtime)
-            told = reason or told
+            elif time.monotonic() > look_at and _is_behind_another(site, number):
+                _start_worker_if_queued(runtime)  # who asked for the one ahead may be gone
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                look_at = time.monotonic() + pause
             follower.waiting(deployment, reason or "its turn comes")
             time.sleep(_PAUSE)
+
+
+def _is_behind_another(site: Site, number: int) -> bool:
+    name = site.repo.name
+    is_locked = locks_and_holds.lock_of(site.db, name) is not None
+    return not is_locked and queue.next_of(site.db, name) not in (None, number)
 
 
 def _run_at_its_turn(runtime: Runtime, site: Site, number: int) -> Deployment | None:
@@ -140,10 +151,11 @@ def _describe_running(runtime: Runtime) -> str:
 
 
 def _start_worker_if_queued(runtime: Runtime) -> None:
-    """Start a worker if deployments are queued.
+    """Make sure that the deployments in line are run, if there are any.
 
     The workers that were started while this process had the admission have ended without running
-    them.
+    them. Where a process has the lock file of a repo now, that one does this at its end.
     """
-    if queue.waiting(runtime.db):
-        start_worker(runtime.config.path, runtime.config.state_dir, runtime.config.env_names)
+    config = runtime.config
+    for name in {repo for _, repo in queue.waiting(runtime.db)}:
+        wake_worker(config.path, config.env_names, config.state_dir, name)

@@ -29,7 +29,6 @@ def test_after_a_cancelled_deployment_the_next_one_runs(app: App, gate: Gate) ->
     worker = app.cli.start("run")
     step = gate.wait()
     enqueue(app)
-    app.configure()
     document = app.cli.json("cancel", "2")
     assert document["status"] == "cancelled"
     assert not is_running(step)
