@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,26 @@ from tests.support.queue import enqueue
 from tests.support.upstream import git
 
 
-def build_at_the_gate(app: App, gate: Gate, **keys: Any) -> None:
-    """Let the next deployments of the app wait at the gate, and push a version."""
-    app.configure(stages=[{"name": "build", "run": gate.command}], **keys)
+def build_at_the_gate(app: App, gate: Gate) -> None:
+    """Let the next deployments of the app wait at the gate."""
+    app.configure(stages=[{"name": "build", "run": gate.command}])
     gate.close()
+
+
+def deploy_at_the_gate(app: App, gate: Gate, version: str) -> subprocess.Popen[bytes]:
+    """Push a version and start its deployment; return once its build waits at the gate."""
+    build_at_the_gate(app, gate)
+    app.push(version)
+    running = app.cli.start("deploy", "app")
+    gate.wait()
+    return running
 
 
 def test_a_rollback_that_waits_is_not_superseded_by_pushes_and_goes_first(
     app: App, gate: Gate
 ) -> None:
     app.release("1")
-    build_at_the_gate(app, gate)
-    app.push("2")
-    running = app.cli.start("deploy", "app")
-    gate.wait()
+    running = deploy_at_the_gate(app, gate, "2")
     pushed = enqueue(app)
     rolling = app.cli.start("rollback", "app", "--json")
     app.cli.wait_for(4, "queued")
@@ -50,10 +57,7 @@ def test_a_rollback_that_waits_is_not_superseded_by_pushes_and_goes_first(
 def test_a_deployment_that_was_asked_for_by_name_is_not_superseded(app: App, gate: Gate) -> None:
     app.release("1")
     git(app.upstream.work, "push", "-q", "origin", "HEAD:refs/heads/hotfix")
-    build_at_the_gate(app, gate)
-    app.push("2")
-    running = app.cli.start("deploy", "app")
-    gate.wait()
+    running = deploy_at_the_gate(app, gate, "2")
     named = app.cli.json("deploy", "app", "--ref", "hotfix", "--detach")["number"]
     pushed = enqueue(app)
     gate.open()
@@ -66,10 +70,7 @@ def test_a_deployment_that_was_asked_for_by_name_is_not_superseded(app: App, gat
 def test_two_rollbacks_at_once_are_one(app: App, gate: Gate) -> None:
     app.release("1")
     app.release("2")
-    build_at_the_gate(app, gate)
-    app.push("3")
-    running = app.cli.start("deploy", "app")
-    gate.wait()
+    running = deploy_at_the_gate(app, gate, "3")
     rolling = [app.cli.start("rollback", "app", "--json") for _ in range(2)]
     app.cli.wait_for(4, "queued")
     gate.open()
@@ -81,10 +82,7 @@ def test_two_rollbacks_at_once_are_one(app: App, gate: Gate) -> None:
 def test_a_rollback_of_a_deployment_that_did_not_go_live_is_refused(app: App, gate: Gate) -> None:
     app.release("1")
     app.release("2")
-    build_at_the_gate(app, gate)
-    app.push("bad")
-    running = app.cli.start("deploy", "app")
-    gate.wait()
+    running = deploy_at_the_gate(app, gate, "bad")
     rolling = app.cli.start("rollback", "app")
     app.cli.wait_for(4, "queued")
     gate.open()
@@ -96,10 +94,7 @@ def test_a_rollback_of_a_deployment_that_did_not_go_live_is_refused(app: App, ga
 
 
 def test_a_plain_deployment_waits_without_using_the_processor(app: App, gate: Gate) -> None:
-    build_at_the_gate(app, gate)
-    app.push("1")
-    running = app.cli.start("deploy", "app")
-    gate.wait()
+    running = deploy_at_the_gate(app, gate, "1")
     waiting = app.cli.start("deploy", "app")
     app.cli.wait_for(2, "queued")
     with Database(str(app.state)) as db, db.writing() as connection:
@@ -185,10 +180,7 @@ def test_a_deployment_reads_repos_yml_when_its_turn_comes(app: App, gate: Gate, 
 
 
 def test_while_repos_yml_is_wrong_nothing_begins(app: App, gate: Gate) -> None:
-    build_at_the_gate(app, gate)
-    app.push("1")
-    running = app.cli.start("deploy", "app")
-    gate.wait()
+    running = deploy_at_the_gate(app, gate, "1")
     by_name = ("--revision", app.upstream.head)
     waiting = app.cli.start("deploy", "app", *by_name)
     app.cli.wait_for(2, "queued")
@@ -241,10 +233,7 @@ def test_a_living_deployment_is_not_taken_for_dead_if_its_lock_files_are_deleted
     app: App, gate: Gate
 ) -> None:
     app.release("1")
-    build_at_the_gate(app, gate)
-    app.push("2")
-    running = app.cli.start("deploy", "app")
-    gate.wait()
+    running = deploy_at_the_gate(app, gate, "2")
     shutil.rmtree(app.state / "locks")
     assert app.cli("deploy", "app", "--no-wait").code == 75
     assert app.cli.json("run") == {"deployments": []}
