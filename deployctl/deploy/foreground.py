@@ -43,8 +43,9 @@ def run_when_admitted(runtime: Runtime, site: Site, number: int) -> Deployment:
         with interruptible():
             ended = _run_or_follow(runtime, site, number, admission)
     except BaseException as error:  # a signal, a wrong repos.yml, a disk that fails
-        waited = not isinstance(error, (KeyboardInterrupt, Interrupted))
-        reason = f"it could not begin: {error}" if waited else "who asked for it did not wait"
+        reason = f"it could not begin: {error}"
+        if isinstance(error, (KeyboardInterrupt, Interrupted)):
+            reason = "who asked for it did not wait"
         deployments.cancel_queued(runtime.db, number, reason, time.time())
         raise
     finally:
