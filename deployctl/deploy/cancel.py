@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Callable
 
 from deployctl.deploy.fetch import named_revision
 from deployctl.deploy.recover import cancelled_reason
@@ -70,23 +71,32 @@ def _reacts(db: Database, number: int, reason: str) -> bool:
 
     Return False if neither happens within 10 seconds.
     """
-    until = time.monotonic() + _REACTION_TIMEOUT
-    while time.monotonic() < until:
-        deployment = get_deployment(db, number)
-        if deployment.status != "running" or deployment.reason == reason:
-            return True
-        time.sleep(_PAUSE)
-    return False
+
+    def has_reacted(deployment: Deployment) -> bool:
+        return deployment.status != "running" or deployment.reason == reason
+
+    return _wait_until(has_reacted, db, number, _REACTION_TIMEOUT) is not None
 
 
 def _wait_until_finished(db: Database, number: int) -> Deployment:
     """Return the deployment once it has ended; BusyError if it still runs after the timeout."""
-    until = time.monotonic() + _TIMEOUT
+    ended = _wait_until(lambda deployment: deployment.finished, db, number, _TIMEOUT)
+    if ended is None:
+        raise BusyError(
+            f"#{number} was told to stop and is still putting things back; "
+            f"see: deployctl show {number}"
+        )
+    return ended
+
+
+def _wait_until(
+    condition: Callable[[Deployment], bool], db: Database, number: int, seconds: float
+) -> Deployment | None:
+    """Return the deployment once the condition is true of it; None if it is not in that time."""
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         deployment = get_deployment(db, number)
-        if deployment.finished:
+        if condition(deployment):
             return deployment
         time.sleep(_PAUSE)
-    raise BusyError(
-        f"#{number} was told to stop and is still putting things back; see: deployctl show {number}"
-    )
+    return None

@@ -10,14 +10,9 @@ import pytest
 
 from deployctl.store import queue
 from deployctl.store.database import Database
-from tests.support.app import App
+from tests.support.app import App, roll_back
 from tests.support.cli import Gate, finish
 from tests.support.upstream import git
-
-
-def roll_back(app: App, *words: str, code: int = 0) -> dict[str, Any]:
-    document: dict[str, Any] = app.cli.json("rollback", "app", *words, code=code)
-    return document
 
 
 def test_it_goes_to_the_last_good_release_before_the_live_one(app: App) -> None:

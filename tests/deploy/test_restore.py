@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.pipelines import Project, roll_back
+from tests.support.app import roll_back
+from tests.support.pipelines import Project
 
 CHECK = {"command": "! grep bad version", "deadline": 0.2, "interval": 0.1}
 

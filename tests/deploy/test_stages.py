@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
+from tests.support.app import roll_back
 from tests.support.cli import Gate, finish, is_running
-from tests.support.pipelines import FILE, Project, roll_back
+from tests.support.pipelines import FILE, Project
 from tests.support.workers import wait_until
 
 SECRET = "hunter2-hunter2"

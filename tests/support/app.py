@@ -87,3 +87,9 @@ class App:
             for path in paths
             if "mirrors" not in path.parts and path.is_file()
         )
+
+
+def roll_back(app: App, *words: str, code: int = 0) -> dict[str, Any]:
+    """Run ``deployctl rollback app``, assert its exit code, and return its JSON document."""
+    document: dict[str, Any] = app.cli.json("rollback", "app", *words, code=code)
+    return document

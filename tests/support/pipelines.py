@@ -47,8 +47,3 @@ class Project(App):
     def note(self, words: str) -> str:
         """Return a shell command that notes a line."""
         return f'echo "{words}" >> {self.directory}/notes'
-
-
-def roll_back(app: App, *words: str, code: int = 0) -> dict[str, Any]:
-    document: dict[str, Any] = app.cli.json("rollback", "app", *words, code=code)
-    return document
