@@ -12,13 +12,20 @@ import functools
 import os
 import re
 import shutil
+import time
 from collections.abc import Sequence
 
 from deployctl.errors import GitError, LayoutError
 from deployctl.git.command import git
 from deployctl.git.obstacles import find_obstacles, remove_partial_checkout
 from deployctl.git.repository import Repository
-from deployctl.git.stale import is_repairable, remove_index, remove_stale_locks, repair
+from deployctl.git.stale import (
+    is_repairable,
+    remove_index,
+    remove_locks_of_killed_git,
+    remove_stale_locks,
+    repair,
+)
 from deployctl.system.durable import sync_file_system
 
 _LIVE = "refs/deployctl/live"
@@ -307,7 +314,8 @@ class Checkout:
         """Run git in this working tree; return its output without the last line break.
 
         git uses neither a repository around the path nor a ``core.worktree`` of the configuration.
-        If a stale lock or a damaged index made git fail, repair that and run git once more.
+        If a stale lock or a damaged index made git fail, repair that and run git once more. If git
+        was killed, remove the locks that it has left: this process may live on for hours.
         """
         parent = os.path.dirname(os.path.realpath(self.path))
         call = functools.partial(
@@ -318,10 +326,23 @@ class Checkout:
             umask=_UMASK,
             stdin=stdin,
         )
+        began = time.time()
         try:
             return call()
-        except GitError as error:
+        except BaseException as error:  # a signal to this process kills git as well
+            if not isinstance(error, GitError) or not error.is_answer:
+                self._remove_new_locks(began)
+                raise
             output = error.output
             if not is_repairable(output) or not repair(self.path, self.directories()[1:], output):
                 raise
         return call()
+
+    def _remove_new_locks(self, began: float) -> None:
+        """Remove what a git that was started at ``began``, and killed, has locked.
+
+        In a working tree that shares its repository nothing is known to be of that git alone.
+        """
+        git_dir = os.path.join(self.path, ".git")
+        if os.path.isdir(git_dir):
+            remove_locks_of_killed_git(self.path, git_dir, began)

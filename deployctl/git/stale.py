@@ -26,6 +26,9 @@ _TREE_LOCKS = ("index.lock", "HEAD.lock")
 _SHARED_LOCKS = ("refs/deployctl/**/*.lock",)
 _REPOSITORY_LOCKS = ("packed-refs.lock", "shallow.lock", "config.lock", "objects/info/**/*.lock")
 
+# A file's time comes from a clock of the kernel that is behind time(2) by up to a tick (CONFIG_HZ).
+_COARSE_CLOCK = 0.02  # seconds
+
 # Errors of git about an index that it cannot read, such as one that a power cut left empty.
 _DAMAGED_INDEX = re.compile(r"index file|bad signature 0x|bad index version")
 
@@ -96,6 +99,18 @@ def remove_stale_locks(path: str, git_dirs: Sequence[str]) -> bool:
         return False
     remove(locks)
     return True
+
+
+def remove_locks_of_killed_git(path: str, git_dir: str, began: float) -> None:
+    """Remove the locks that a git process has left in the checkout ``path`` when it was killed.
+
+    This process started it at ``began`` (seconds since the epoch). Nothing is removed while another
+    git is running in the checkout, or where other working trees share its repository: git may have
+    created the lock there.
+    """
+    if not os.path.isdir(os.path.join(git_dir, "worktrees")) and not is_in_use(path):
+        since = began - _COARSE_CLOCK
+        remove(lock for lock in locks_in(git_dir) if _modified(lock) > since)
 
 
 def is_repairable(error_output: str) -> bool:

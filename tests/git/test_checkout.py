@@ -518,6 +518,23 @@ def test_the_lock_of_a_running_git_process_is_not_removed(clone: Path, upstream:
     assert (clone / "README").read_text() == "hello\n"
 
 
+@pytest.mark.parametrize("mode", ["old", "new"])
+def test_a_killed_git_leaves_no_lock_but_that_of_others(
+    tmp_path: Path, clone: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Git 2.47 locks AUTO_MERGE in a checkout; no list of names knows what the next one locks."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    lock = clone / ".git" / "AUTO_MERGE.lock"
+    begin = f"touch -d '1 minute ago' {lock}" if mode == "old" else f"touch {lock}"
+    (programs / "git").write_text(f"#!/bin/sh\n{begin}\nkill -KILL $$\n")
+    (programs / "git").chmod(0o755)
+    monkeypatch.setattr("deployctl.system.environment.PATH", f"{programs}:/usr/bin:/bin")
+    with pytest.raises(GitError, match="git was killed by SIGKILL"):
+        Checkout(str(clone)).keep(7, "a" * 40)
+    assert lock.exists() == (mode == "old")
+
+
 def test_leftovers_of_an_interrupted_save_do_no_harm(clone: Path, upstream: Upstream) -> None:
     for name in ("deployctl-save.index", "deployctl-save.index.lock"):
         (clone / ".git" / name).write_text("half")
