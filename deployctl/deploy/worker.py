@@ -1,6 +1,7 @@
 """The worker (`deployctl run`): recover after a crash, run the queue, check probations.
 
-It also sends the notices that are due, and removes old logs, releases, deliveries and notices.
+It also has the notices that are due sent, by a process beside the queue, and removes old logs,
+releases, deliveries and notices.
 
 Any number of workers may start at any time. To run a deployment, a worker needs admission: the
 repo's lock file and a slot (see admission.py). A worker that gets no admission ends without
@@ -24,6 +25,7 @@ from deployctl.deploy.probation import check_probation
 from deployctl.deploy.recover import end_leftovers, recover
 from deployctl.errors import DeployctlError, StoreError, in_words
 from deployctl.notices import outbox
+from deployctl.notices.sender import Sender
 from deployctl.output.screen import Output
 from deployctl.releases.prune import prune, surplus
 from deployctl.releases.site import Site, open_site
@@ -39,18 +41,21 @@ T = TypeVar("T")
 def run(runtime: Runtime) -> list[Deployment]:
     """Do all work that can be done now, and return the deployments that this call ran.
 
-    Notices are sent after each deployment and, even if an exception is raised, at the end.
+    Sending notices begins after each deployment, and is waited for at the end, even if an exception
+    is raised.
     """
     done: list[Deployment] = []
+    sender = Sender(runtime.config, runtime.db)
     try:
         recover_all(runtime)
+        sender.start_if_due()
         for ended in _run_all(runtime):
             done.append(ended)
-            outbox.send_due(runtime.db, runtime.config.channels)
+            sender.start_if_due()
         _prune_deliveries_and_notices(runtime)
         reserve.ensure_reserve(runtime.config.state_dir)
     finally:
-        outbox.send_due(runtime.db, runtime.config.channels)
+        sender.finish()
     return done
 
 

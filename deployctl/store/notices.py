@@ -51,6 +51,12 @@ _DAY = 86400.0
 _IS_DUE = f"(state = 'waiting' AND (due_at <= :now OR due_at > :now + {_DAY}))"
 
 
+def is_due(db: Database, now: float) -> bool:
+    """Tell whether any sending is due."""
+    row = db.connection.execute(f"SELECT 1 FROM sendings WHERE {_IS_DUE} LIMIT 1", {"now": now})  # noqa: S608 - ours
+    return row.fetchone() is not None
+
+
 def due(db: Database, now: float) -> list[tuple[Notice, Sending]]:
     """Return the sendings that are due, each with its notice, the oldest notice first."""
     notices = _select(

@@ -95,6 +95,11 @@ def wake_lock(state_dir: str) -> FileLock:
     return FileLock(os.path.join(state_dir, "locks", "wake.lock"))
 
 
+def sender_lock(state_dir: str) -> FileLock:
+    """Return the lock of the process that sends notices beside the queue."""
+    return FileLock(os.path.join(state_dir, "locks", "sender.lock"))
+
+
 def admission_gate(state_dir: str) -> FileLock:
     """Return the lock that a process holds while it tries to take a repo's lock and a slot."""
     return FileLock(os.path.join(state_dir, "locks", "turn.lock"))
