@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -81,11 +82,18 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def upstream(tmp_path: Path) -> Upstream:
+def upstream(tmp_path: Path, _first_upstream: Path) -> Upstream:
     """A repository with one commit on main."""
-    made = Upstream(tmp_path)
-    made.commit({"README": "hello\n"}, "first")
-    return made
+    if not any(_first_upstream.iterdir()):
+        Upstream(_first_upstream).commit({"README": "hello\n"}, "first")
+    shutil.copytree(_first_upstream, tmp_path, dirs_exist_ok=True)
+    return Upstream(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _first_upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the upstream that tests get copies of; the first of them makes it."""
+    return tmp_path_factory.mktemp("upstream")
 
 
 @pytest.fixture

@@ -6,16 +6,33 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+# Repositories as small as these need no upkeep, and each of these would start processes.
+_SETTINGS = """
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+[receive]
+	autogc = false
+"""
+
 
 class Upstream:
-    """A bare repository, as a forge has it, and a clone in which the commits are made."""
+    """A bare repository, as a forge has it, and a clone in which the commits are made.
+
+    Where the directory has a copy of an upstream, it is that one.
+    """
 
     def __init__(self, directory: Path, branch: str = "main") -> None:
         self.bare = directory / "upstream.git"
         self.work = directory / "upstream"
-        git(directory, "init", "-q", "--bare", f"--initial-branch={branch}", str(self.bare))
-        git(directory, "init", "-q", f"--initial-branch={branch}", str(self.work))
-        git(self.work, "remote", "add", "origin", str(self.bare))
+        if not self.bare.exists():
+            git(directory, "init", *_options(branch), "--bare", str(self.bare))
+            git(directory, "init", *_options(branch), str(self.work))
+            for repository in (self.bare, self.work / ".git"):
+                with open(repository / "config", "a") as config:
+                    config.write(_SETTINGS)
+            git(self.work, "remote", "add", "origin", f"../{self.bare.name}")
 
     @property
     def url(self) -> str:
@@ -65,6 +82,10 @@ def git(directory: Path, *words: str) -> str:
     )
     assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr}"
     return done.stdout.strip()
+
+
+def _options(branch: str) -> tuple[str, ...]:
+    return ("-q", "--template=", f"--initial-branch={branch}")
 
 
 def _write(path: Path, text: str | None) -> None:
