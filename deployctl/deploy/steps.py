@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import functools
 import os
 import select
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from deployctl.system.command import Command
 from deployctl.system.find_program import missing_program, missing_program_advice
 from deployctl.system.leftovers import parallel_note_path
 from deployctl.system.process import StepContext, StepOutcome, command_text, run_step
-from deployctl.system.process_child import held_signals
+from deployctl.system.process_child import LONGEST_WAIT, held_signals
 
 NOT_FOUND = 127  # the exit code of a shell that does not find a program
 _FIRST_PAUSE = 1.0  # seconds before the second try; doubled before each later one
@@ -119,9 +121,11 @@ def run_parallel(
         for position, _ in enumerate(steps, 1)
     ]
     with contextlib.ExitStack() as stack:
-        # Left in this order: the steps are told to stop, their threads end, the descriptor closes.
+        # Left in this order: the steps are told to stop, their threads end, descriptors close.
         stop = os.eventfd(0, os.EFD_CLOEXEC)
         stack.callback(os.close, stop)
+        ended = _Ended()
+        stack.callback(ended.close)
         pool = stack.enter_context(futures.ThreadPoolExecutor(len(commands)))
         stack.callback(os.eventfd_write, stop, 1)
         # A signal that interrupted the start of a thread would leave it unknown to the pool.
@@ -130,15 +134,47 @@ def run_parallel(
                 pool.submit(run_with_retries, step, command, step_context, retries, stop)
                 for step, command, step_context in zip(steps, commands, contexts, strict=True)
             ]
+            for position, future in enumerate(running):
+                future.add_done_callback(functools.partial(ended.add, position))
             deliver()
-            failed = _first_failed(running)
+            failed = _first_failed(running, ended)
     if failed is not None:
         require_success(stage, failed + 1, commands[failed], running[failed].result())
 
 
-def _first_failed(running: Sequence[futures.Future[StepOutcome]]) -> int | None:
+def _first_failed(running: Sequence[futures.Future[StepOutcome]], ended: _Ended) -> int | None:
     """Wait for the steps; return the index of the first that fails, None if all succeed."""
-    for ended in futures.as_completed(running):
-        if not ended.result().ok:
-            return running.index(ended)
+    for _ in running:
+        position = ended.next()
+        if not running[position].result().ok:
+            return position
     return None
+
+
+class _Ended:
+    """The positions of the steps that have ended, in this order.
+
+    The functions of concurrent.futures that wait use locks written in Python. A signal whose
+    handler raises an exception just after one of these was taken would leave it locked for ever,
+    and the thread of the step would never end. Here the main thread waits in one system call.
+    """
+
+    def __init__(self) -> None:
+        self._positions: collections.deque[int] = collections.deque()
+        self._count = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+
+    def add(self, position: int, _: object) -> None:
+        """Add a position; the thread of the step calls this."""
+        self._positions.append(position)
+        os.eventfd_write(self._count, 1)
+
+    def next(self) -> int:
+        """Wait for the next step that ends, and return its position."""
+        # A signal that arrives just before a system call does not interrupt it.
+        while not select.select([self._count], [], [], LONGEST_WAIT)[0]:
+            pass
+        os.eventfd_read(self._count)
+        return self._positions.popleft()
+
+    def close(self) -> None:
+        os.close(self._count)

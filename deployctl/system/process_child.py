@@ -32,6 +32,7 @@ Sink = Callable[[bytes], object]
 
 CHUNK = 64 * 1024  # bytes; the capacity of a pipe, pipe(7)
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+LONGEST_WAIT = 1.0  # seconds in one system call
 DRAIN = 0.2  # seconds for which children of a command that has ended may still add to its output
 # seconds; a process that SIGKILL has not ended by then hangs in the kernel or belongs to root
 _KILL_TIMEOUT = 5.0
@@ -168,7 +169,9 @@ class Child:
             _discard_output(pipe)
 
     def _handle_events(self, until: float | None) -> None:
-        timeout = None if until is None else max(0.0, until - time.monotonic())
+        # A signal that arrives just before a system call does not interrupt it.
+        left = LONGEST_WAIT if until is None else max(0.0, until - time.monotonic())
+        timeout = min(left, LONGEST_WAIT)
         for key, _ in self._selector.select(timeout):
             if key.fd == self._pidfd:
                 self.ended = True

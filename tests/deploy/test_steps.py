@@ -8,10 +8,12 @@ import pwd
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
+from deployctl.deploy import steps
 from deployctl.deploy.journal import StageJournal
 from deployctl.deploy.steps import StageContext, run_parallel
 from deployctl.output.screen import Output
@@ -244,11 +246,43 @@ def test_an_interruption_before_the_last_step_has_begun_ends_the_others(
         return begun[0]
 
     monkeypatch.setattr(ThreadPoolExecutor, "submit", submit_one)
-    stage = StageJournal("tests", LogFile(str(tmp_path / "log")), Output(), Masker(()), LastLines)
-    context = StageContext(
-        str(tmp_path), {"PATH": os.defpath}, "test", note_path=str(tmp_path / "note")
-    )
+    stage, context = stage_in(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         run_parallel(stage, ["sleep 5; touch ended", "true"], context, retries=0)
     assert begun[0].done()
     assert not (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("lines", range(10))
+def test_an_interruption_anywhere_in_the_wait_for_parallel_steps_ends_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    """``lines`` of Python run before the interruption, those of the standard library included."""
+    wait, left = steps._first_failed, [lines]
+
+    def interrupt(_frame: FrameType, event: str, _argument: object) -> Any:
+        left[0] -= event == "line"
+        if left[0] < 0:
+            raise KeyboardInterrupt  # as Python raises it between any two instructions
+        return interrupt
+
+    def wait_and_interrupt(*arguments: Any) -> int | None:
+        sys.settrace(interrupt)
+        try:
+            return wait(*arguments)
+        finally:
+            sys.settrace(None)
+
+    monkeypatch.setattr(steps, "_first_failed", wait_and_interrupt)
+    stage, context = stage_in(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run_parallel(stage, ["sleep 9; touch ended"] * 2, context, retries=0)
+    assert not (tmp_path / "ended").exists()
+
+
+def stage_in(directory: Path) -> tuple[StageJournal, StageContext]:
+    """Return the journal of a stage, and the context of its steps in this directory."""
+    log = LogFile(str(directory / "log"))
+    env, note = {"PATH": os.defpath}, str(directory / "note")
+    stage = StageJournal("tests", log, Output(), Masker(()), LastLines)
+    return stage, StageContext(str(directory), env, "test", note_path=note)
