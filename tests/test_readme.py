@@ -135,7 +135,7 @@ def test_the_status_at_the_top_is_what_the_command_prints(
                 "shared_dirs": ["run"],
                 "restart": "./app.sh",
                 "env": {"PORT": service.port},
-                "healthcheck": {"url": service.ping, "deadline": 0.5, "interval": 0.1},
+                "healthcheck": {"url": service.ping, "deadline": 3, "interval": 0.1},
             }
         }
     )

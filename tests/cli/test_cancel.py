@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.support.app import App
-from tests.support.cli import Gate, finish, is_running
+from tests.support.cli import Gate, finish, wait_for_end
 from tests.support.queue import deployed_by, enqueue
 
 
@@ -31,7 +31,7 @@ def test_after_a_cancelled_deployment_the_next_one_runs(app: App, gate: Gate) ->
     enqueue(app)
     document = app.cli.json("cancel", "2")
     assert document["status"] == "cancelled"
-    assert not is_running(step)
+    wait_for_end(step)
     assert app.live == "1"
     gate.open()
     assert finish(worker).code == 0
@@ -60,7 +60,7 @@ def test_a_deployment_whose_process_is_stopped_can_be_cancelled(app: App, gate: 
     ended = app.cli.json("cancel", "2")
     assert (ended["status"], ended["reason"]) == ("cancelled", f"cancelled by {ended['actor']}")
     assert finish(process).code == -signal.SIGKILL
-    assert not is_running(step)
+    wait_for_end(step)
     assert app.live == "1"
 
 

@@ -16,7 +16,15 @@ import pytest
 from deployctl.system.environment import current_account
 from tests.conftest import WriteConfig
 from tests.support.app import App
-from tests.support.cli import Done, Gate, finish, is_running, let_time_pass, processes_called
+from tests.support.cli import (
+    Done,
+    Gate,
+    finish,
+    is_running,
+    let_time_pass,
+    processes_called,
+    wait_for_end,
+)
 from tests.support.queue import enqueue
 from tests.support.upstream import Upstream
 from tests.support.workers import wait_until
@@ -55,7 +63,7 @@ def app(tmp_path: Path, upstream: Upstream, write_config: WriteConfig) -> Iterat
 def finish_unchanged(app: Building, process: Process) -> Done:
     """Wait for the command; assert that its step has ended and the old release is live."""
     done = finish(process)
-    assert not is_running(app.pid)
+    wait_for_end(app.pid)
     assert app.live == "1"
     assert [path.name[:2] for path in (app.path / "releases").iterdir()] == ["1-"]
     return done

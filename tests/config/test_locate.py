@@ -143,6 +143,7 @@ def test_a_config_that_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
 def test_a_config_larger_than_a_mebibyte_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "repos.yml"
     path.write_bytes(b"#" * 1024 * 1024)
+    path.chmod(0o600)
     assert len(locate.read_config(str(path))) == 1024 * 1024
     path.write_bytes(b"#" * (1024 * 1024 + 1))
     with pytest.raises(ConfigError, match=re.escape(f"{path}: larger than 1 MiB: split it")):

@@ -17,7 +17,7 @@ from deployctl.deploy.limits import Limits, Systemd, limits_of
 from deployctl.system.process import StepOutcome
 from deployctl.values.repo import Config, Repo
 from tests.support.app import App
-from tests.support.cli import is_running
+from tests.support.cli import wait_for_end
 
 GB = 1024**3
 SYSTEMD_RUN = """#!/bin/sh
@@ -98,7 +98,7 @@ def test_after_a_timeout_the_whole_process_tree_of_a_limited_step_is_ended(app: 
     app.configure(stages=[{"name": "a", "run": run, "timeout": 0.3}], nice=3)
     app.push("1")
     assert app.deploy(code=1)["failure"]["timed_out"]
-    assert not is_running(int((app.path / "pid").read_text()))
+    wait_for_end(int((app.path / "pid").read_text()))
 
 
 def test_the_warning_that_memory_cannot_be_limited_is_logged_once(app: App) -> None:

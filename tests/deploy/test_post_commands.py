@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any
 
-from tests.support.cli import Gate, finish, is_running
+from tests.support.cli import Gate, finish, wait_for_end
 from tests.support.pipelines import Project
 
 SECRET = "hunter2-hunter2"
@@ -65,7 +65,7 @@ def test_a_deployment_whose_process_dies_in_post_has_succeeded(project: Project)
     assert (project.live, project.status["live"]["deployment"]) == ("1", 1)
     project.push_pipeline("2")
     project.deploy()
-    assert not is_running(pid)
+    wait_for_end(pid)
 
 
 def test_a_failed_deployment_whose_process_dies_in_post_is_not_tried_again(

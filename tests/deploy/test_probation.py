@@ -18,7 +18,7 @@ from deployctl.system.clock import Instant
 from deployctl.values.deployment import Failure
 from tests.support.app import App
 from tests.support.bark import bark
-from tests.support.cli import Gate, finish, is_running
+from tests.support.cli import Gate, finish, wait_for_end
 from tests.support.failing_server import failing_server
 
 QUICK = {"deadline": 0.2, "interval": 0.1}
@@ -315,7 +315,7 @@ def test_a_killed_check_leaves_no_process_and_no_failure(app: App, unhealthy: Pa
     unhealthy.unlink()
     app.push("3")
     app.deploy()
-    assert not is_running(pid)
+    wait_for_end(pid)
     assert app.status["probation"]["failure"] is None
     assert app.cli.count() == 3
 
@@ -405,4 +405,4 @@ def test_a_worker_that_gets_sigterm_ends_its_check(app: App, unhealthy: Path) ->
     pid = gate.wait()
     runner.send_signal(signal.SIGTERM)
     assert finish(runner).code == 130
-    assert not is_running(pid)
+    wait_for_end(pid)

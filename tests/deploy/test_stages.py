@@ -6,7 +6,7 @@ import os
 import signal
 
 from tests.support.app import roll_back
-from tests.support.cli import Gate, finish, is_running
+from tests.support.cli import Gate, finish, is_running, wait_for_end
 from tests.support.pipelines import FILE, Project
 from tests.support.workers import wait_until
 
@@ -101,7 +101,8 @@ def test_the_first_parallel_step_that_fails_ends_the_others(project: Project) ->
     failure = project.deploy(code=1)["failure"]
     assert (failure["step"], failure["message"]) == (2, "step 2 failed: exit code 3")
     assert failure["tail"] == "why"
-    assert not [pid for pid in map(int, pid_file.read_text().split()) if is_running(pid)]
+    for pid in map(int, pid_file.read_text().split()):
+        wait_for_end(pid)
 
 
 def test_ctrl_c_ends_all_parallel_steps(project: Project) -> None:

@@ -23,7 +23,7 @@ from deployctl.system.process import LastLines
 from deployctl.values.masking import Masker
 from tests.conftest import WriteConfig
 from tests.support.app import App
-from tests.support.cli import is_running, kill
+from tests.support.cli import is_running, kill, wait_for_end
 from tests.support.upstream import Upstream
 
 DUMP = """
@@ -173,7 +173,7 @@ def test_a_daemon_that_a_failed_restart_step_started_is_ended(app: App) -> None:
     app.configure(restart="sleep 60 & echo $! > ../../pid; exit 1")
     app.push("1")
     assert app.deploy(code=1)["failure"]["stage"] == "restart"
-    assert not is_running(int((app.path / "pid").read_text()))
+    wait_for_end(int((app.path / "pid").read_text()))
 
 
 def test_a_step_that_times_out_is_ended_with_all_its_children(app: App) -> None:
@@ -185,7 +185,7 @@ def test_a_step_that_times_out_is_ended_with_all_its_children(app: App) -> None:
     assert failure["message"] == "step 1 failed: timed out after 0.3s"
     for name in ("pid", "pid2"):
         pid = int((app.path / name).read_text())
-        assert not is_running(pid)
+        wait_for_end(pid)
 
 
 @pytest.mark.parametrize(

@@ -121,11 +121,11 @@ def test_a_redirect_is_not_followed() -> None:
 def test_a_sending_that_does_not_finish_is_ended_at_its_timeout(manner: str) -> None:
     with bark(manner) as server:
         started = time.monotonic()
-        error = send(server.channel(timeout=3), "title", "body", urgent=False)
+        error = send(server.channel(timeout=6), "title", "body", urgent=False)
         took = time.monotonic() - started
         assert server.asked.is_set()
-    assert error == "channel phone: not sent within 3 s"
-    assert 3 <= took < 8
+    assert error == "channel phone: not sent within 6 s"
+    assert 6 <= took < 20
 
 
 def test_a_channel_that_hangs_does_not_delay_another_one() -> None:

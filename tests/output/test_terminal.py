@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import WriteConfig
 from tests.support.app import App
-from tests.support.cli import Gate, is_running
+from tests.support.cli import Gate, wait_for_end
 from tests.support.terminal import Terminal
 from tests.support.upstream import Upstream
 
@@ -187,7 +187,7 @@ def test_ctrl_c_leaves_the_cursor_on_a_line_of_its_own(
         "deployctl: interrupted",
     ]
     assert terminal.cursor == (0, len(terminal.lines))
-    assert not is_running(step)
+    wait_for_end(step)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

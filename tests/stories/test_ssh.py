@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import WriteConfig
 from tests.support.app import App
-from tests.support.cli import Gate, finish, is_running
+from tests.support.cli import Gate, finish, is_running, wait_for_end
 from tests.support.sshd import Sshd, sshd
 from tests.support.upstream import Upstream
 from tests.support.workers import wait_until
@@ -104,7 +104,7 @@ def test_a_signal_ends_the_deployment_while_the_connection_is_open(
         "cancelled",
         f"interrupted ({number.name})",
     )
-    assert not is_running(app.step)
+    wait_for_end(app.step)
     assert app.live == "1"
 
 
@@ -112,5 +112,5 @@ def test_it_can_be_cancelled_after_the_connection_dropped(app: Remote) -> None:
     app.deploy_over_ssh(*TERMINAL).kill()
     wait_until(lambda: _stat(app.runner)[4] == "0")
     assert app.cli("cancel", "2").code == 0
-    assert not is_running(app.step)
+    wait_for_end(app.step)
     assert (app.cli.json("show", "2")["status"], app.live) == ("cancelled", "1")

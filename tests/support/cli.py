@@ -213,6 +213,11 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+def wait_for_end(pid: int) -> None:
+    """Wait until the process has ended: one that was killed needs a moment for that."""
+    wait_until(lambda: not is_running(pid))
+
+
 def processes_called(argument: str) -> list[str]:
     """Return the ids of the processes that have this argument on their command line."""
     found = []

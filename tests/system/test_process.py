@@ -23,6 +23,7 @@ from deployctl.system import process
 from deployctl.system.command import Command
 from deployctl.system.process import Completed, StepOutcome
 from deployctl.system.process_tree import end_marked, identity, is_alive, send_signal, signal_marked
+from tests.support.cli import wait_for_end
 from tests.support.paths import ROOT
 from tests.support.workers import wait_until
 
@@ -66,13 +67,6 @@ def wait_for_line(path: Path) -> str:
             return text.strip()
         time.sleep(0.01)
     raise AssertionError(f"{path} was not written")
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return is_alive(identity(pid))
-    except ProcessLookupError:
-        return False
 
 
 def run_python(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -303,7 +297,7 @@ def test_a_process_in_another_session_is_ended_after_a_failure(steps: Steps) -> 
 def test_a_child_without_the_marker_is_ended_with_the_group(steps: Steps) -> None:
     stubborn = "trap '' TERM; echo $$ >child; while :; do sleep 1; done"
     assert steps.run(f'env -i sh -c "{stubborn.replace("$", chr(92) + "$")}" & wait', 0.5).timed_out
-    assert not is_running(int(wait_for_line(steps.directory / "child")))
+    wait_for_end(int(wait_for_line(steps.directory / "child")))
 
 
 def test_an_exception_of_the_write_function_ends_the_tree_and_is_raised(steps: Steps) -> None:
@@ -579,7 +573,7 @@ def test_a_helper_is_ended_with_its_group_at_the_deadline(tmp_path: Path) -> Non
     script = "sleep 60 & echo $! >child; echo partial; wait"
     done = run("sh", "-c", script, cwd=str(tmp_path), timeout=0.5)
     assert done == Completed(-signal.SIGTERM, b"partial\n", b"", timed_out=True)
-    assert not is_running(int((tmp_path / "child").read_text()))
+    wait_for_end(int((tmp_path / "child").read_text()))
 
 
 def test_a_helper_is_ended_with_its_group_when_its_caller_is_interrupted(tmp_path: Path) -> None:
@@ -603,7 +597,7 @@ def test_a_helper_is_ended_with_its_group_when_its_caller_is_interrupted(tmp_pat
         str(tmp_path),
     )
     assert (done.stdout, done.stderr) == ("ended by SIGALRM\n", "")
-    assert not is_running(int((tmp_path / "child").read_text()))
+    wait_for_end(int((tmp_path / "child").read_text()))
 
 
 def test_the_end_of_a_helpers_stderr_is_kept() -> None:
