@@ -17,7 +17,7 @@ from deployctl.output.status import RepoStatus, status
 @click.option(
     "--exit-code",
     is_flag=True,
-    help="Exit with 1 if any repo's newest finished deployment did not succeed.",
+    help="Exit with 1 if a repo's newest finished deployment failed, or nothing usable is live.",
 )
 @click.option("--page", metavar="DIR", help="Also write the status page DIR/index.html.")
 @options(writes=False)
@@ -32,9 +32,7 @@ def command(session: Session, repo: str | None, exit_code: bool, page: str | Non
     blocks = [text.status_block(repo_status, now, columns) for repo_status in statuses]
     document = {"repos": [repo_status.to_json() for repo_status in statuses]}
     session.answer(document, "\n\n".join(blocks) or f"no repos in {session.config.path}")
-    last = [repo_status.last for repo_status in statuses]
-    failed = any(deployment and deployment.status != "succeeded" for deployment in last)
-    return int(exit_code and failed)
+    return int(exit_code and not all(repo_status.is_ok for repo_status in statuses))
 
 
 def _write_page(session: Session, page: str, statuses: list[RepoStatus], now: float) -> None:

@@ -292,8 +292,10 @@ def _live_text(status: RepoStatus, now: float) -> str:
     by = status.made_live_by
     if by is None:
         return f"{short_sha(status.live.revision)} (not deployed by deployctl)"
-    since = age(by.finished_at or by.queued_at, now)
-    return f"{short_sha(by.revision)} {one_line(by.subject or '')} (#{by.number}, {since})"
+    since = "being checked" if status.checking else age(by.finished_at or by.queued_at, now)
+    unwell = "" if status.well else ", NOT WELL: its check failed"
+    about = one_line(by.subject or "")
+    return f"{short_sha(by.revision)} {about} (#{by.number}, {since}{unwell})"
 
 
 def _origin_text(deployment: Deployment, now: float) -> str:

@@ -17,6 +17,7 @@ from deployctl.deploy.steps import StageContext
 from deployctl.errors import ConfigError, DeployctlError
 from deployctl.notices import outbox
 from deployctl.output.screen import Output
+from deployctl.releases.choose import find_release
 from deployctl.releases.release_config import ReleaseConfig, config_of_live, secrets_of_releases
 from deployctl.releases.site import Site
 from deployctl.store import (
@@ -50,9 +51,9 @@ class Outcome:
     """The way an attempt ended.
 
     ``status`` is one of values.deployment.FINISHED. ``phase`` is recorded with it and is more
-    precise: REFUSED, UNCHANGED, IGNORED, or empty. ``revision_to_hold`` is the full sha of the
-    revision to hold, None to hold nothing. ``left_release`` is the number of the release that a
-    rollback left: its state becomes "left" instead of "good"; None if no release changes its
+    precise: REFUSED, UNCHANGED, IGNORED, LEFT_LIVE, or empty. ``revision_to_hold`` is the full sha
+    of the revision to hold, None to hold nothing. ``left_release`` is the number of the release
+    that a rollback left: its state becomes "left" instead of "good"; None if no release changes its
     state so. If ``quiet`` is true, no notice is sent.
     """
 
@@ -116,6 +117,13 @@ class Attempt:
         self.journal.note(phase=phase, **columns)
         self.phase = phase
 
+    @property
+    def previous_is_bad(self) -> bool:
+        """Tell whether what was live before is known to be not well: it failed its own check."""
+        live = self.previous
+        found = find_release(self.site, live.revision, live.release) if live else None
+        return found is not None and found.state == "bad"
+
     def mark_stopped(self) -> None:
         """Record that a person pressed Ctrl-C, so that sync does not deploy the revision again."""
         db, number = self.site.db, self.deployment.number
@@ -168,20 +176,28 @@ class Attempt:
         return config_of_live(self.site, live.revision, live.release)
 
     def step_context(
-        self, config: ReleaseConfig, revision: str | None, release: str | None, directory: str
+        self,
+        config: ReleaseConfig,
+        revision: str | None,
+        release: str | None,
+        directory: str,
+        *,
+        going_back: bool = False,
     ) -> StageContext:
         """Return the context of the steps of a stage: directory, environment, marker, time limit.
 
         ``revision`` is a full sha and ``release`` the name of its directory, each None if unknown;
-        they become DEPLOYCTL_REVISION and DEPLOYCTL_RELEASE. The steps run in ``directory``, an
-        absolute path. The time limit is the repo's ``timeout`` in seconds, for each step. A secret
-        whose value is not known is left out of the environment; no error is raised, as the command
-        that needs it fails and says so.
+        they become DEPLOYCTL_REVISION and DEPLOYCTL_RELEASE. DEPLOYCTL_PREVIOUS_REVISION is what
+        was live before or, with ``going_back``, what failed and is left. The steps run in
+        ``directory``, an absolute path. The time limit is the repo's ``timeout`` in seconds, for
+        each step. A secret whose value is not known is left out of the environment; no error is
+        raised, as the command that needs it fails and says so.
         """
+        before = self.previous.revision if self.previous else None
         facts = {
             "REPO": self.site.repo.name,
             "REVISION": revision,
-            "PREVIOUS_REVISION": self.previous.revision if self.previous else None,
+            "PREVIOUS_REVISION": self._left_revision if going_back else before,
             "REF": self.deployment.ref,
             "DEPLOYMENT": str(self.deployment.number),
             "TASK": self.deployment.task,
@@ -203,6 +219,11 @@ class Attempt:
             timeout=self.site.repo.timeout,
             note_path=step_note_path(self.site.config.state_dir, self.site.repo.name),
         )
+
+    @property
+    def _left_revision(self) -> str | None:
+        """The revision that this attempt tries, or tried, to make live."""
+        return self.target.revision if self.target else self.deployment.revision
 
     def close(self) -> None:
         self.journal.close()

@@ -48,8 +48,10 @@ def log_end(attempt: Attempt, ended: Deployment) -> None:
 
     They are written after the outcome is recorded, as they are taken from the record.
     """
-    attempt.journal.line(last_line(ended))
     repo = attempt.site.repo
+    left = ended.previous_revision if ended.task == "rollback" else ended.revision
+    is_held = left is not None and locks_and_holds.hold_on(attempt.site.db, repo.name, left)
+    attempt.journal.line(last_line(ended, left if is_held else None))
     probation = probations.of_repo(attempt.site.db, repo.name)
     if probation is not None and probation.deployment == ended.number:
         until = clock_time(probation.since.wall + repo.probation, time.time())

@@ -25,7 +25,7 @@ from deployctl.deploy.fetch import fetch
 from deployctl.deploy.journal import StageFailed
 from deployctl.deploy.post_commands import run_post
 from deployctl.deploy.recover import cancelled_reason, has_attempts_left, queue_again
-from deployctl.deploy.restore import roll_back, undo
+from deployctl.deploy.restore import is_live, roll_back, undo
 from deployctl.deploy.skip import Skip, reason_to_skip
 from deployctl.deploy.stages import check_health, run_commands
 from deployctl.errors import DeployctlError, Interrupted, RefusedError
@@ -194,8 +194,8 @@ def _go_live(attempt: Attempt, target: Target) -> Outcome:
         run_commands(journal, "restart", config.pipeline.restart, context)
         check_health(journal, "healthcheck", config.pipeline.healthcheck, context)
     except StageFailed as failed:
-        if failed.failure.stage == "switch" and site.layout.live() == attempt.previous:
-            attempt.enter("building")  # nothing live has changed: undo() need not restart it
+        if failed.failure.stage == "switch" and not is_live(attempt, target):
+            attempt.enter("building")  # nothing was switched to: undo() need not restart anything
             return undo(attempt, Outcome("failed", failure=failed.failure))
         return roll_back(attempt, target, failed.failure)
     return _success_outcome(attempt, target)

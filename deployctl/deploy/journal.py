@@ -19,7 +19,7 @@ from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.store.logs import LogFile, log_path
 from deployctl.system.process import LastLines, StepOutcome
-from deployctl.values.deployment import Deployment, Failure, StageRecord, StepRecord
+from deployctl.values.deployment import LEFT_LIVE, Deployment, Failure, StageRecord, StepRecord
 from deployctl.values.masking import Masker
 
 _LONGEST_LINE = 8 * 1024  # bytes; longer lines of parallel steps are broken
@@ -299,17 +299,24 @@ def first_line(deployment: Deployment) -> str:
     return f"{deployment.repo} #{deployment.number}: {task} {origin} on {os.uname().nodename}"
 
 
-def last_line(deployment: Deployment) -> str:
-    """Return the last line of a deployment's log: status, reason, and what is live now."""
+def last_line(deployment: Deployment, held: str | None = None) -> str:
+    """Return the last line of a deployment's log: status, reason, what is live and held now.
+
+    ``held`` is the revision that the deployment went back from and holds, None if it holds none.
+    """
     revision = (deployment.revision or "")[:12]
     before = (deployment.previous_revision or "")[:12]
     had_live = deployment.previous_revision or deployment.previous_link
+    stays = "what was live stays live" if had_live else "nothing is live"
+    if deployment.phase == LEFT_LIVE:
+        stays = f"{revision} is live, and not well"
     result = {
         "succeeded": f"{revision} is live",
         "rolled_back": f"{revision} failed; {before} is live again",
         "degraded": "DEGRADED: it failed and going back failed too; look at it now",
-        "failed": "failed; " + ("what was live stays live" if had_live else "nothing is live"),
-        "cancelled": "cancelled",
+        "failed": f"failed; {stays}",
+        "cancelled": f"cancelled; {f'{before} is live' if had_live else 'nothing is live'}",
     }
+    hold = f"; {held[:12]} is held (deployctl resume {deployment.repo})" if held else ""
     reason = f" ({deployment.reason})" if deployment.reason else ""
-    return f"{deployment.repo} #{deployment.number}: {result[deployment.status]}{reason}"
+    return f"{deployment.repo} #{deployment.number}: {result[deployment.status]}{hold}{reason}"

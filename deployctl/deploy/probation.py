@@ -75,10 +75,22 @@ def _is_due(runtime: Runtime, probation: Probation, now: Instant) -> bool:
     db, repo = runtime.db, runtime.config.repos.get(probation.repo)
     lasts = repo.probation if repo else 0.0
     if probation.since.seconds_until(now) < lasts:
-        return probation.rollback is None  # it is tried once for each probation
+        return probation.rollback is None or _has_another_target(runtime, probation)
     if probation.failure is None or not lasts:
         _end(db, probation)
     return False
+
+
+def _has_another_target(runtime: Runtime, probation: Probation) -> bool:
+    """Tell whether the rollback of this probation failed and another release may be tried.
+
+    The release that it failed with is no target any more.
+    """
+    rollback = deployments.get(runtime.db, probation.rollback or 0)
+    if rollback is None or rollback.status not in ("failed", "rolled_back", "degraded"):
+        return False
+    site = open_site(runtime.config, runtime.db, probation.repo)
+    return default_rollback_target(site, releases.of_repo(site.db, probation.repo)) is not None
 
 
 def _check(runtime: Runtime, site: Site, probation: Probation) -> None:

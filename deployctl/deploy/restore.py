@@ -18,7 +18,7 @@ from deployctl.deploy.steps import StageContext
 from deployctl.errors import DeployctlError, in_words
 from deployctl.system.command import Command
 from deployctl.system.process_tree import end_marked
-from deployctl.values.deployment import Failure
+from deployctl.values.deployment import LEFT_LIVE, Failure
 
 _TRIES = 2  # to restore what was live
 
@@ -27,30 +27,35 @@ def roll_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
     """Make live again what was live before ``target``, restart and check it; return the outcome.
 
     ``failure`` is the failure of ``target`` after the switch. The status is ``rolled_back``;
-    ``degraded`` if the way back fails too, or if ``auto_rollback`` is off; ``failed`` for a first
-    deployment, after which nothing is live.
+    ``degraded`` if the way back fails too, or if ``auto_rollback`` is off; ``failed`` if there is
+    nothing well to go back to: then ``target`` stays live.
     """
+    nothing_before = _why_nothing_to_go_back_to(attempt)
+    if nothing_before is not None:
+        return Outcome("failed", f"{nothing_before}: it stays live", failure, phase=LEFT_LIVE)
     hold = _revision_to_hold(attempt, target)
+    left = target.number if attempt.deployment.task == "rollback" else None
     if not attempt.site.repo.auto_rollback:
         return Outcome(
             "degraded",
             reason="auto_rollback is off: the failed release stays live",
             failure=failure,
         )
-    if attempt.previous is None:
-        return undo(
-            attempt,
-            Outcome(
-                "failed",
-                reason="a first deployment has nothing to go back to",
-                failure=failure,
-            ),
-        )
     second = _restore_and_check(attempt)
     if second is not None:
         reason = f"going back failed too, in {second.stage}: {second.message}"
-        return Outcome("degraded", reason=reason, failure=failure, revision_to_hold=hold)
-    return Outcome("rolled_back", reason=failure.message, failure=failure, revision_to_hold=hold)
+        status = "degraded"
+    else:
+        status, reason = "rolled_back", failure.message
+    return Outcome(status, reason, failure, revision_to_hold=hold, left_release=left)
+
+
+def _why_nothing_to_go_back_to(attempt: Attempt) -> str | None:
+    if attempt.previous is None:
+        return "a first deployment has nothing to go back to"
+    if attempt.previous_is_bad:
+        return "what was live before was not well either"
+    return None
 
 
 def _revision_to_hold(attempt: Attempt, target: Target) -> str | None:
@@ -78,7 +83,9 @@ def _restore_and_check(attempt: Attempt, *, checked: bool = True) -> Failure | N
                 raise error
             config = attempt.previous_config()
         revision, release = (previous.revision, previous.release) if previous else (None, None)
-        context = attempt.step_context(config, revision, release, site.layout.live_directory())
+        context = attempt.step_context(
+            config, revision, release, site.layout.live_directory(), going_back=True
+        )
         pipeline = config.pipeline
         hook_failure = _run_on_rollback(journal, pipeline.on_rollback, context)
         run_commands(journal, "rollback restart", pipeline.restart, context)
@@ -113,13 +120,18 @@ def undo(attempt: Attempt, outcome: Outcome) -> Outcome:
     if attempt.phase == "claimed":
         return outcome
     if attempt.phase == "switching" and attempt.previous is not None:
-        # deployctl's own rollback began because the previous release failed its health check:
-        # the check would only fail again.
-        second = _restore_and_check(attempt, checked=not attempt.deployment.is_own_rollback)
-        return outcome if second is None else _degraded_outcome(attempt, outcome, second.message)
+        # deployctl's own rollback began because the previous release failed its health check, and
+        # a bad one has failed it before: the check would only fail again.
+        is_unwell = attempt.deployment.is_own_rollback or attempt.previous_is_bad
+        left = _switched_to(attempt)
+        second = _restore_and_check(attempt, checked=not is_unwell)
+        if second is None:
+            return outcome
+        return _degraded_outcome(outcome, second.message, left)
+    left = _switched_to(attempt)
     error = _restore_layout(attempt)
     if error is not None:
-        return _degraded_outcome(attempt, outcome, in_words(error))
+        return _outcome_where_not_restored(attempt, outcome, in_words(error), left)
     if attempt.previous is None:
         # Nothing is live: also end the processes that a restart of this attempt started.
         end_marked(attempt.marker)
@@ -142,11 +154,40 @@ def _restore_layout(attempt: Attempt) -> DeployctlError | OSError | None:
     return last_error
 
 
-def _degraded_outcome(attempt: Attempt, outcome: Outcome, why: str) -> Outcome:
+def _switched_to(attempt: Attempt) -> str | None:
+    """Return the revision that the attempt has switched to; None if it has not switched yet."""
+    target = attempt.target
+    has_switched = target and attempt.phase == "switching" and is_live(attempt, target)
+    return target.revision if target and has_switched else None
+
+
+def is_live(attempt: Attempt, target: Target) -> bool:
+    """Tell whether the target is what is live now; False if that cannot be read."""
+    try:
+        live = attempt.site.layout.live()
+    except DeployctlError:
+        return False
+    return live is not None and (live.revision, live.release) == (target.revision, target.name)
+
+
+def _outcome_where_not_restored(
+    attempt: Attempt, outcome: Outcome, why: str, left: str | None
+) -> Outcome:
+    """Return the outcome where restoring failed: degraded, unless what was live is still live."""
+    try:
+        is_unchanged = attempt.site.layout.is_whole(attempt.previous)
+    except (DeployctlError, OSError):
+        is_unchanged = False
+    if not is_unchanged:
+        return _degraded_outcome(outcome, why, left)
+    attempt.journal.line(f"cannot clean up: {why}")
+    return outcome
+
+
+def _degraded_outcome(outcome: Outcome, why: str, left: str | None) -> Outcome:
     """Return the outcome ``degraded``, with the reason of ``outcome`` and why undoing failed.
 
-    The revision that the attempt was building is held, so that it is not deployed automatically.
+    The revision ``left``, which was switched to, is held; None if there was no switch.
     """
     reason = f"{outcome.reason or outcome.status}; going back failed: {why}"
-    hold = attempt.target.revision if attempt.target else None
-    return replace(outcome, status="degraded", reason=reason, revision_to_hold=hold)
+    return replace(outcome, status="degraded", reason=reason, revision_to_hold=left)

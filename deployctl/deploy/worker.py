@@ -31,6 +31,7 @@ from deployctl.releases.prune import prune, surplus
 from deployctl.releases.site import Site, open_site
 from deployctl.store import deliveries, deployments, locks_and_holds, probations, queue, reserve
 from deployctl.store.logs import prune_logs
+from deployctl.store.probations import Probation
 from deployctl.system.locks import repo_lock
 from deployctl.system.process_tree import identity
 from deployctl.values.deployment import Deployment
@@ -79,8 +80,13 @@ def _run_queue_and_probations(runtime: Runtime) -> Iterator[Deployment]:
     """
     yield from _run_queue(runtime)
     for probation in probations.every(runtime.db):
-        if check_probation(runtime, probation):
+        now: Probation | None = probation
+        while now is not None and check_probation(runtime, now):
+            before = now.rollback
             yield from _run_queue(runtime)
+            now = probations.of_repo(runtime.db, probation.repo)
+            if now is not None and now.rollback == before:
+                break  # else a rollback was tried and failed: the next one may go further back
 
 
 def _prune_deliveries_and_notices(runtime: Runtime) -> None:

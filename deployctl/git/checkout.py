@@ -121,7 +121,7 @@ class Checkout:
         head = self.head()
         tracked = self._tracked()
         obstacles = find_obstacles(self.path, self._files_of(target), tracked)
-        changed = self._is_changed() if head else bool(tracked)
+        changed = self.is_changed() if head else bool(tracked)
         if not changed and not obstacles:
             return None
         self._refuse_nested_repositories(obstacles)
@@ -229,7 +229,7 @@ class Checkout:
             )  # fmt: skip
         return {name for _, name in entries}
 
-    def _is_changed(self) -> bool:
+    def is_changed(self) -> bool:
         """Tell whether the content of a tracked file differs from HEAD; times do not count."""
         names = self._git(
             "diff", "--name-only", "--no-ext-diff", "--ignore-submodules=all", "HEAD", "--",

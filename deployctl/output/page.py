@@ -155,8 +155,10 @@ def _live(repo: RepoStatus) -> str:
     deployment = repo.made_live_by
     if deployment is None:
         return f"Live: {revision}"
-    subject, since = _escaped(deployment.subject or ""), _time(deployment.finished_at)
-    return f"Live: {revision} {subject} (since {since})"
+    subject = _escaped(deployment.subject or "")
+    since = "being checked" if repo.checking else f"since {_time(deployment.finished_at)}"
+    unwell = "" if repo.well else ', <span class="bad">not well: its check failed</span>'
+    return f"Live: {revision} {subject} ({since}{unwell})"
 
 
 def _table(recent: Sequence[Deployment]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deployctl.errors import DeployctlError, UsageError
-from deployctl.releases.choose import default_rollback_target
+from deployctl.releases.choose import default_rollback_target, find_release
 from deployctl.releases.site import Site
 from deployctl.store import deployments, locks_and_holds, probations, releases
 from deployctl.store.database import Database
@@ -49,6 +50,8 @@ class RepoStatus:
     """The present state of a repo.
 
     ``made_live_by`` is the deployment that made live what is live, None where that is not known;
+    ``checking`` tells whether that deployment still runs: it restarts or checks its release.
+    ``well`` is False where what is live has failed its health check and stayed;
     ``last`` is the newest finished deployment; ``rollback_to`` is the release that a rollback would
     go back to by default. ``problem`` says why what is live cannot be read, None where it can.
     """
@@ -64,6 +67,8 @@ class RepoStatus:
     rollback_to: ReleaseRecord | None
     problem: str | None = None
     probation: OnProbation | None = None
+    checking: bool = False
+    well: bool = True
 
     def to_json(self) -> dict[str, Any]:
         repo = self.site.repo
@@ -73,7 +78,7 @@ class RepoStatus:
             "path": repo.path,
             "branch": repo.branch if repo.tags is None else None,
             "tags": repo.tags,
-            "live": _live_json(self.live, self.made_live_by),
+            "live": self._live_json(),
             "last": self.last.to_json() if self.last else None,
             "running": self.running.to_json() if self.running else None,
             "queued": [deployment.to_json() for deployment in self.queued],
@@ -84,6 +89,25 @@ class RepoStatus:
             "probation": self.probation.to_json() if self.probation else None,
         }
 
+    def _live_json(self) -> dict[str, Any] | None:
+        if self.live is None:
+            return None
+        by = self.made_live_by
+        return {
+            "revision": self.live.revision,
+            "release": self.live.release,
+            "since": iso(by.finished_at) if by else None,
+            "deployment": by.number if by else None,
+            "subject": by.subject if by else None,
+            "checking": self.checking,
+            "well": self.well,
+        }
+
+    @property
+    def is_ok(self) -> bool:
+        """Tell whether the newest finished deployment succeeded and what is live can be served."""
+        return self.problem is None and (self.last is None or self.last.status == "succeeded")
+
 
 def status(site: Site) -> RepoStatus:
     """Return the present state of a repo, read from the record and the disk.
@@ -92,27 +116,65 @@ def status(site: Site) -> RepoStatus:
     that the states of other repos can be shown.
     """
     db, name = site.db, site.repo.name
-    live = target = made_live_by = problem = None
+    live = target = None
+    problem = None
     try:
         live = site.layout.live()
         target = default_rollback_target(site, releases.of_repo(db, name))
+        problem = _why_not_whole(site, live)
     except DeployctlError as error:
         problem = str(error)
-    if live is not None and live.revision is not None:
-        made_live_by = deployments.find_that_made_live(db, name, live.revision, live.release)
+    running = deployments.running(db, name)
+    checking = live is not None and running is not None and _is_switched_to(running, live)
+    made_live_by = running if checking else _made_live_by(site, live)
+    probation = _on_probation(site, made_live_by)
     return RepoStatus(
         site=site,
         live=live,
         made_live_by=made_live_by,
         last=deployments.newest_finished(db, name),
-        running=deployments.running(db, name),
+        running=running,
         queued=deployments.queued(db, name),
         hold=locks_and_holds.hold_of(db, name),
         lock=locks_and_holds.lock_of(db, name),
         rollback_to=target,
         problem=problem,
-        probation=_on_probation(site, made_live_by),
+        probation=probation,
+        checking=checking,
+        well=not _is_bad(site, live) and not (probation and probation.record.failure),
     )
+
+
+def _why_not_whole(site: Site, live: Live | None) -> str | None:
+    """Return a sentence about a link that leads to nothing; None where there is no such link."""
+    if live is None or live.link is None or os.path.isdir(site.layout.live_directory()):
+        return None
+    return (
+        f"{site.layout.live_directory()} leads to {live.link}, which is gone: "
+        f"deployctl deploy {site.repo.name}"
+    )
+
+
+def _is_switched_to(running: Deployment, live: Live) -> bool:
+    """Tell whether a running deployment has made this live and still restarts or checks it."""
+    target = (running.revision, running.release)
+    return running.phase == "switching" and (live.revision, live.release) == target
+
+
+def _made_live_by(site: Site, live: Live | None) -> Deployment | None:
+    """Return the deployment that made this live, also one that failed and left it there."""
+    if live is None or live.revision is None:
+        return None
+    found = deployments.find_that_made_live(site.db, site.repo.name, live.revision, live.release)
+    if found is None and _is_bad(site, live):
+        record = find_release(site, live.revision, live.release)
+        found = deployments.get(site.db, record.number) if record else None
+    return found
+
+
+def _is_bad(site: Site, live: Live | None) -> bool:
+    record = find_release(site, live.revision, live.release) if live else None
+    return record is not None and record.state == "bad"
 
 
 def _on_probation(site: Site, made_live_by: Deployment | None) -> OnProbation | None:
@@ -141,18 +203,6 @@ def newest_deployment(db: Database, repo: str | None) -> Deployment:
         what = f"{repo} was never deployed" if repo else "nothing was ever deployed"
         raise UsageError(f"{what}; start with: deployctl deploy {repo or 'REPO'}")
     return found[0]
-
-
-def _live_json(live: Live | None, made_live_by: Deployment | None) -> dict[str, Any] | None:
-    if live is None:
-        return None
-    return {
-        "revision": live.revision,
-        "release": live.release,
-        "since": iso(made_live_by.finished_at) if made_live_by else None,
-        "deployment": made_live_by.number if made_live_by else None,
-        "subject": made_live_by.subject if made_live_by else None,
-    }
 
 
 def _hold_json(hold: Hold | None) -> dict[str, Any] | None:

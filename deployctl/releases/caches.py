@@ -45,12 +45,14 @@ def copy_caches(
 def _sources(site: Site, name: str) -> list[str]:
     """Return the directories of the good releases: of the live one, then from the newest on.
 
-    A failed release is not used, because its caches may be the reason that it failed.
+    A failed release comes last, and only if it is live: its caches may be the reason that it
+    failed. All of its stages have passed.
     """
     known = releases.of_repo(site.db, site.repo.name)
     live = live_release(site, known)
-    preferred = [*([live] if live else []), *known]
-    names = [release.name for release in preferred if release.state == "good"]
+    is_live = [live] if live else []
+    good = [release for release in (*is_live, *known) if release.state == "good"]
+    names = [release.name for release in (*good, *is_live)]
     others = dict.fromkeys(other for other in names if other and other != name)
     return [site.layout.directory(other) for other in others]
 

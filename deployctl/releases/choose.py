@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from deployctl.errors import RefusedError, UsageError
 from deployctl.releases.site import Site
-from deployctl.store import deployments, releases, revisions
+from deployctl.store import deployments, locks_and_holds, releases, revisions
 from deployctl.store.releases import GONE, ReleaseRecord
-from deployctl.values.deployment import PHASES_WITHOUT_EFFECT, Deployment
+from deployctl.values.deployment import PHASES_WITHOUT_EFFECT, Deployment, Live
 
 _SHORTEST_SHA = 4
 _MAX_DIGITS = 16  # of a deployment's number: an integer in SQLite has at most 64 bits
@@ -54,24 +54,34 @@ def find_release(site: Site, revision: str | None, name: str | None) -> ReleaseR
 def default_rollback_target(site: Site, known: Sequence[ReleaseRecord]) -> ReleaseRecord | None:
     """Return the release that a rollback goes back to by default, or None.
 
-    It is the newest good release before the live one whose revision is another one and was not
-    rolled back from. An older build of the live revision is returned only where there is no such
-    release: it mostly has the same fault. ``known`` are all releases of the repo, newest first.
+    It was live and well, and its revision is neither held nor was it rolled back from. The first
+    choice is the one that was live when the live one came, then come older ones, the newest first.
+    An older build of the live revision is returned only where there is no other: it mostly has the
+    same fault. ``known`` are all releases of the repo, newest first.
     """
     record, live = live_release(site, known), site.layout.live()
+    excluded = {hold.revision for hold in locks_and_holds.holds_of(site.db, site.repo.name)}
+    excluded |= _left_revisions(known)
+    revision = live.revision if live else None
+    good = [release for release in rollback_candidates(site) if release.state == "good"]
+    others = [release for release in good if release.revision not in {*excluded, revision}]
     older = [
         release
-        for release in rollback_candidates(site)
-        if release.state == "good" and (record is None or release.number < record.number)
+        for release in (*others, *(one for one in good if one.revision == revision))
+        if record is None or release.number < record.number
     ]
-    same_revision = [release for release in older if live and release.revision == live.revision]
-    left_revisions = _left_revisions(known)
-    other_revisions = [
-        release
-        for release in older
-        if release not in same_revision and release.revision not in left_revisions
-    ]
-    return next(iter(other_revisions + same_revision), None)
+    before = _live_before(site, live)
+    return next(iter([release for release in others if release == before] + older), None)
+
+
+def _live_before(site: Site, live: Live | None) -> ReleaseRecord | None:
+    """Return the release that was live when the live one came; None if the record has none."""
+    if live is None:
+        return None
+    by = deployments.find_that_made_live(site.db, site.repo.name, live.revision, live.release)
+    if by is None:
+        return None
+    return find_release(site, by.previous_revision, site.layout.release_of(by.previous_link))
 
 
 def _left_revisions(known: Sequence[ReleaseRecord]) -> set[str]:

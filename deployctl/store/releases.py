@@ -1,9 +1,9 @@
 """Releases: the revisions that were built, and the state of each.
 
 The states are ``building``; ``good`` (it was live and healthy); ``left`` (a rollback went back
-from it); ``bad`` (it failed, for example its restart or health check); and, never stored, ``gone``
-(it was live once and is no longer on disk). Unless a release is named, a rollback goes back only to
-a ``good`` one.
+from it, or to it and it failed); ``bad`` (it failed, for example its restart or health check); and,
+never stored, ``gone`` (it was live once and is no longer on disk). Unless a release is named, a
+rollback goes back only to a ``good`` one.
 """
 
 from __future__ import annotations
@@ -60,6 +60,14 @@ def set_state(connection: sqlite3.Connection, repo: str, number: int, state: str
     """Change the state of a release, in the caller's transaction."""
     connection.execute(
         "UPDATE releases SET state = ? WHERE repo = ? AND number = ?", (state, repo, number)
+    )
+
+
+def trust_again(connection: sqlite3.Connection, repo: str, revision: str) -> None:
+    """Change the state of a revision's releases from ``left`` to ``good``, in a transaction."""
+    connection.execute(
+        "UPDATE releases SET state = 'good' WHERE repo = ? AND revision = ? AND state = 'left'",
+        (repo, revision),
     )
 
 

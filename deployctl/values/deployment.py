@@ -18,6 +18,9 @@ UNCHANGED = "unchanged"
 # The phase of a deployment whose commit is not to be deployed automatically, such as one that says
 # [skip deploy]; its status is ``succeeded``. ``deployctl sync`` does not queue that commit again.
 IGNORED = "ignored"
+# The phase of a deployment that failed after its switch, with nothing to go back to: its release
+# stays live. Its status is ``failed``.
+LEFT_LIVE = "left live"
 # The phases of deployments that succeeded without making anything live.
 PHASES_WITHOUT_EFFECT = (UNCHANGED, IGNORED)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from typing import Any
 
 import pytest
 
 from tests.support.app import USUAL, App
+from tests.support.cli import Gate, finish
 from tests.support.upstream import git
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -165,21 +167,74 @@ def test_a_deployment_whose_rollback_fails_too_is_degraded(app: App) -> None:
     assert app.cli("status", "--exit-code").code == 1
 
 
-def test_a_first_deployment_that_fails_its_check_leaves_nothing_live(app: App) -> None:
-    app.push("bad")
+def test_a_first_deployment_that_fails_its_check_stays_until_the_next_replaces_it(
+    app: App,
+) -> None:
+    bad = app.push("bad")
     done = app.cli("deploy", "app")
     outcome, failure, more = done.stdout.splitlines()[-3:]
-    assert (
-        outcome == "app #1: failed; nothing is live (a first deployment has nothing to go back to)"
+    assert outcome == (
+        f"app #1: failed; {bad[:12]} is live, and not well "
+        "(a first deployment has nothing to go back to: it stays live)"
     )
     assert failure.startswith("failed in healthcheck: the command failed: exit code 1 (")
     assert more == "more: deployctl show 1, deployctl logs 1"
+    assert app.live == "bad"
+    live = app.status["live"]
+    assert (live["revision"], live["deployment"], live["well"]) == (bad, 1, False)
+    assert (app.status["hold"], app.status["rollback_to"]) == (None, None)
+    assert "NOT WELL: its check failed" in app.cli("status").stdout
+    app.push("bad again")
     document = app.deploy(code=1)
-    assert (document["status"], document["previous_revision"]) == ("failed", None)
+    assert (document["status"], document["previous_revision"]) == ("failed", bad)
+    assert document["reason"] == "what was live before was not well either: it stays live"
+    assert app.live == "bad again"
+    assert len(list((app.path / "releases").iterdir())) == 1
+    assert app.release("2")["status"] == "succeeded"
+    assert app.status["live"]["well"]
+    assert len(list((app.path / "releases").iterdir())) == 1
+
+
+def test_a_first_deployment_that_fails_before_its_switch_leaves_nothing_live(app: App) -> None:
+    app.push("")
+    outcome = app.cli("deploy", "app").stdout.splitlines()[-3]
+    assert outcome == "app #1: failed; nothing is live"
     assert not (app.path / "current").is_symlink()
     assert list((app.path / "releases").iterdir()) == []
     assert (app.status["live"], app.status["hold"]) == (None, None)
-    assert app.release("2")["status"] == "succeeded"
+
+
+def test_the_same_commit_may_be_deployed_again_after_a_first_failed_check(app: App) -> None:
+    app.push("bad")
+    app.deploy(code=1)
+    app.configure(healthcheck=None)
+    assert app.deploy()["status"] == "succeeded"
+    assert app.status["live"]["well"]
+
+
+def test_what_is_live_is_shown_while_it_is_checked(app: App, gate: Gate) -> None:
+    app.release("1")
+    app.configure(healthcheck={"command": gate.command})
+    new = app.push("2")
+    running = app.cli.start("deploy", "app")
+    gate.wait()
+    live = app.status["live"]
+    assert (live["revision"], live["deployment"], live["checking"]) == (new, 2, True)
+    assert "(#2, being checked)" in app.cli("status").stdout
+    gate.open()
+    assert finish(running).code == 0
+    assert (app.status["live"]["checking"], app.status["live"]["well"]) == (False, True)
+
+
+def test_a_link_that_leads_to_nothing_is_told(app: App) -> None:
+    app.release("1")
+    release = app.status["live"]["release"]
+    shutil.rmtree(app.path / "releases" / release)
+    gone = f"current leads to releases/{release}, which is gone: deployctl deploy app"
+    assert gone in app.status["problem"]
+    assert app.cli("status", "--exit-code").code == 1
+    app.release("2")
+    assert app.status["problem"] is None
 
 
 def test_without_auto_rollback_the_failed_release_stays(app: App) -> None:
@@ -400,11 +455,11 @@ def test_in_place_moves_one_checkout(app: App) -> None:
     assert app.live == "2"
 
 
-def test_a_first_deployment_in_place_that_fails_its_check_leaves_nothing_live(app: App) -> None:
+def test_a_first_deployment_in_place_that_fails_its_check_stays(app: App) -> None:
     app.configure(strategy="in_place")
     app.push("bad")
     assert app.deploy(code=1)["status"] == "failed"
-    assert (app.live, app.status["live"]) == (None, None)
+    assert (app.live, app.status["live"]["well"]) == ("bad", False)
     assert app.release("2")["status"] == "succeeded"
     assert app.live == "2"
 

@@ -120,7 +120,9 @@ def test_ctrl_c_in_a_stage_leaves_the_old_release_live(app: Building, group: boo
     (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
     done = finish_unchanged(app, process)
     assert (done.code, done.stderr.strip()) == (130, "deployctl: interrupted")
-    assert done.stdout.endswith("app #2: cancelled (interrupted (Ctrl-C))\n")
+    live = app.status["live"]["revision"][:12]
+    end = f"app #2: cancelled; {live} is live (interrupted (Ctrl-C))\n"
+    assert done.stdout.endswith(end)
     document = app.cli.json("show", "2")
     assert (document["status"], document["reason"]) == ("cancelled", "interrupted (Ctrl-C)")
     assert document["stages"][-1]["status"] == "cancelled"

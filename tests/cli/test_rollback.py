@@ -243,8 +243,9 @@ def test_two_rollbacks_go_back_two_releases(app: App) -> None:
     assert "no earlier good release" in app.refused("rollback", "app")
 
 
-def test_a_rollback_that_fails_goes_back_again(app: App) -> None:
+def test_a_rollback_that_fails_goes_back_again_and_the_next_one_further(app: App) -> None:
     app.configure(healthcheck={"command": "! grep bad version", "deadline": 0.2, "interval": 0.1})
+    app.release("0")
     first = app.release("1")
     app.release("2")
     app.configure(healthcheck={"command": "! grep 1 version", "deadline": 0.2, "interval": 0.1})
@@ -254,9 +255,9 @@ def test_a_rollback_that_fails_goes_back_again(app: App) -> None:
     assert app.status["hold"]["revision"] == first["revision"], (
         "the revision that failed is held, too"
     )
-    assert app.cli("rollback", "app").stdout.endswith(
-        "\nmore: deployctl show 4, deployctl logs 4\n"
-    )
+    assert app.status["rollback_to"]["deployment"] == 1, "not to what is held"
+    assert roll_back(app)["status"] == "succeeded"
+    assert app.live == "0"
 
 
 def test_the_target_is_chosen_when_the_rollback_starts(app: App, gate: Gate) -> None:
@@ -355,6 +356,18 @@ def release_four_keep_two(app: App, **keys: Any) -> dict[str, Any]:
     return first
 
 
+def test_what_was_live_before_a_push_is_gone_back_to_and_never_removed(app: App) -> None:
+    release_four_keep_two(app)
+    roll_back(app, "--to", "3")
+    old = app.status["live"]["release"]
+    for version in "567":
+        roll_back(app, "--to", "3") if version != "5" else None
+        app.release(version)
+        assert app.status["rollback_to"]["release"] == old
+    roll_back(app)
+    assert app.live == "3"
+
+
 def test_a_release_that_was_removed_is_not_the_default_target(app: App) -> None:
     release_four_keep_two(app)
     roll_back(app)
@@ -382,7 +395,7 @@ def test_a_release_that_was_removed_is_built_again(app: App, way: str, mirror: s
     assert app.status["rollback_to"] is None, "it counts as old as it was at first"
     app.release("5")
     assert roll_back(app)["status"] == "succeeded"
-    assert app.live == "3", "a revision that was rolled back is no default target"
+    assert app.live == "1", "it was live when version 5 came"
 
 
 def test_a_release_with_a_missing_or_incomplete_directory_is_built_again(app: App) -> None:

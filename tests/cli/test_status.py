@@ -64,6 +64,8 @@ def test_the_document_of_a_status_has_every_field(app: App) -> None:
         "since": second["finished_at"],
         "deployment": 2,
         "subject": "Version 2",
+        "checking": False,
+        "well": True,
     }
     assert status["last"] == bad
     assert status["hold"] == {

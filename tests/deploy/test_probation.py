@@ -287,6 +287,15 @@ def test_probation_ends_after_its_time_and_when_its_key_is_removed(
     assert app.live == "3"
 
 
+def test_a_rollback_that_fails_is_followed_by_one_that_goes_further_back(
+    app: App, unhealthy: Path
+) -> None:
+    _release(app, "0", "1", "2")
+    unhealthy.write_text("1\n2\n")
+    assert [ended["status"] for ended in _run(app)] == ["degraded", "succeeded"]
+    assert app.live == "0"
+
+
 def test_a_rollback_that_fails_is_not_tried_again(app: App, unhealthy: Path) -> None:
     """If all releases fail, the fault is the machine's: more rollbacks would not help."""
     _release(app, "1", "2")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
+
+import pytest
 
 from tests.support.app import roll_back
 from tests.support.pipelines import Project
+from tests.support.small_disk import small_disk
 
 CHECK = {"command": "! grep bad version", "deadline": 0.2, "interval": 0.1}
 
@@ -69,6 +73,53 @@ def test_after_a_failed_health_check_the_pipeline_of_the_old_release_runs(projec
         "rollback restart",
         "rollback healthcheck",
     ]
+
+
+def test_on_rollback_knows_what_is_gone_to_and_what_is_left(project: Project) -> None:
+    """In a rollback that a person asked for, and when deployctl goes back by itself."""
+    hook = project.note("$DEPLOYCTL_REVISION from $DEPLOYCTL_PREVIOUS_REVISION")
+    shas = []
+    for version in "12":
+        shas.append(project.push_pipeline(version, on_rollback=hook))
+        project.deploy()
+    failing = {"command": "false", "deadline": 0.2, "interval": 0.1}
+    bad = project.push_pipeline("3", on_rollback=hook, healthcheck=failing)
+    project.deploy(code=3)
+    roll_back(project)
+    assert project.notes == [f"{shas[1]} from {bad}", f"{shas[0]} from {shas[1]}"]
+
+
+def test_a_path_that_became_read_only_is_a_failure_that_changed_nothing(
+    project: Project,
+) -> None:
+    project.configure(min_free=0)
+    with small_disk(project.path, 20):
+        project.push_pipeline("1")
+        project.deploy()
+        read_only = f"exec mount -o remount,ro {project.path}"
+        project.push_pipeline("2", stages=[{"name": "build", "run": read_only}])
+        document = project.deploy(code=1)
+        assert document["status"] == "failed"
+        assert "Read-only file system" in document["failure"]["message"]
+        assert (project.live, project.status["live"]["well"]) == ("1", True)
+        assert project.status["hold"] is None
+        subprocess.run(["mount", "-o", "remount,rw", project.path], check=True)
+        project.push_pipeline("3")
+        project.deploy()
+
+
+@pytest.mark.parametrize("strategy", ["releases", "in_place"])
+def test_after_the_path_was_removed_nothing_is_held(project: Project, strategy: str) -> None:
+    project.configure(strategy=strategy)
+    project.push_pipeline("1")
+    project.deploy()
+    project.push_pipeline("2", stages=[{"name": "build", "run": f"rm -rf {project.path}"}])
+    document = project.deploy(code=4)
+    assert document["status"] == "degraded"
+    assert project.status["hold"] is None
+    project.push_pipeline("3")
+    project.deploy()
+    assert project.live == "3"
 
 
 def test_if_on_rollback_fails_the_restart_runs_and_the_deployment_is_degraded(

@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_the_cursor_on_a_line_of_its_own(
     assert terminal.finish() == 130
     assert without_times(terminal.lines)[-4:] == [
         "build        cancelled 0s",
-        "app #1: cancelled (interrupted (Ctrl-C))",
+        "app #1: cancelled; nothing is live (interrupted (Ctrl-C))",
         "",
         "deployctl: interrupted",
     ]
@@ -201,7 +201,7 @@ def test_a_signal_that_ends_the_deployment_leaves_the_terminal_in_order(
     os.kill(terminal.process.pid, number)
     assert terminal.finish() == 130
     assert terminal.lines[-2:] == [
-        f"app #1: cancelled (interrupted ({number.name}))",
+        f"app #1: cancelled; nothing is live (interrupted ({number.name}))",
         "deployctl: interrupted",
     ]
 

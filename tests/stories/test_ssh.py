@@ -98,7 +98,7 @@ def test_a_signal_ends_the_deployment_while_the_connection_is_open(
     os.kill(app.runner, number)
     done = finish(client)
     assert done.code == 130
-    assert f"app #2: cancelled (interrupted ({number.name}))" in done.stdout
+    assert f" is live (interrupted ({number.name}))" in done.stdout
     document = app.cli.json("show", "2")
     assert (document["status"], document["reason"]) == (
         "cancelled",

@@ -67,6 +67,9 @@ class Layout(Protocol):
         None: nothing was live before, and nothing is afterwards.
         """
 
+    def is_whole(self, live: Live | None) -> bool:
+        """Tell whether exactly this is live, and nothing of it is missing."""
+
     def usable(self, name: str | None, revision: str) -> bool:
         """Tell whether a release of the record can be made live without building it."""
 

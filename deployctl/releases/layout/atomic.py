@@ -130,6 +130,11 @@ class Releases:
         else:
             sync(self.root)  # an earlier restore may have been killed before its sync
 
+    def is_whole(self, live: Live | None) -> bool:
+        if live is None or live.link is None:
+            return not os.path.lexists(self.current)
+        return self.live() == live and os.path.isdir(self.current)
+
     def strays(self, recorded: Collection[str | None]) -> list[str]:
         if not os.path.isdir(self.releases):
             return []

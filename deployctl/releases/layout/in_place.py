@@ -96,6 +96,11 @@ class InPlace:
             self._go_back(previous.revision)
             self._sync()
 
+    def is_whole(self, live: Live | None) -> bool:
+        if live is None or live.revision is None:
+            return self.checkout.head() is None
+        return self.checkout.head() == live.revision and not self.checkout.is_changed()
+
     def usable(self, name: str | None, revision: str) -> bool:
         return self.checkout.exists() and self.checkout.has(revision)
 
