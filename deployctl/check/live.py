@@ -11,7 +11,7 @@ from deployctl.deploy.check_live import LiveRelease, probe, single_try
 from deployctl.git.mirror import Mirror
 from deployctl.releases.layout import Layout, layout_of
 from deployctl.releases.release_config import config_of_live
-from deployctl.releases.site import open_site
+from deployctl.releases.site import masker_of, open_site
 from deployctl.store import deployments
 from deployctl.store.database import Database
 from deployctl.system.environment import current_account
@@ -61,7 +61,8 @@ def health(config: Config, repo: Repo) -> Iterator[Finding]:
     if result.ok:
         yield ok("health", result.message)
     else:
-        yield warn("health", result.message, _manual_test(healthcheck, site.layout))
+        fix = _manual_test(healthcheck, site.layout)
+        yield warn("health", result.message, masker_of(repo).mask_text(fix))
 
 
 def _probation_without_check(repo: Repo) -> Iterator[Finding]:

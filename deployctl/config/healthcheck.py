@@ -85,7 +85,7 @@ def healthcheck_reader(table: KeyTable) -> Reader[HealthCheck]:
             if "command" in keys and key in keys:
                 reading.complain(keys[key], "goes with url only: remove it, or use url")
         check = HealthCheck(**values)
-        if check.stable_for >= check.deadline:
+        if check.stable_for is not None and check.stable_for >= check.deadline:
             reading.complain(
                 keys.get("stable_for", node),
                 f"must be shorter than deadline ({check.deadline:g}s), or it can never pass",

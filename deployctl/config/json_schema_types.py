@@ -53,7 +53,7 @@ GIT_URL: Shape = {
     "type": _SCALAR,
     "pattern": r"^(?!-|[A-Za-z0-9+.-]*::|http://|git://|~[^/])[^\r\n]*\S[^\r\n]*$",
 }
-HEALTH_URL: Shape = {"type": "string", "pattern": r"^https?://\S+$"}
+HEALTH_URL: Shape = {"type": "string", "pattern": r"^(https?://\S+|http\+unix://(%2[Ff]|\$)\S+)$"}
 CHANNEL_URL: Shape = {"type": "string", "pattern": "^env:[A-Za-z_][A-Za-z0-9_]*$|^file:.|://"}
 _SCRIPT: Shape = {"type": _SCALAR, "pattern": r"\S"}
 _ARGV: Shape = {"type": "array", "items": TEXT, "minItems": 1}

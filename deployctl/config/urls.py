@@ -66,17 +66,33 @@ def _check_scp_like(node: Node, value: str) -> None:
 
 @shaped(HEALTH_URL)
 def health_url(node: Node, reading: Reading) -> str:
-    """Read an http or https URL; refuse link-local addresses.
+    """Read an http or https URL, or the path of a Unix socket as http+unix://%2Frun%2Fapp.sock/.
 
-    At 169.254.169.254, cloud providers give credentials to the programs on a machine.
+    Refuse link-local addresses: at 169.254.169.254, cloud providers give credentials to the
+    programs on a machine.
     """
     value = line(node, reading)
+    if value.startswith("http+unix://"):
+        return _socket_url(node, value)
     if not re.match(r"https?://", value):
-        raise ComplaintError(node, "wanted a URL that starts with http:// or https://")
+        raise ComplaintError(
+            node, "wanted a URL that starts with http://, https:// or http+unix://"
+        )
     host = _split_checked(node, value, "send it with headers").hostname or ""
     if _is_link_local(host):
         raise ComplaintError(
             node, "a link-local address (169.254.0.0/16, fe80::/10): name the service itself"
+        )
+    return value
+
+
+def _socket_url(node: Node, value: str) -> str:
+    """Return the URL of a Unix socket; its path stands in place of the host, percent-encoded."""
+    host = urlsplit(value).netloc
+    if not re.match("%2F|[$]", host, re.IGNORECASE) or " " in value:
+        raise ComplaintError(
+            node,
+            "wanted the socket's whole path in place of the host: http+unix://%2Frun%2Fapp.sock/",
         )
     return value
 

@@ -194,19 +194,12 @@ class Attempt:
         raised, as the command that needs it fails and says so.
         """
         before = self.previous.revision if self.previous else None
-        facts = {
-            "REPO": self.site.repo.name,
-            "REVISION": revision,
-            "PREVIOUS_REVISION": self._left_revision if going_back else before,
-            "REF": self.deployment.ref,
-            "DEPLOYMENT": str(self.deployment.number),
-            "TASK": self.deployment.task,
-            "TRIGGER": self.deployment.trigger,
-            "ACTOR": self.deployment.actor,
-            "RELEASE": release,
-            "HOST": os.uname().nodename,
+        named = {
+            **self._variables(),
+            "DEPLOYCTL_REVISION": revision or "",
+            "DEPLOYCTL_PREVIOUS_REVISION": (self._left_revision if going_back else before) or "",
+            "DEPLOYCTL_RELEASE": release or "",
         }
-        named = {f"DEPLOYCTL_{name}": value or "" for name, value in facts.items()}
         secrets = {
             name: self.values[secret]
             for name, secret in config.secrets.items()
@@ -219,6 +212,19 @@ class Attempt:
             timeout=self.site.repo.timeout,
             note_path=step_note_path(self.site.config.state_dir, self.site.repo.name),
         )
+
+    def _variables(self) -> dict[str, str]:
+        """Return the variables of the steps that are the same in all stages."""
+        facts = {
+            "REPO": self.site.repo.name,
+            "REF": self.deployment.ref,
+            "DEPLOYMENT": str(self.deployment.number),
+            "TASK": self.deployment.task,
+            "TRIGGER": self.deployment.trigger,
+            "ACTOR": self.deployment.actor,
+            "HOST": os.uname().nodename,
+        }
+        return {f"DEPLOYCTL_{name}": value or "" for name, value in facts.items()}
 
     @property
     def _left_revision(self) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from deployctl.health import evidence
 from deployctl.health.check import HealthResult, check
+from deployctl.health.expand import expand
 from deployctl.releases.release_config import ReleaseConfig, reveal_secrets, secrets_of_releases
 from deployctl.releases.site import Site
 from deployctl.system.command import Command
@@ -54,22 +55,24 @@ def probe(
     recovery (``note_path`` of StepContext). With ``with_evidence`` a failure has the evidence of
     the health check in ``tail``. Secrets are masked in the result.
     """
-    site, healthcheck = release.site, release.healthcheck
+    site = release.site
     secrets = reveal_secrets(release.config)
     masker = Masker({*secrets.values(), *secrets_of_releases(site).values()})
     facts = {**_deployment_facts(release), "TRIGGER": trigger, "ACTOR": actor}
     variables = {f"DEPLOYCTL_{name}": value or "" for name, value in facts.items()}
     env = step_environment(release.config.env, secrets, variables)
+    healthcheck = expand(release.healthcheck, env)
     directory = site.layout.live_directory()
     context = StepContext(directory, env, f"check-{os.getpid()}", note_path=step_note)
 
     def run_command(command: Command, timeout: float) -> StepOutcome:
         return _run_masked(command, replace(context, timeout=timeout), masker.for_new_stream())
 
-    result = check(healthcheck, run_command=run_command)
+    result = check(healthcheck, restarted=False, run_command=run_command)
     if with_evidence and not result.ok:
+        heading = evidence.check_heading(healthcheck)
         tail = evidence.collect_evidence(
-            healthcheck, result, directory=directory, run_command=run_command,
+            healthcheck, result.tail, heading=heading, directory=directory, run_command=run_command,
             mask=masker.mask_text, tell=lambda _: None,
         )  # fmt: skip
         result = replace(result, tail=tail)

@@ -191,8 +191,9 @@ def _go_live(attempt: Attempt, target: Target) -> Outcome:
         context = attempt.step_context(config, target.revision, target.name, directory)
         if attempt.deployment.task == "rollback":
             run_commands(journal, "on_rollback", config.pipeline.on_rollback, context)
-        run_commands(journal, "restart", config.pipeline.restart, context)
-        check_health(journal, "healthcheck", config.pipeline.healthcheck, context)
+        restart, healthcheck = config.pipeline.restart, config.pipeline.healthcheck
+        run_commands(journal, "restart", restart, context, healthcheck)
+        check_health(journal, "healthcheck", healthcheck, context, restarted=bool(restart))
     except StageFailed as failed:
         if failed.failure.stage == "switch" and not is_live(attempt, target):
             attempt.enter("building")  # nothing was switched to: undo() need not restart anything

@@ -88,9 +88,11 @@ def _restore_and_check(attempt: Attempt, *, checked: bool = True) -> Failure | N
         )
         pipeline = config.pipeline
         hook_failure = _run_on_rollback(journal, pipeline.on_rollback, context)
-        run_commands(journal, "rollback restart", pipeline.restart, context)
+        run_commands(journal, "rollback restart", pipeline.restart, context, pipeline.healthcheck)
         if checked:
-            check_health(journal, "rollback healthcheck", pipeline.healthcheck, context)
+            restarted = bool(pipeline.restart)
+            name, healthcheck = "rollback healthcheck", pipeline.healthcheck
+            check_health(journal, name, healthcheck, context, restarted=restarted)
     except StageFailed as failed:
         return failed.failure
     return hook_failure

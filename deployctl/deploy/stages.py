@@ -18,6 +18,7 @@ from deployctl.deploy.steps import (
 from deployctl.git.patterns import any_watched
 from deployctl.health import evidence
 from deployctl.health.check import HealthResult, check
+from deployctl.health.expand import expand
 from deployctl.system.command import Command
 from deployctl.system.process import StepOutcome, command_text
 from deployctl.values.deployment import Failure
@@ -107,47 +108,82 @@ def _run_stage(journal: Journal, stage: Stage, context: StageContext) -> None:
 
 
 def run_commands(
-    journal: Journal, name: str, commands: Sequence[Command], context: StageContext
+    journal: Journal,
+    name: str,
+    commands: Sequence[Command],
+    context: StageContext,
+    healthcheck: HealthCheck | None = None,
 ) -> None:
     """Run the commands of ``restart``, ``on_rollback`` or ``post`` as a stage called ``name``.
 
-    Raises StageFailed at the first command that fails. Without commands there is no such stage.
-    Processes that the commands leave behind are not ended by recovery.
+    Raises StageFailed at the first command that fails, with the evidence of ``healthcheck``.
+    Without commands there is no such stage. Processes that the commands leave behind are not ended
+    by recovery.
     """
     if commands:
         stage_context = replace(context, marker=f"{context.marker}/{RESTART}")
         with journal.stage(name) as stage_journal:
             for position, command in enumerate(commands, start=1):
                 outcome = run_once(stage_journal.step, command, stage_context)
+                if healthcheck is not None and not outcome.ok:
+                    tail = _evidence(
+                        journal, stage_journal, healthcheck, context, outcome.tail, evidence.RESTART
+                    )
+                    outcome = replace(outcome, tail=tail)
                 require_success(stage_journal, position, command, outcome)
 
 
+def _evidence(
+    journal: Journal,
+    stage_journal: StageJournal,
+    healthcheck: HealthCheck,
+    context: StageContext,
+    output: str,
+    heading: str,
+) -> str:
+    """Return the tail of a failure: the output of what failed, then the evidence."""
+
+    def run_command(command: Command, timeout: float) -> StepOutcome:
+        return run_once(stage_journal.step, command, replace(context, timeout=timeout))
+
+    return evidence.collect_evidence(
+        healthcheck,
+        output,
+        heading=heading,
+        directory=context.directory,
+        run_command=run_command,
+        mask=journal.masked,
+        tell=stage_journal.line,
+    )
+
+
 def check_health(
-    journal: Journal, name: str, healthcheck: HealthCheck | None, context: StageContext
+    journal: Journal,
+    name: str,
+    healthcheck: HealthCheck | None,
+    context: StageContext,
+    *,
+    restarted: bool,
 ) -> None:
     """Check the health of what is live, as a stage called ``name``; do nothing without a check.
 
-    Raises StageFailed if it is not healthy within ``deadline`` seconds. The failure has the exit
-    code or signal of the last try, and in ``tail`` the evidence (see health/evidence.py).
+    ``restarted`` is that of :func:`~deployctl.health.check.check`. Raises StageFailed if it is not
+    healthy within ``deadline`` seconds. The failure has the exit code or signal of the last try,
+    and in ``tail`` the evidence (see health/evidence.py).
     """
     if healthcheck is None:
         return
     context = replace(context, marker=f"{context.marker}/{BUILD}")
+    healthcheck = expand(healthcheck, context.env)
     with journal.stage(name, evidence.last_lines) as stage_journal:
 
         def run_command(command: Command, timeout: float) -> StepOutcome:
             return run_once(stage_journal.step, command, replace(context, timeout=timeout))
 
-        result = check(healthcheck, run_command=run_command)
+        result = check(healthcheck, restarted=restarted, run_command=run_command)
         if not result.ok:
-            tail = evidence.collect_evidence(
-                healthcheck,
-                result,
-                directory=context.directory,
-                run_command=run_command,
-                mask=journal.masked,
-                tell=stage_journal.line,
-            )
+            heading = evidence.check_heading(healthcheck)
+            tail = _evidence(journal, stage_journal, healthcheck, context, result.tail, heading)
             raise StageFailed(_health_failure(stage_journal, result, tail))
         stage_journal.line(result.message)
 

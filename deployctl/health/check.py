@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployctl.health.url import Answer, ask_url
 from deployctl.system.command import Command
 from deployctl.system.process import StepOutcome
 from deployctl.values.repo import HealthCheck
 from deployctl.values.times import duration
+
+_SHORTEST_TRY = 1.0  # seconds that a try must have
+_STABLE = 5.0  # seconds; the default of ``stable_for`` after a restart
+_DECISIVE = 2  # definite wrong answers in a row
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class _Tries:
 def check(
     healthcheck: HealthCheck,
     *,
+    restarted: bool,
     run_command: Callable[[Command, float], StepOutcome],
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
@@ -56,32 +62,75 @@ def check(
     """Try every ``interval`` seconds until the tries have succeeded for ``stable_for`` seconds.
 
     A ``stable_for`` above 0 needs at least two successful tries in a row, because the time counts
-    from the end of the first. The last try starts when the ``deadline`` is reached, at the latest,
-    and ends at most one ``timeout`` later. ``run_command`` takes a command and a timeout in
-    seconds, and runs the command in the live directory.
+    from the end of the first. No try outlasts the ``deadline``, and none but the first begins in
+    the last second before it. If the deadline has cut the last try short, the result is that of the
+    try before it.
+
+    ``restarted`` tells whether something was restarted before, which may take its time. If nothing
+    was, two definite wrong answers in a row decide. ``run_command`` takes a command and a timeout
+    in seconds, and runs the command in the live directory.
     """
+    stable_for = stable_time(healthcheck, restarted=restarted)
     started = clock()
-    good_since: float | None = None
-    count = good = 0
+    course = _Course(started)
+    limit = min(healthcheck.timeout, healthcheck.deadline or healthcheck.timeout)
     while True:
-        answer = _try_once(healthcheck, run_command)
-        now = clock()
-        count += 1
-        good += answer.ok
-        good_since = (now if good_since is None else good_since) if answer.ok else None
-        good_for = None if good_since is None else now - good_since
-        healthy = good_for is not None and good_for >= healthcheck.stable_for
-        remaining = started + healthcheck.deadline - now
-        if healthy or remaining <= 0:
-            tries = _Tries(count, good, now - started, good_for)
-            return _result(healthcheck, answer, healthy, tries)
-        sleep(min(healthcheck.interval, remaining))
+        answer = _try_once(replace(healthcheck, timeout=limit), run_command)
+        course.add(answer, clock(), was_cut_short=answer.timed_out and limit < healthcheck.timeout)
+        tries = course.tries
+        healthy = tries.good_for is not None and tries.good_for >= stable_for
+        left = healthcheck.deadline - _SHORTEST_TRY - tries.seconds
+        if healthy or left <= 0 or (course.wrong == _DECISIVE and not restarted):
+            return _result(healthcheck, course.told, None if healthy else stable_for, tries)
+        sleep(min(healthcheck.interval, left))
+        left = started + healthcheck.deadline - clock()
+        limit = min(healthcheck.timeout, math.floor(left * 10) / 10)
 
 
-def _result(healthcheck: HealthCheck, answer: Answer, healthy: bool, tries: _Tries) -> HealthResult:
-    message = answer.message
-    if not healthy and tries.good_for is not None:
-        message += f", {_not_stable_yet(healthcheck, tries.good_for)}"
+class _Course:
+    """The tries so far; ``told`` is the answer to tell, ``wrong`` counts the definite wrong ones.
+
+    Only those at the end, in a row, are counted.
+    """
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._good_since: float | None = None
+        self.told = Answer(False, "")
+        self.tries = _Tries(0, 0, 0.0, None)
+        self.wrong = 0
+
+    def add(self, answer: Answer, now: float, *, was_cut_short: bool) -> None:
+        if not was_cut_short or not self.tries.count:
+            self.told = answer
+        self.wrong = self.wrong + 1 if answer.is_definite else 0
+        since = now if self._good_since is None else self._good_since
+        self._good_since = since if answer.ok else None
+        self.tries = _Tries(
+            count=self.tries.count + 1,
+            good=self.tries.good + answer.ok,
+            seconds=now - self._started,
+            good_for=now - since if answer.ok else None,
+        )
+
+
+def stable_time(healthcheck: HealthCheck, *, restarted: bool) -> float:
+    """Return for how many seconds the tries must succeed.
+
+    The default leaves room for a second try before the deadline.
+    """
+    if healthcheck.stable_for is not None:
+        return healthcheck.stable_for
+    return min(_STABLE, max(healthcheck.deadline - _SHORTEST_TRY, 0.0) / 2) if restarted else 0.0
+
+
+def _result(
+    healthcheck: HealthCheck, answer: Answer, missed: float | None, tries: _Tries
+) -> HealthResult:
+    """Return the result; ``missed`` is the ``stable_for`` that was not reached, None if it was."""
+    message, healthy = answer.message, missed is None
+    if missed is not None and tries.good_for is not None:
+        message += f", {_not_stable_yet(healthcheck, tries.good_for, missed)}"
     outcome = answer.outcome
     return HealthResult(
         ok=healthy,
@@ -95,10 +144,10 @@ def _result(healthcheck: HealthCheck, answer: Answer, healthy: bool, tries: _Tri
     )
 
 
-def _not_stable_yet(healthcheck: HealthCheck, good_for: float) -> str:
+def _not_stable_yet(healthcheck: HealthCheck, good_for: float, stable_for: float) -> str:
     how_long = f"for {duration(good_for)} only" if good_for else "only just now"
     return (
-        f"but {how_long} and not for the {healthcheck.stable_for:g}s of stable_for:"
+        f"but {how_long} and not for the {stable_for:g}s of stable_for:"
         f" if it starts slowly, raise its deadline of {healthcheck.deadline:g}s"
     )
 
@@ -123,4 +172,5 @@ def _try_once(
 
 def _command_answer(outcome: StepOutcome) -> Answer:
     result = "succeeded" if outcome.ok else f"failed: {outcome.describe()}"
-    return Answer(outcome.ok, f"the command {result}", outcome.tail, outcome)
+    message = f"the command {result}"
+    return Answer(outcome.ok, message, outcome.tail, outcome, timed_out=outcome.timed_out)

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Callable
 
-from deployctl.health.check import HealthResult
 from deployctl.health.deadline import DeadlineExceeded, call_within
 from deployctl.system.command import Command
 from deployctl.system.process import LastLines, StepOutcome, command_text
@@ -27,6 +26,7 @@ _COMMAND_CHARS = 200
 
 _ANSWER = f"{FIRST}the answer"
 _CHECK = f"{LAST}the check itself"
+RESTART = f"{LAST}the command that failed"
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -35,31 +35,38 @@ def last_lines() -> LastLines:
     return LastLines(_LINES, _BYTES)
 
 
+def check_heading(healthcheck: HealthCheck) -> str:
+    """Return what stands above the output of the last try."""
+    return _CHECK if healthcheck.url is None else _ANSWER
+
+
 def collect_evidence(
     healthcheck: HealthCheck,
-    result: HealthResult,
+    output: str,
     *,
+    heading: str,
     directory: str,
     run_command: Callable[[Command, float], StepOutcome],
     mask: Callable[[str], str],
     tell: Callable[[str], None],
 ) -> str:
-    """Return the text that explains the failed check ``result``, the ``tail`` of the failure.
+    """Return the text that explains a failure, its ``tail``.
 
-    That is the output of the last try, then every piece of evidence, each under a heading. Without
-    evidence it is the output of the last try alone, without a heading.
+    That is ``output``, then every piece of evidence, each under a heading. Without evidence it is
+    ``output`` alone, without a heading. ``output`` is that of the last try, or of the restart that
+    failed; ``heading`` is what stands above it.
 
     ``directory`` is the live directory. ``run_command`` takes a command and a timeout in seconds,
     runs the command in ``directory``, and returns an outcome whose tail is masked; what the command
     prints goes to the log from there. ``mask`` hides secrets in a text. ``tell`` is called with
     every section that is not the output of a command.
     """
-    own_output = section(_CHECK if healthcheck.url is None else _ANSWER, result.tail)
-    if healthcheck.url is not None and result.tail.strip():
+    own_output = section(heading, output)
+    if heading == _ANSWER and output.strip():
         tell(own_output)
     if not healthcheck.evidence:
-        return result.tail
-    sections = [own_output] if result.tail.strip() else []
+        return output
+    sections = [own_output] if output.strip() else []
     for evidence in healthcheck.evidence:
         if evidence.file is not None:
             path = _absolute_path(directory, evidence.file)

@@ -29,6 +29,10 @@ _BODY_BYTES = 64 * 1024  # the most that is read of a response
 _TAIL_BYTES = 2 * 1024  # the most that is shown of it
 _CHUNK = 8 * 1024
 # The characters at the end of a body after the last separator.
+# Statuses of a proxy whose program is not up yet, or of a program that is too busy (RFC 9110, 15.6;
+# RFC 6585, 4).
+_NOT_READY = (429, 502, 503, 504)
+_UNIX = "http+unix://"
 _LAST_WORD = re.compile(rb"""[^\s"'<>=&;,]*\Z""")
 
 
@@ -38,12 +42,16 @@ class Answer:
 
     ``tail`` is the end of a command's output, as :class:`StepOutcome` has it, or the beginning of
     the body of a response. ``outcome`` is that of the command; None if a URL was requested.
+    ``is_definite`` tells whether the program itself answered, and wrongly: it is up, so waiting
+    will not help. ``timed_out`` tells whether the timeout ended the try.
     """
 
     ok: bool
     message: str
     tail: str = ""
     outcome: StepOutcome | None = None
+    is_definite: bool = False
+    timed_out: bool = False
 
 
 class _Progress:
@@ -80,16 +88,22 @@ def _get(healthcheck: HealthCheck, url: str, progress: _Progress) -> Answer:
     """Send the request without proxy and redirects, so that only the URL's own host can answer."""
     import requests
 
-    if address := _link_local_address(url):
+    is_unix = url.startswith(_UNIX)
+    if not is_unix and (address := _link_local_address(url)):
         return Answer(False, f"is not sent: {address} is a link-local address")
     progress.has_address = True
     headers = {
+        **({"Host": "localhost"} if is_unix else {}),
         "User-Agent": f"deployctl/{__version__}",
         "Accept-Encoding": "identity",
         **healthcheck.headers,
     }
     with requests.Session() as session:
         session.trust_env = False
+        if is_unix:
+            from requests_unixsocket.adapters import UnixAdapter
+
+            session.mount(_UNIX, UnixAdapter(timeout=healthcheck.timeout))
         # The timeout for connecting is shorter than the one for the whole request, so that its more
         # precise message is used.
         timeout = (0.9 * healthcheck.timeout, healthcheck.timeout)
@@ -117,25 +131,28 @@ def _answer(healthcheck: HealthCheck, response: requests.Response, progress: _Pr
     if str(healthcheck.contains).encode() in body:
         return Answer(True, f'{answered} with "{healthcheck.contains}"', _shown_beginning(body))
     where = f" in its first {_BODY_BYTES // 1024} KiB" if len(body) >= _BODY_BYTES else ""
-    return Answer(
-        False, f'{answered} but without "{healthcheck.contains}"{where}', _shown_beginning(body)
-    )
+    message = f'{answered} but without "{healthcheck.contains}"{where}'
+    return Answer(False, message, _shown_beginning(body), is_definite=True)
 
 
 def _timeout_answer(healthcheck: HealthCheck, progress: _Progress) -> Answer:
     seconds = healthcheck.timeout
     if progress.status is None:
         no_address = f"found no address of its host within {seconds:g}s"
-        return Answer(False, no_response(seconds) if progress.has_address else no_address)
+        message = no_response(seconds) if progress.has_address else no_address
+        return Answer(False, message, timed_out=True)
     if not _is_expected_status(healthcheck, progress.status):
         return _unexpected_status_answer(healthcheck, progress)
     message = f"answered {progress.status} but its body did not end within {seconds:g}s"
-    return Answer(False, message, _shown_beginning(progress.body))
+    return Answer(False, message, _shown_beginning(progress.body), timed_out=True)
 
 
 def _error_answer(healthcheck: HealthCheck, progress: _Progress, error: Exception) -> Answer:
     if progress.status is None:
-        return Answer(False, explain(error, healthcheck.timeout))
+        import requests
+
+        is_late = isinstance(error, requests.Timeout)
+        return Answer(False, explain(error, healthcheck.timeout), timed_out=is_late)
     message = f"answered {progress.status} but {explain_incomplete(error)}"
     return Answer(False, message, _shown_beginning(progress.body))
 
@@ -148,7 +165,8 @@ def _unexpected_status_answer(healthcheck: HealthCheck, progress: _Progress) -> 
     redirect = f" to {progress.location} (not followed)" if progress.location else ""
     expected = " or ".join(str(status) for status in healthcheck.status) or "2xx"
     message = f"answered {progress.status}{redirect}, wanted {expected}"
-    return Answer(False, message, _shown_beginning(progress.body))
+    is_definite = progress.status not in _NOT_READY
+    return Answer(False, message, _shown_beginning(progress.body), is_definite=is_definite)
 
 
 def _read(response: requests.Response, progress: _Progress, limit: int, *, chunk: int) -> None:

@@ -67,7 +67,8 @@ class HealthCheck:
     """A check that the live release works: a URL that is requested, or a command that must exit 0.
 
     ``timeout`` limits one try and ``deadline`` all of them; ``interval`` is the pause between two
-    tries, and ``stable_for`` how long they must stay successful; all in seconds. ``status`` are the
+    tries, and ``stable_for`` how long they must stay successful, None if nobody has set it; all in
+    seconds. ``status`` are the
     accepted HTTP statuses, empty for any 2xx. ``contains`` is a text that the answer must contain.
     ``evidence`` is read once, after the check has failed.
     """
@@ -80,7 +81,7 @@ class HealthCheck:
     timeout: float = 5.0
     interval: float = 1.0
     deadline: float = 30.0
-    stable_for: float = 0.0
+    stable_for: float | None = None
     evidence: tuple[Evidence, ...] = ()
 
 

@@ -46,7 +46,7 @@ def test_a_waiting_command_ends_when_its_deployment_is_cancelled(app: App, gate:
     assert app.cli("cancel", "1").code == 0
     done = finish(process)
     assert done.code == 1
-    assert "app #1: cancelled (cancelled by " in done.stdout
+    assert "app #1: cancelled; nothing is live (cancelled by " in done.stdout
 
 
 def test_a_deployment_whose_process_is_stopped_can_be_cancelled(app: App, gate: Gate) -> None:

@@ -152,7 +152,7 @@ PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
     },
     "rollback restart": lambda gate: {
         "restart": f"if grep 1 version && [ ! -e ../../once ]; then touch ../../once; {gate}; fi",
-        "healthcheck": {"command": "grep 1 version", "deadline": 0.2, "interval": 0.1},
+        "healthcheck": {"command": "grep 1 version", "deadline": 2, "interval": 1, "stable_for": 0},
         "stages": [],
     },
 }

@@ -21,7 +21,7 @@ def test_logs_failed_shows_only_the_failed_step(app: App) -> None:
     app.configure(stages=[{"name": "build", "parallel": parallel}])
     app.deploy(code=1)
     assert app.cli("logs", "--failed").stdout == f"[1] $ {parallel[0]}\n" + "[1] one\n" * 3
-    app.configure(stages=[], healthcheck={"url": "http://127.0.0.1:1/", "deadline": 0.1})
+    app.configure(stages=[], healthcheck={"url": "http://127.0.0.1:1/", "deadline": 1})
     app.deploy(code=1)
     whole = app.cli("logs", "--failed").stdout.splitlines()
     assert whole[0] == "==> healthcheck", "no command failed: the whole stage is shown"

@@ -244,11 +244,15 @@ def test_two_rollbacks_go_back_two_releases(app: App) -> None:
 
 
 def test_a_rollback_that_fails_goes_back_again_and_the_next_one_further(app: App) -> None:
-    app.configure(healthcheck={"command": "! grep bad version", "deadline": 0.2, "interval": 0.1})
+    app.configure(
+        healthcheck={"command": "! grep bad version", "deadline": 2, "interval": 1, "stable_for": 0}
+    )
     app.release("0")
     first = app.release("1")
     app.release("2")
-    app.configure(healthcheck={"command": "! grep 1 version", "deadline": 0.2, "interval": 0.1})
+    app.configure(
+        healthcheck={"command": "! grep 1 version", "deadline": 2, "interval": 1, "stable_for": 0}
+    )
     document = roll_back(app, code=3)
     assert (document["status"], document["failure"]["stage"]) == ("rolled_back", "healthcheck")
     assert app.live == "2"
@@ -323,7 +327,7 @@ def test_a_failed_rollback_to_the_same_revision_holds_nothing(app: App) -> None:
     first = app.release("1")
     app.deploy()
     check = f"! pwd -P | grep {first['release']}"
-    app.configure(healthcheck={"command": check, "deadline": 0.2, "interval": 0.1})
+    app.configure(healthcheck={"command": check, "deadline": 2, "interval": 1, "stable_for": 0})
     assert roll_back(app, code=3)["status"] == "rolled_back"
     assert app.status["hold"] is None
 

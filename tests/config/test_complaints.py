@@ -47,7 +47,7 @@ repos:
         "14: repos.shop: missing key url: where git fetches from",
         "16: repos.shop.keep_releases: wanted a whole number, found text",
         "17: repos.shop.healthcheck.statsu: unknown key, did you mean status?",
-        "17: repos.shop.healthcheck.url: wanted a URL that starts with http:// or https://",
+        "17: repos.shop.healthcheck.url: wanted a URL that starts with http://, https:// or http+unix://",
     ]
 
 

@@ -129,7 +129,7 @@ def test_the_defaults_in_the_example_are_those_of_the_code() -> None:
     assert {key: read_value(*key, written) for key, written in defaults.items()} == {
         key: default_in_code(*key) for key in defaults
     }
-    assert len(defaults) == 23
+    assert len(defaults) == 22
 
 
 def table_name(line: int) -> str:

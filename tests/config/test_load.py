@@ -291,7 +291,7 @@ def test_evidence_may_be_several_files_and_commands(tmp_path: Path) -> None:
 
 def test_a_healthcheck_may_be_a_command(tmp_path: Path) -> None:
     repo = load_repo(tmp_path, healthcheck={"command": ["curl", "-f", "a b"], "stable_for": 0})
-    assert repo.pipeline.healthcheck == HealthCheck(command=("curl", "-f", "a b"))
+    assert repo.pipeline.healthcheck == HealthCheck(command=("curl", "-f", "a b"), stable_for=0.0)
     repo = load_repo(tmp_path, healthcheck={"command": "test -s REVISION"})
     assert repo.pipeline.healthcheck == HealthCheck(command="test -s REVISION")
 

@@ -12,6 +12,7 @@ from deployctl.values.forge_names import FORGES
 from tests.support.complaints import KINDS, complaints, repo
 
 IONICE = "wanted idle, or best-effort 0 (first) to best-effort 7 (last)"
+SOCKET_URL = "wanted the socket's whole path in place of the host: http+unix://%2Frun%2Fapp.sock/"
 URL = "not a URL: look at its host and port"
 NOT_RELATIVE = "must be relative, without ..: it is inside the release"
 RELEASE_ITSELF = "must not be the release itself, REVISION or .complete"
@@ -164,6 +165,7 @@ COMMAND = "wanted a command (a line of shell, or a list of words), found"
         ),
         ("healthcheck: {command: [a, [b]]}", "healthcheck.command[1]: wanted text, found a list"),
         ("healthcheck: {url: 'http://'}", f"healthcheck.url: {URL}"),
+        ("healthcheck: {url: 'http+unix://run/app.sock'}", f"healthcheck.url: {SOCKET_URL}"),
         ("healthcheck: {url: 'http://a:b'}", f"healthcheck.url: {URL}"),
         ("healthcheck: {url: 'http://[::1'}", f"healthcheck.url: {URL}"),
         (

@@ -11,7 +11,7 @@ from deployctl.config.schema import REPO_KEYS, TOP_KEYS
 from tests.support.pipelines import FILE, Project
 
 SECRET = "hunter2-hunter2"
-CHECK = {"command": "! grep bad version", "deadline": 0.2, "interval": 0.1}
+CHECK = {"command": "! grep bad version", "deadline": 2, "interval": 1, "stable_for": 0}
 YAML_ADVICE = "(look at the indentation, quotes and brackets)"
 DEEP = f"{FILE}:1: nested deeper than 30 levels: does an alias contain itself?"
 BOMB = "\n".join(

@@ -10,7 +10,7 @@ from tests.support.cli import Gate, finish, wait_for_end
 from tests.support.pipelines import Project
 
 SECRET = "hunter2-hunter2"
-CHECK = {"command": "! grep bad version", "deadline": 0.2, "interval": 0.1}
+CHECK = {"command": "! grep bad version", "deadline": 2, "interval": 1, "stable_for": 0}
 
 
 def noting_post(project: Project, **keys: Any) -> dict[str, Any]:

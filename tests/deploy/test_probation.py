@@ -21,7 +21,7 @@ from tests.support.bark import bark
 from tests.support.cli import Gate, finish, wait_for_end
 from tests.support.failing_server import failing_server
 
-QUICK = {"deadline": 0.2, "interval": 0.1}
+QUICK = {"deadline": 2, "interval": 1}
 
 
 @pytest.fixture

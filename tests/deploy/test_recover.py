@@ -26,7 +26,7 @@ from tests.support.workers import wait_until
 
 STAGES = [{"name": "build", "run": "if [ -e ../../../wait.build ]; then sleep 60; fi"}]
 RESTART = "cat version >> ../../restarts; if [ -e ../../../wait.restart ]; then sleep 60; fi"
-HEALTH = {"command": "! grep -q bad version", "deadline": 0.2, "interval": 0.1}
+HEALTH = {"command": "! grep -q bad version", "deadline": 2, "interval": 1, "stable_for": 0}
 
 
 class Machine:

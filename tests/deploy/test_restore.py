@@ -11,7 +11,7 @@ from tests.support.app import roll_back
 from tests.support.pipelines import Project
 from tests.support.small_disk import small_disk
 
-CHECK = {"command": "! grep bad version", "deadline": 0.2, "interval": 0.1}
+CHECK = {"command": "! grep bad version", "deadline": 2, "interval": 1, "stable_for": 0}
 
 
 def noting_pipeline(project: Project, version: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def test_after_a_failed_health_check_the_pipeline_of_the_old_release_runs(projec
     project.deploy()
     project.push_pipeline(
         "2",
-        **{**noting_pipeline(project, "2"), "healthcheck": {"command": "false", "deadline": 0.2}},
+        **{**noting_pipeline(project, "2"), "healthcheck": {"command": "false", "deadline": 1}},
     )
     assert project.notes
     document = project.deploy(code=3)
@@ -82,7 +82,7 @@ def test_on_rollback_knows_what_is_gone_to_and_what_is_left(project: Project) ->
     for version in "12":
         shas.append(project.push_pipeline(version, on_rollback=hook))
         project.deploy()
-    failing = {"command": "false", "deadline": 0.2, "interval": 0.1}
+    failing = {"command": "false", "deadline": 2, "interval": 1, "stable_for": 0}
     bad = project.push_pipeline("3", on_rollback=hook, healthcheck=failing)
     project.deploy(code=3)
     roll_back(project)
@@ -129,7 +129,9 @@ def test_if_on_rollback_fails_the_restart_runs_and_the_deployment_is_degraded(
         "1", **{**noting_pipeline(project, "1"), "on_rollback": "echo no; exit 3"}
     )
     project.deploy()
-    project.push_pipeline("2", healthcheck={"command": "false", "deadline": 0.2, "interval": 0.1})
+    project.push_pipeline(
+        "2", healthcheck={"command": "false", "deadline": 2, "interval": 1, "stable_for": 0}
+    )
     assert project.notes
     document = project.deploy(code=4)
     assert document["status"] == "degraded"

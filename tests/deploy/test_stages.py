@@ -11,7 +11,7 @@ from tests.support.pipelines import FILE, Project
 from tests.support.workers import wait_until
 
 SECRET = "hunter2-hunter2"
-CHECK = {"command": "! grep bad version", "deadline": 0.2, "interval": 0.1}
+CHECK = {"command": "! grep bad version", "deadline": 2, "interval": 1, "stable_for": 0}
 
 
 def test_a_rebuilt_release_runs_the_stages_of_the_branch_it_was_built_from(

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from deployctl import __version__
-from deployctl.health.check import HealthResult, check
+from deployctl.health.check import HealthResult, check, stable_time
+from deployctl.health.expand import expand
 from deployctl.system.command import Command
 from deployctl.system.process import StepContext, StepOutcome, run_step
 from deployctl.values.repo import HealthCheck
@@ -108,8 +110,8 @@ def no_command(command: Command, timeout: float) -> StepOutcome:
     raise AssertionError("unexpected command")
 
 
-def check_url(healthcheck: HealthCheck) -> HealthResult:
-    return check(healthcheck, run_command=no_command)
+def check_url(healthcheck: HealthCheck, *, restarted: bool = False) -> HealthResult:
+    return check(healthcheck, restarted=restarted, run_command=no_command)
 
 
 def single_try(url: str) -> HealthCheck:
@@ -397,7 +399,11 @@ class Clock:
 
 
 def check_command(
-    exit_codes: Sequence[int | None], healthcheck: HealthCheck, takes: float = 0.0
+    exit_codes: Sequence[int | None],
+    healthcheck: HealthCheck,
+    takes: float = 0.0,
+    *,
+    restarted: bool = False,
 ) -> tuple[HealthResult, Clock]:
     """Check with a fake command that ends with these exit codes, after ``takes`` seconds each.
 
@@ -407,7 +413,7 @@ def check_command(
     remaining = list(exit_codes)
 
     def run_command(command: Command, timeout: float) -> StepOutcome:
-        clock.now += takes
+        clock.now += min(takes, timeout)
         code = remaining.pop(0) if len(remaining) > 1 else remaining[0]
         return StepOutcome(
             code,
@@ -416,7 +422,14 @@ def check_command(
             detail=f"{timeout:g}s" if code is None else "",
         )
 
-    return check(healthcheck, run_command=run_command, sleep=clock.sleep, clock=clock), clock
+    result = check(
+        healthcheck,
+        restarted=restarted,
+        run_command=run_command,
+        sleep=clock.sleep,
+        clock=clock,
+    )
+    return result, clock
 
 
 PROBE = HealthCheck(command=("probe",), timeout=5.0, interval=4.0, deadline=10.0)
@@ -430,24 +443,56 @@ def test_tries_end_when_one_is_healthy() -> None:
     assert clock.pauses == [4.0, 4.0]
 
 
-def test_one_last_try_is_made_at_the_deadline() -> None:
+def test_one_last_try_is_made_a_second_before_the_deadline() -> None:
     result, clock = check_command([1, 1, 1, 0], PROBE)
     assert (result.ok, result.attempts) == (True, 4)
-    assert clock.pauses == [4.0, 4.0, 2.0]
+    assert clock.pauses == [4.0, 4.0, 1.0]
 
 
 def test_tries_end_at_the_deadline() -> None:
     result, clock = check_command([7], PROBE)
-    assert (result.ok, result.attempts, result.exit_code, result.tail) == (False, 4, 7, "at 1010")
-    assert result.message == "the command failed: exit code 7 (4 tries in 10s)"
-    assert clock.now == 1010.0
+    assert (result.ok, result.attempts, result.exit_code, result.tail) == (False, 4, 7, "at 1009")
+    assert result.message == "the command failed: exit code 7 (4 tries in 9.0s)"
+    assert clock.now == 1009.0
 
 
-def test_a_try_that_ends_after_the_deadline_is_the_last() -> None:
+def test_no_try_outlasts_the_deadline_and_one_that_it_cut_short_is_not_told() -> None:
     result, clock = check_command([None], PROBE, takes=5.0)
     assert (result.attempts, result.timed_out) == (2, True)
-    assert result.message == "the command failed: timed out after 5s (2 tries in 14s)"
-    assert clock.now <= 1000 + PROBE.deadline + PROBE.timeout
+    assert result.message == "the command failed: timed out after 5s (2 tries in 10s)"
+    assert clock.now == 1000 + PROBE.deadline
+    result, clock = check_command([None], replace(PROBE, deadline=3.0), takes=5.0)
+    assert result.message == "the command failed: timed out after 3s (1 try in 3.0s)"
+
+
+@pytest.mark.parametrize(
+    ("healthcheck", "restarted", "seconds"),
+    [
+        (PROBE, False, 0.0),
+        (replace(PROBE, deadline=30.0), True, 5.0),
+        (PROBE, True, 4.5),
+        (replace(PROBE, deadline=1.0), True, 0.0),
+        (replace(PROBE, stable_for=0.0), True, 0.0),
+        (replace(PROBE, stable_for=2.0), False, 2.0),
+    ],
+)
+def test_what_was_restarted_must_stay_well_for_five_seconds(
+    healthcheck: HealthCheck, restarted: bool, seconds: float
+) -> None:
+    """If the deadline is too short for that, half of the time that it leaves must be enough."""
+    assert stable_time(healthcheck, restarted=restarted) == seconds
+    result, clock = check_command([0], replace(healthcheck, interval=0.5), restarted=restarted)
+    assert (result.ok, clock.now - 1000) == (True, seconds)
+
+
+def test_a_program_that_dies_after_three_seconds_is_not_healthy() -> None:
+    result, _ = check_command([0, 0, 0, 0, 1], replace(PROBE, interval=1.0), restarted=True)
+    assert not result.ok
+
+
+def test_exit_codes_of_a_command_are_never_definite() -> None:
+    result, _ = check_command([1, 1, 1, 0], PROBE)
+    assert result.ok
 
 
 def test_tries_must_succeed_for_the_time_of_stable_for() -> None:
@@ -474,18 +519,18 @@ def test_one_successful_try_is_not_enough_if_stable_for_is_less_than_the_interva
         (
             [1, 1, 0],
             (
-                "the command succeeded, but for 2.0s only and not for the 5s of stable_for:"
-                " if it starts slowly, raise its deadline of 10s (4 tries in 10s, 2 of them good)"
+                "the command succeeded, but for 1.0s only and not for the 5s of stable_for:"
+                " if it starts slowly, raise its deadline of 10s (4 tries in 9.0s, 2 of them good)"
             ),
         ),
         (
             [0, 1, 1, 0],
             (
                 "the command succeeded, but only just now and not for the 5s of stable_for:"
-                " if it starts slowly, raise its deadline of 10s (4 tries in 10s, 2 of them good)"
+                " if it starts slowly, raise its deadline of 10s (4 tries in 9.0s, 2 of them good)"
             ),
         ),
-        ([0, 1], "the command failed: exit code 1 (4 tries in 10s, 1 of them good)"),
+        ([0, 1], "the command failed: exit code 1 (4 tries in 9.0s, 1 of them good)"),
     ],
 )
 def test_a_check_that_was_healthy_for_too_short_a_time_fails_with_advice(
@@ -493,6 +538,93 @@ def test_a_check_that_was_healthy_for_too_short_a_time_fails_with_advice(
 ) -> None:
     result, _ = check_command(exit_codes, replace(PROBE, stable_for=5.0))
     assert (result.ok, result.message) == (False, message)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "contains", "restarted", "attempts"),
+    [
+        (500, b"", None, False, 2),
+        (404, b"", None, False, 2),
+        (200, b"old", "new", False, 2),
+        (500, b"", None, True, 4),
+        (503, b"", None, False, 4),
+        (429, b"", None, False, 4),
+    ],
+)
+def test_two_definite_wrong_answers_decide_where_nothing_was_restarted(
+    status: int, body: bytes, contains: str | None, restarted: bool, attempts: int
+) -> None:
+    wrong = (status, body)
+    with serve(Page(wrong, wrong, wrong, (200, b"new"))) as url:
+        healthcheck = HealthCheck(
+            url=url, contains=contains, interval=0.05, deadline=10.0, stable_for=0.0
+        )
+        result = check_url(healthcheck, restarted=restarted)
+    assert (result.ok, result.attempts) == (attempts == 4, attempts)
+
+
+def test_a_right_answer_between_two_wrong_ones_starts_the_count_again() -> None:
+    wrong, right = (500, b""), (200, b"")
+    with serve(Page(wrong, right, wrong, right)) as url:
+        healthcheck = HealthCheck(url=url, interval=0.2, deadline=10.0, stable_for=0.3)
+        assert check_url(healthcheck).ok
+
+
+def test_a_unix_socket_is_asked_with_the_host_localhost(tmp_path: Path) -> None:
+    path = str(tmp_path / "run.sock")
+    with unix_server(path) as requests:
+        url = f"http+unix://{quote(path, safe='')}/ping?a=b"
+        result = check_url(HealthCheck(url=url, deadline=0.0))
+    assert result.message.startswith(f"GET {url} answered 200")
+    (request,) = requests
+    assert request.startswith(b"GET /ping?a=b HTTP/1.1\r\n")
+    assert b"\r\nHost: localhost\r\n" in request
+
+
+def test_a_unix_socket_that_is_not_there_is_named(tmp_path: Path) -> None:
+    url = f"http+unix://{quote(str(tmp_path / 'run.sock'), safe='')}/"
+    result = check_url(HealthCheck(url=url, deadline=0.0))
+    assert not result.ok
+    assert "No such file or directory" in result.message
+
+
+def test_variables_of_deployctl_are_put_into_url_contains_and_headers() -> None:
+    healthcheck = HealthCheck(
+        url="http://h/$DEPLOYCTL_REPO/${DEPLOYCTL_ACTOR}x/$HOME",
+        contains="is $DEPLOYCTL_REVISION, $DEPLOYCTL_UNKNOWN",
+        headers={"X-Release": "${DEPLOYCTL_RELEASE}"},
+    )
+    env = {
+        "DEPLOYCTL_REPO": "blog",
+        "DEPLOYCTL_ACTOR": "Ada & co/1",
+        "DEPLOYCTL_REVISION": "3f2a",
+        "DEPLOYCTL_RELEASE": "7-3f2a",
+        "HOME": "/root",
+    }
+    expanded = expand(healthcheck, env)
+    assert expanded.url == "http://h/blog/Ada%20%26%20co%2F1x/$HOME"
+    assert expanded.contains == "is 3f2a, $DEPLOYCTL_UNKNOWN"
+    assert expanded.headers == {"X-Release": "7-3f2a"}
+
+
+@contextmanager
+def unix_server(path: str) -> Iterator[list[bytes]]:
+    """Answer requests at a Unix socket with status 200; yield the list of the requests."""
+    requests: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                requests.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield requests
+        thread.join()
 
 
 def test_a_server_that_starts_slowly_becomes_healthy() -> None:
@@ -513,9 +645,9 @@ def test_a_command_is_run_with_its_timeout_and_its_failure_is_returned(tmp_path:
 
     script = "echo not yet; kill -9 $$"
     healthcheck = HealthCheck(command=script, timeout=5.0, deadline=0.0)
-    result = check(healthcheck, run_command=run_command)
+    result = check(healthcheck, restarted=False, run_command=run_command)
     message = re.sub(r"in \S+\)$", "in TIME)", result.message)
     assert message == "the command failed: killed by SIGKILL (1 try in TIME)"
     assert (result.tail, result.signal, result.command) == ("not yet", "SIGKILL", script)
     healthcheck = HealthCheck(command="sleep 30", timeout=0.2, deadline=0.0)
-    assert check(healthcheck, run_command=run_command).timed_out
+    assert check(healthcheck, restarted=False, run_command=run_command).timed_out

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from deployctl.health.check import HealthResult
 from deployctl.health.evidence import collect_evidence
 from deployctl.system.command import Command
 from deployctl.system.process import StepOutcome
@@ -37,7 +36,8 @@ def evidence_from(path: str, directory: Path) -> str:
     passed: list[str] = []
     shown = collect_evidence(
         HealthCheck(command=("probe",), evidence=(Evidence(file=path),)),
-        HealthResult(False, "it failed", 1),
+        "",
+        heading="Last lines of the check itself",
         directory=str(directory),
         run_command=no_command,
         mask=Masker([SECRET]).mask_text,
@@ -148,7 +148,7 @@ def failed_deployment(
     app.configure(top, stages=[], healthcheck=None, **common_keys)
     app.release("1")
     app.push("2")
-    check = {"deadline": 0.2, "interval": 0.1, **healthcheck}
+    check = {"deadline": 2, "interval": 1, "stable_for": 0, **healthcheck}
     app.configure(top, stages=[], healthcheck=check, **common_keys)
     failure: dict[str, Any] = app.deploy(code=code)["failure"]
     return failure

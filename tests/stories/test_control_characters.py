@@ -31,7 +31,7 @@ def run_failing_deployments(app: App, port: int, channel: str) -> None:
     app.configure(top, **usual, stages=[{"name": "say", "run": f"printf '{octal}\\n'; exit 1"}])
     app.cli("deploy", "app", "--ref", BRANCH, env={"SUDO_USER": EVIL})
     url = f"http://127.0.0.1:{port}/"
-    check = {"url": url, "deadline": 0.1, "interval": 0.1}
+    check = {"url": url, "deadline": 1}
     app.configure(top, **usual, stages=[], healthcheck=check)
     app.cli("deploy", "app", "--ref", BRANCH, env={"SUDO_USER": EVIL})
 

@@ -379,7 +379,7 @@ def test_compose_builds_before_the_switch_and_builds_the_old_release_again_on_ro
 ) -> None:
     tools.stand_in("docker")
     _, keys = recipes.repo("Docker", {})
-    healthcheck = {"command": "test ! -e bad", "deadline": 0.2, "interval": 0.1}
+    healthcheck = {"command": "test ! -e bad", "deadline": 2, "interval": 1, "stable_for": 0}
     changed = {"shared_files": [], "healthcheck": healthcheck}
     project = Project(app, tools, "wiki.example", **{**keys, **changed})
     build = "docker compose -p wiki-example build"

@@ -38,7 +38,7 @@ def slow(wait: Path) -> dict[str, Any]:
     return {
         "stages": [{"name": "build", "run": steps["build"]}],
         "restart": steps["restart"],
-        "healthcheck": {"command": healthy, "deadline": 0.2, "interval": 0.1},
+        "healthcheck": {"command": healthy, "deadline": 2, "interval": 1, "stable_for": 0},
     }
 
 

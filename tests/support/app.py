@@ -12,7 +12,7 @@ from tests.support.upstream import Upstream
 # An empty file ``version`` fails the stage; one that contains ``bad`` fails the health check.
 USUAL: dict[str, Any] = {
     "stages": [{"name": "test", "run": "grep . version"}],
-    "healthcheck": {"command": "! grep bad version", "deadline": 0.2, "interval": 0.1},
+    "healthcheck": {"command": "! grep bad version", "deadline": 2, "interval": 1, "stable_for": 0},
 }
 
 

@@ -132,8 +132,9 @@ class Scene:
             "restart": self._stamped("true" if releases else build),
             "healthcheck": {
                 "command": "cmp version built && grep -qv bad kind",
-                "deadline": 0.1,
-                "interval": 0.1,
+                "deadline": 2,
+                "interval": 1,
+                "stable_for": 0,
             },
             **keys,
         }
