@@ -63,7 +63,7 @@ def test_stages_run_with_low_priority_and_restart_and_health_check_do_not(app: A
             {"name": "c", "parallel": [["true"], run]},
         ],
         restart=run,
-        healthcheck={"command": run},
+        healthcheck={"command": run, "stable_for": 0},
         nice=7,
         ionice="best-effort 6",
     )

@@ -21,7 +21,7 @@ def noting_pipeline(project: Project, version: str) -> dict[str, Any]:
         "env": {"OWN": f"own{version}"},
         "restart": project.note(f"restart {words}"),
         "on_rollback": project.note(f"on_rollback {words}"),
-        "healthcheck": {"command": project.note(f"check {words}")},
+        "healthcheck": {"command": project.note(f"check {words}"), "stable_for": 0},
     }
 
 
