@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 
 from deployctl.system.locks import sender_lock
 from tests.support.app import USUAL, App
@@ -14,21 +15,31 @@ from tests.support.workers import wait_until
 PHONE = {"notify": ["phone"]}
 
 
-def test_a_channel_that_hangs_does_not_delay_the_next_deployment(app: App, gate: Gate) -> None:
+def run_while_the_phone_is_asked(
+    app: App, gate: Gate, server: Bark, timeout: int
+) -> subprocess.Popen[bytes]:
+    """Run two deployments; return once a notice of the first is sent, while the second builds.
+
+    ``timeout`` is that of the channel, in seconds. The second deployment waits at the gate.
+    """
     repo = {"url": app.upstream.url, **USUAL}
     stages = [{"name": "build", "run": gate.command}]
+    app.write(
+        {"app": {**repo, **PHONE}, "other": {**repo, "stages": stages}},
+        channels={"phone": {"url": server.url(), "timeout": timeout}},
+    )
+    app.push("1")
+    enqueue(app)
+    enqueue(app, "other")
+    running = app.cli.start("run")
+    assert server.asked.wait(30)
+    gate.wait()
+    return running
+
+
+def test_a_channel_that_hangs_does_not_delay_the_next_deployment(app: App, gate: Gate) -> None:
     with bark("hang") as server:
-        phone = {"url": server.url(), "timeout": 60}
-        app.write(
-            {"app": {**repo, **PHONE}, "other": {**repo, "stages": stages}},
-            channels={"phone": phone},
-        )
-        app.push("1")
-        enqueue(app)
-        enqueue(app, "other")
-        running = app.cli.start("run")
-        assert server.asked.wait(30)
-        gate.wait()
+        running = run_while_the_phone_is_asked(app, gate, server, timeout=60)
         assert app.cli.json("notices")["notices"][0]["channels"][0]["state"] == "waiting"
         gate.open()
         server.behaviours[:] = ["well"]
@@ -50,19 +61,8 @@ def test_one_process_sends_however_many_workers_there_are(app: App, phone: Bark)
 
 
 def test_the_sender_goes_on_when_its_worker_is_killed(app: App, gate: Gate) -> None:
-    repo = {"url": app.upstream.url, **USUAL}
-    stages = [{"name": "build", "run": gate.command}]
     with bark("late") as server:
-        app.write(
-            {"app": {**repo, **PHONE}, "other": {**repo, "stages": stages}},
-            channels={"phone": server.url()},
-        )
-        app.push("1")
-        enqueue(app)
-        enqueue(app, "other")
-        running = app.cli.start("run")
-        assert server.asked.wait(30)
-        gate.wait()
+        running = run_while_the_phone_is_asked(app, gate, server, timeout=20)
         running.send_signal(signal.SIGKILL)
         finish(running)
 
