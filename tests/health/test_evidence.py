@@ -10,22 +10,17 @@ from typing import Any
 import pytest
 
 from deployctl.health.evidence import collect_evidence
-from deployctl.system.command import Command
-from deployctl.system.process import StepOutcome
 from deployctl.values.masking import Masker
 from deployctl.values.repo import Evidence, HealthCheck
 from tests.support.app import App
 from tests.support.bark import Bark
 from tests.support.failing_server import failing_server
+from tests.support.health import no_command
 
 SECRET = "s3cr3t-of-the-app"
 
 
 # Files
-
-
-def no_command(command: Command, timeout: float) -> StepOutcome:
-    raise AssertionError("unexpected command")
 
 
 def evidence_from(path: str, directory: Path) -> str:
