@@ -32,6 +32,7 @@ def roll_back(attempt: Attempt, target: Target, failure: Failure) -> Outcome:
     """
     nothing_before = _why_nothing_to_go_back_to(attempt)
     if nothing_before is not None:
+        attempt.target = target  # its release is recorded as bad, also one that a rollback chose
         return Outcome("failed", f"{nothing_before}: it stays live", failure, phase=LEFT_LIVE)
     hold = _revision_to_hold(attempt, target)
     left = target.number if attempt.deployment.task == "rollback" else None

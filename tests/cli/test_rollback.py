@@ -264,6 +264,17 @@ def test_a_rollback_that_fails_goes_back_again_and_the_next_one_further(app: App
     assert app.live == "0"
 
 
+def test_a_target_that_fails_where_nothing_was_well_before_is_shown_as_not_well(app: App) -> None:
+    app.configure(auto_rollback=False)
+    app.release("1")
+    app.push("bad")
+    app.deploy(code=4)
+    app.configure(healthcheck={"command": "! grep 1 version", "deadline": 1})
+    document = roll_back(app, code=1)
+    assert (document["status"], app.live) == ("failed", "1")
+    assert not app.status["live"]["well"]
+
+
 def test_the_target_is_chosen_when_the_rollback_starts(app: App, gate: Gate) -> None:
     """A rollback that is requested during a deployment undoes that deployment."""
     app.release("1")
