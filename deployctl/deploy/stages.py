@@ -133,6 +133,15 @@ def run_commands(
                 require_success(stage_journal, position, command, outcome)
 
 
+def _runner(
+    stage_journal: StageJournal, context: StageContext
+) -> Callable[[Command, float], StepOutcome]:
+    """Return a function that runs a command with a timeout in seconds, as a step of the stage."""
+    return lambda command, timeout: run_once(
+        stage_journal.step, command, replace(context, timeout=timeout)
+    )
+
+
 def _evidence(
     journal: Journal,
     stage_journal: StageJournal,
@@ -142,16 +151,12 @@ def _evidence(
     heading: str,
 ) -> str:
     """Return the tail of a failure: the output of what failed, then the evidence."""
-
-    def run_command(command: Command, timeout: float) -> StepOutcome:
-        return run_once(stage_journal.step, command, replace(context, timeout=timeout))
-
     return evidence.collect_evidence(
         healthcheck,
         output,
         heading=heading,
         directory=context.directory,
-        run_command=run_command,
+        run_command=_runner(stage_journal, context),
         mask=journal.masked,
         tell=stage_journal.line,
     )
@@ -176,10 +181,7 @@ def check_health(
     context = replace(context, marker=f"{context.marker}/{BUILD}")
     healthcheck = expand(healthcheck, context.env)
     with journal.stage(name, evidence.last_lines) as stage_journal:
-
-        def run_command(command: Command, timeout: float) -> StepOutcome:
-            return run_once(stage_journal.step, command, replace(context, timeout=timeout))
-
+        run_command = _runner(stage_journal, context)
         result = check(healthcheck, restarted=restarted, run_command=run_command)
         if not result.ok:
             heading = evidence.check_heading(healthcheck)

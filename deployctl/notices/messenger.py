@@ -136,8 +136,12 @@ class _Messenger:
 
 def _environment() -> dict[str, str]:
     """Return an environment with nothing but the directories in which Python finds modules."""
-    modules = os.pathsep.join(map(os.path.abspath, sys.path))
-    return {"PYTHONPATH": modules, "NETRC": os.devnull}
+    return {"PYTHONPATH": module_path(), "NETRC": os.devnull}
+
+
+def module_path() -> str:
+    """Return a PYTHONPATH with which a process in any directory finds the modules of this one."""
+    return os.pathsep.join(map(os.path.abspath, sys.path))
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import time
 
 from deployctl.config.load import load
 from deployctl.notices import outbox
+from deployctl.notices.messenger import module_path
 from deployctl.store import notices as store
 from deployctl.store.database import Database
 from deployctl.system.locks import sender_lock
@@ -49,14 +50,13 @@ class Sender:
 
 def _start(config_path: str) -> subprocess.Popen[bytes]:
     """Start the process, in a session of its own: Ctrl-C ends the worker, not a sending."""
-    modules = os.pathsep.join(map(os.path.abspath, sys.path))
     return subprocess.Popen(
         [sys.executable, "-m", "deployctl.notices.sender", os.path.abspath(config_path)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
-        env={**os.environ, "PYTHONPATH": modules},
+        env={**os.environ, "PYTHONPATH": module_path()},
         start_new_session=True,
     )
 

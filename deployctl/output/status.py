@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployctl.errors import DeployctlError, UsageError
-from deployctl.releases.choose import default_rollback_target, find_release
+from deployctl.releases.choose import default_rollback_target, live_release
 from deployctl.releases.site import Site
 from deployctl.store import deployments, locks_and_holds, probations, releases
 from deployctl.store.database import Database
@@ -116,17 +116,18 @@ def status(site: Site) -> RepoStatus:
     that the states of other repos can be shown.
     """
     db, name = site.db, site.repo.name
-    live = target = None
-    problem = None
+    live = target = record = problem = None
     try:
         live = site.layout.live()
-        target = default_rollback_target(site, releases.of_repo(db, name))
+        known = releases.of_repo(db, name)
+        record, target = live_release(site, known), default_rollback_target(site, known)
         problem = _why_not_whole(site, live)
     except DeployctlError as error:
         problem = str(error)
     running = deployments.running(db, name)
     checking = live is not None and running is not None and _is_switched_to(running, live)
-    made_live_by = running if checking else _made_live_by(site, live)
+    is_bad = record is not None and record.state == "bad"
+    made_live_by = running if checking else _made_live_by(site, live, record)
     probation = _on_probation(site, made_live_by)
     return RepoStatus(
         site=site,
@@ -141,7 +142,7 @@ def status(site: Site) -> RepoStatus:
         problem=problem,
         probation=probation,
         checking=checking,
-        well=not _is_bad(site, live) and not (probation and probation.record.failure),
+        well=not is_bad and not (probation and probation.record.failure),
     )
 
 
@@ -161,20 +162,17 @@ def _is_switched_to(running: Deployment, live: Live) -> bool:
     return running.phase == "switching" and (live.revision, live.release) == target
 
 
-def _made_live_by(site: Site, live: Live | None) -> Deployment | None:
-    """Return the deployment that made this live, also one that failed and left it there."""
+def _made_live_by(site: Site, live: Live | None, record: ReleaseRecord | None) -> Deployment | None:
+    """Return the deployment that made this live, also one that failed and left it there.
+
+    ``record`` is the release that is live, None if deployctl did not build it.
+    """
     if live is None or live.revision is None:
         return None
     found = deployments.find_that_made_live(site.db, site.repo.name, live.revision, live.release)
-    if found is None and _is_bad(site, live):
-        record = find_release(site, live.revision, live.release)
-        found = deployments.get(site.db, record.number) if record else None
+    if found is None and record is not None and record.state == "bad":
+        return deployments.get(site.db, record.number)
     return found
-
-
-def _is_bad(site: Site, live: Live | None) -> bool:
-    record = find_release(site, live.revision, live.release) if live else None
-    return record is not None and record.state == "bad"
 
 
 def _on_probation(site: Site, made_live_by: Deployment | None) -> OnProbation | None:

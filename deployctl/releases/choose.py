@@ -70,18 +70,20 @@ def default_rollback_target(site: Site, known: Sequence[ReleaseRecord]) -> Relea
         for release in (*others, *(one for one in good if one.revision == revision))
         if record is None or release.number < record.number
     ]
-    before = _live_before(site, live)
+    before = _live_before(site, known, live)
     return next(iter([release for release in others if release == before] + older), None)
 
 
-def _live_before(site: Site, live: Live | None) -> ReleaseRecord | None:
+def _live_before(
+    site: Site, known: Sequence[ReleaseRecord], live: Live | None
+) -> ReleaseRecord | None:
     """Return the release that was live when the live one came; None if the record has none."""
     if live is None:
         return None
     by = deployments.find_that_made_live(site.db, site.repo.name, live.revision, live.release)
     if by is None:
         return None
-    return find_release(site, by.previous_revision, site.layout.release_of(by.previous_link))
+    return _match(known, by.previous_revision, site.layout.release_of(by.previous_link))
 
 
 def _left_revisions(known: Sequence[ReleaseRecord]) -> set[str]:

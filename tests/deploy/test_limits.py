@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,8 +48,8 @@ class Machine:
         self.systemd = Systemd(str(run), str(directory), str(directory / "cgroups"))
 
 
-def repo(**keys: object) -> Repo:
-    return Repo("app", "/srv/app.git", "/srv/app", **keys)  # type: ignore[arg-type]
+def repo(**keys: Any) -> Repo:
+    return Repo("app", "/srv/app.git", "/srv/app", **keys)
 
 
 PRINT_PRIORITY = "echo $(nice) $(ionice) >>{}/priorities"
